@@ -1,0 +1,113 @@
+"""Every Redis name, built here and nowhere else.
+
+``prefix`` is the realm's: empty for real data, ``mock:`` for simulated and replayed data (tests put a namespace of
+their own in front). Names that clients may rely on are plain and stand first. The others begin with ``sb:``; those
+that one script changes together share a hash tag, so that they live in one slot of a Redis Cluster.
+"""
+
+from dataclasses import dataclass
+
+BARS_ONLY = "-"
+"""Stands where an indicator id would, for a subscription to a stream without indicators."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    prefix: str = ""
+
+    # Public: documented in docs/protocol.md.
+
+    def market(self, symbol: str) -> str:
+        return f"{self.prefix}market:{symbol}"
+
+    @property
+    def price_updates(self) -> str:
+        return f"{self.prefix}market_price_updates"
+
+    def holders(self, symbol: str, user_type: str) -> str:
+        return f"{self.prefix}symbol_holders:{symbol}:{user_type}"
+
+    def latest(self, symbol: str, timeframe: str, indicator: str) -> str:
+        return f"{self.prefix}indicator:{symbol}:{timeframe}:{indicator}:latest"
+
+    def lock(self, symbol: str, timeframe: str, indicator: str) -> str:
+        return f"{self.prefix}lock:indicator:{symbol}:{timeframe}:{indicator}"
+
+    def subscribers(self, symbol: str, timeframe: str, indicator: str) -> str:
+        return f"{self.prefix}indicator_sub:{symbol}:{timeframe}:{indicator}"
+
+    def updates(self, symbol: str, timeframe: str) -> str:
+        return f"{self.prefix}indicator_updates:{symbol}:{timeframe}"
+
+    def snapshot(self, account: str) -> str:
+        """``account`` is ``live:12345`` or ``demo:12345``."""
+        return f"{self.prefix}portfolio:{account}"
+
+    # Internal: bars and frames.
+
+    @property
+    def bar_updates(self) -> str:
+        return f"{self.prefix}bar_updates"
+
+    def bars(self, symbol: str, timeframe: str) -> str:
+        return f"{self.prefix}sb:bars:{symbol}:{timeframe}"
+
+    def stream(self, symbol: str, timeframe: str, part: str) -> str:
+        """``part``: ``log`` (closed frames), ``frame`` (the newest), ``fence`` (who may write)."""
+        return f"{self.prefix}sb:{{{symbol}:{timeframe}}}:{part}"
+
+    @property
+    def positions(self) -> str:
+        """Hash: ``SYMBOL|TF`` to the opening time of the last closed bar that compute has published."""
+        return f"{self.prefix}sb:positions"
+
+    def slow(self, symbol: str, timeframe: str) -> str:
+        """Set by a web process for a moment while a reader of the stream is behind; a replay waits for it."""
+        return f"{self.prefix}sb:slow:{symbol}:{timeframe}"
+
+    # Internal: subscriptions.
+
+    @property
+    def wanted(self) -> str:
+        """Set of ``SYMBOL|TF|ID`` that have at least one subscriber."""
+        return f"{self.prefix}sb:wanted"
+
+    @property
+    def demand(self) -> str:
+        """Channel: JSON ``{"add": [...], "drop": [...]}`` of members of `wanted`."""
+        return f"{self.prefix}sb:demand"
+
+    def session(self, member: str) -> str:
+        return f"{self.prefix}sb:session:{member}"
+
+    # Internal: jobs and workers.
+
+    @property
+    def jobs(self) -> str:
+        return f"{self.prefix}sb:jobs"
+
+    @property
+    def results(self) -> str:
+        """Channel: the outcome of each one-shot computation."""
+        return f"{self.prefix}sb:results"
+
+    def workers(self, kind: str) -> str:
+        """Sorted set: worker id to the time (ms) of its last heartbeat."""
+        return f"{self.prefix}sb:workers:{kind}"
+
+    def lease(self, kind: str, shard: int) -> str:
+        return f"{self.prefix}sb:lease:{kind}:{shard}"
+
+    def name(self, *parts: str) -> str:
+        """An internal name of an app's own."""
+        return f"{self.prefix}sb:{':'.join(parts)}"
+
+
+def member(user_id: int | str, session_id: str) -> str:
+    """How a session is named in every set of subscribers."""
+    return f"{user_id}:{session_id}"
+
+
+def computation(symbol: str, timeframe: str, indicator: str) -> str:
+    """One thing computed once: the member of `Keys.wanted`."""
+    return f"{symbol}|{timeframe}|{indicator}"

@@ -1,0 +1,99 @@
+"""Instruments, closed bars and option contracts."""
+
+from django.core.validators import RegexValidator
+from django.db import models
+
+from stocksblitz.market.bars import TIMEFRAMES
+
+SYMBOL_PATTERN = r"[A-Z0-9][A-Z0-9&._-]{0,31}"
+RESERVED_SYMBOLS = frozenset(
+    {"data", "subscriptions", "catalogue", "metrics", "subscribe", "unsubscribe", "heartbeat"}
+)
+
+
+class Instrument(models.Model):
+    """What is traded under a symbol, where, and how margin on it is reckoned."""
+
+    class Kind(models.TextChoices):
+        EQUITY = "equity"
+        INDEX = "index"
+        FOREX = "forex"
+        CRYPTO = "crypto"
+        FUTURE = "future"
+        OPTION = "option"
+
+    class MarginMode(models.TextChoices):
+        FOREX = "forex"
+        FOREX_NO_LEVERAGE = "forex_no_leverage"
+        CFD = "cfd"
+        CFD_LEVERAGE = "cfd_leverage"
+        FUTURES = "futures"
+        STOCK = "stock"
+
+    symbol = models.CharField(max_length=32, unique=True, validators=[RegexValidator(rf"\A{SYMBOL_PATTERN}\Z")])
+    name = models.CharField(max_length=120, blank=True)
+    exchange = models.CharField(max_length=8, help_text="24x7, 24x5 or a market identifier code such as XNSE")
+    kind = models.CharField(max_length=8, choices=Kind.choices)
+    base_currency = models.CharField(max_length=8, blank=True)
+    currency = models.CharField(max_length=8, help_text="The currency of the price")
+    contract_size = models.DecimalField(max_digits=20, decimal_places=8, default=1)
+    lot_size = models.DecimalField(max_digits=20, decimal_places=8, default=1, help_text="Smallest step of a quantity")
+    tick_size = models.DecimalField(max_digits=20, decimal_places=10, default="0.01")
+    margin_mode = models.CharField(max_length=20, choices=MarginMode.choices, default=MarginMode.CFD)
+    margin_rate = models.DecimalField(max_digits=12, decimal_places=6, default=1)
+    initial_margin = models.DecimalField(
+        max_digits=20, decimal_places=4, null=True, blank=True, help_text="Margin of one lot, in place of the formula"
+    )
+    feed_symbol = models.CharField(max_length=64, blank=True, help_text="What the feed calls it, where that differs")
+    active = models.BooleanField(default=True)
+
+    class Meta:
+        ordering = ["symbol"]
+
+    def __str__(self) -> str:
+        return self.symbol
+
+
+class Bar(models.Model):
+    """A closed bar of the real realm; ``ts`` is its opening time in milliseconds UTC."""
+
+    symbol = models.CharField(max_length=32)
+    timeframe = models.CharField(max_length=5, choices=[(tf, tf) for tf in TIMEFRAMES])
+    ts = models.BigIntegerField()
+    session = models.BigIntegerField(help_text="When the session that the bar belongs to opened")
+    open = models.FloatField()
+    high = models.FloatField()
+    low = models.FloatField()
+    close = models.FloatField()
+    volume = models.FloatField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["symbol", "timeframe", "ts"], name="one_bar_per_opening")]
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {self.timeframe} {self.ts}"
+
+
+class OptionContract(models.Model):
+    """An option of an underlying; its own prices come under ``instrument``'s symbol."""
+
+    class Right(models.TextChoices):
+        CALL = "call"
+        PUT = "put"
+
+    instrument = models.OneToOneField(Instrument, on_delete=models.CASCADE, related_name="contract")
+    underlying = models.ForeignKey(Instrument, on_delete=models.CASCADE, related_name="options")
+    expiry = models.DateTimeField(help_text="The moment of expiry, UTC")
+    strike = models.DecimalField(max_digits=20, decimal_places=6)
+    right = models.CharField(max_length=4, choices=Right.choices)
+
+    class Meta:
+        ordering = ["expiry", "strike", "right"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["underlying", "expiry", "strike", "right"], name="one_contract_per_strike"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return str(self.instrument)

@@ -1,0 +1,65 @@
+"""The only place that opens Redis connections.
+
+``REDIS_URL`` is ``redis://``, ``rediss://`` or ``unix://`` for one server, ``sentinel://host:port,host:port/name`` for a
+master that Sentinel watches, ``cluster://host:port,host:port`` for a Redis Cluster.
+"""
+
+from functools import cache
+from typing import Any
+
+import redis as sync_redis
+from django.conf import settings
+from redis import asyncio as aioredis
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.retry import Retry
+
+from stocksblitz.keys import Keys
+
+# redis-py retries on its own only a little: the loops above it wait and try again without end, and know what to resync.
+_OPTIONS: dict[str, Any] = {"socket_timeout": 5, "socket_connect_timeout": 2, "health_check_interval": 15}
+
+
+def keys() -> Keys:
+    """The names of the realm that the running feed writes to."""
+    return Keys(f"{settings.REDIS_NAMESPACE}{settings.FEED.prefix}")
+
+
+def realm_keys(*, mock: bool) -> Keys:
+    return Keys(f"{settings.REDIS_NAMESPACE}{'mock:' if mock else ''}")
+
+
+def _hosts(url: str) -> tuple[list[tuple[str, int]], str]:
+    hosts, _, name = url.partition("://")[2].partition("/")
+    pairs = [host.rpartition(":") for host in hosts.split(",")]
+    return [(host, int(port)) for host, _, port in pairs], name
+
+
+def connect(**options: Any) -> Any:
+    """An asyncio client of its own; the caller closes it. Answers are bytes unless ``decode_responses=True``."""
+    url = settings.REDIS_URL
+    merged = {**_OPTIONS, "retry": AsyncRetry(ExponentialWithJitterBackoff(base=0.01, cap=0.2), 2), **options}
+    if url.startswith("sentinel://"):
+        hosts, name = _hosts(url)
+        return aioredis.Sentinel(hosts, socket_timeout=2).master_for(name or "mymaster", **merged)
+    if url.startswith("cluster://"):
+        hosts, _ = _hosts(url)
+        return aioredis.RedisCluster(startup_nodes=[aioredis.cluster.ClusterNode(*h) for h in hosts], **merged)
+    return aioredis.Redis.from_url(url, **merged)
+
+
+@cache
+def _shared(url: str) -> Any:
+    merged = {**_OPTIONS, "retry": Retry(ExponentialWithJitterBackoff(base=0.01, cap=0.2), 2)}
+    if url.startswith("sentinel://"):
+        hosts, name = _hosts(url)
+        return sync_redis.Sentinel(hosts, socket_timeout=2).master_for(name or "mymaster", **merged)
+    if url.startswith("cluster://"):
+        hosts, _ = _hosts(url)
+        return sync_redis.RedisCluster(startup_nodes=[sync_redis.cluster.ClusterNode(*h) for h in hosts], **merged)
+    return sync_redis.Redis.from_url(url, **merged)
+
+
+def shared() -> Any:
+    """The process's client for threads (views, admin, commands), with a connection pool beneath."""
+    return _shared(settings.REDIS_URL)

@@ -1,0 +1,235 @@
+"""Settings: everything that an operator may set comes from the environment (docs/configuration.md tells of each)."""
+
+import os
+from pathlib import Path
+
+import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.csp import CSP
+
+from stocksblitz.feed_spec import FeedSpec
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+DEFAULT_SECRET = "development-only-never-in-production-0123456789abcdef"
+
+
+def env(name: str, default: str) -> str:
+    return os.environ.get(name) or default
+
+
+def env_int(name: str, default: int) -> int:
+    value = env(name, str(default))
+    try:
+        return int(value)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} must be a whole number, not {value!r}") from None
+
+
+def env_list(name: str, default: str = "") -> list[str]:
+    return [item.strip() for item in env(name, default).split(",") if item.strip()]
+
+
+DEBUG = env("DEBUG", "1") == "1"
+SECRET_KEY = env("SECRET_KEY", DEFAULT_SECRET)
+if not DEBUG and SECRET_KEY == DEFAULT_SECRET:
+    raise ImproperlyConfigured("DEBUG=0 needs a SECRET_KEY of your own: set the environment variable SECRET_KEY")
+
+PORT = env_int("PORT", 8000)
+DATA_DIR = Path(env("STOCKSBLITZ_DATA", str(BASE_DIR / ".data"))).absolute()
+FEED = FeedSpec.parse(env("FEED", "simulated"))
+
+ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]" if DEBUG else "")
+ALLOWED_ORIGINS = env_list("ALLOWED_ORIGINS", f"http://localhost:{PORT},http://127.0.0.1:{PORT}" if DEBUG else "")
+CSRF_TRUSTED_ORIGINS = ALLOWED_ORIGINS
+
+# --- Redis -----------------------------------------------------------------------------------------------------------
+
+REDIS_URL = env("REDIS_URL", f"unix://{DATA_DIR}/redis.sock")
+REDIS_NAMESPACE = env("REDIS_NAMESPACE", "")
+"""Stands in front of every Redis name, so that several installations (or tests) can share one server."""
+
+# --- The path of a tick ----------------------------------------------------------------------------------------------
+
+FEED_FLUSH_MS = env_int("FEED_FLUSH_MS", 100)
+HOT_BARS = env_int("HOT_BARS", 3000)
+"""Closed bars of one (symbol, timeframe) kept in Redis."""
+FRAME_LOG = env_int("FRAME_LOG", 256)
+"""Closed frames of one stream kept for sessions that missed some."""
+SIMULATED_SEED = env_int("SIMULATED_SEED", 7)
+
+# --- Sessions and limits ---------------------------------------------------------------------------------------------
+
+SESSION_TTL = env_int("SESSION_TTL", 300)
+RECONNECT_GRACE = env_int("RECONNECT_GRACE", 30)
+CLEANUP_INTERVAL = env_int("CLEANUP_INTERVAL", 60)
+HEARTBEAT_MS = env_int("HEARTBEAT_MS", 30_000)
+WS_MAX_MESSAGE = env_int("WS_MAX_MESSAGE", 65_536)
+WS_MAX_STREAMS = env_int("WS_MAX_STREAMS", 128)
+WS_MAX_INDICATORS = env_int("WS_MAX_INDICATORS", 64)
+WS_MAX_SOCKETS = env_int("WS_MAX_SOCKETS", 20)
+WS_MESSAGES_PER_SECOND = env_int("WS_MESSAGES_PER_SECOND", 50)
+WS_MAILBOX_BYTES = env_int("WS_MAILBOX_BYTES", 786_432)
+"""Bound of what waits for one slow session, the socket's own buffer left out."""
+SNAPSHOT_CELLS = 20_000
+"""Largest history in a snapshot: bars x (1 + indicators)."""
+WS_TICKET_TTL = env_int("WS_TICKET_TTL", 30)
+COMPUTE_WAIT_MS = env_int("COMPUTE_WAIT_MS", 8_000)
+"""How long a reader waits for a one-shot computation before it is told to try again."""
+
+# --- Quotes and portfolio --------------------------------------------------------------------------------------------
+
+PRICE_CACHE_TIME = float(env("PRICE_CACHE_TIME", "1.0"))
+PORTFOLIO_CYCLE_MS = env_int("PORTFOLIO_CYCLE_MS", 200)
+
+# --- Django ----------------------------------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "daphne",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "channels",
+    "rest_framework",
+    "rest_framework_api_key",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_filters",
+    "axes",
+    "stocksblitz.identity",
+    "stocksblitz.market",
+    "indicators",
+    "portfolio",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.middleware.csp.ContentSecurityPolicyMiddleware",
+    "servestatic.middleware.ServeStaticMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
+]
+
+ROOT_URLCONF = "stocksblitz.urls"
+ASGI_APPLICATION = "stocksblitz.asgi.application"
+APPEND_SLASH = False
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+DATABASES = {"default": dj_database_url.parse(env("DATABASE_URL", f"sqlite:///{DATA_DIR}/stocksblitz.sqlite3"))}
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    DATABASES["default"]["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    }
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+CACHES = {
+    "default": {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": f"{REDIS_NAMESPACE}sb:cache",
+        "OPTIONS": {"SERIALIZER": "django_redis.serializers.json.JSONSerializer"},
+    }
+}
+
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [REDIS_URL], "prefix": f"{REDIS_NAMESPACE}sb:layer"},
+    }
+}
+
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_FAILURE_LIMIT = 20
+AXES_COOLOFF_TIME = 0.25
+AXES_VERBOSE = False
+
+LOGIN_URL = "/login"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "/login"
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_I18N = False
+USE_TZ = True
+
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "static-built"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+SERVESTATIC_USE_FINDERS = True
+SERVESTATIC_AUTOREFRESH = False
+
+SECURE_CSP = {
+    "default-src": [CSP.SELF],
+    "script-src": [CSP.SELF],
+    "style-src": [CSP.SELF, CSP.UNSAFE_INLINE],
+    "img-src": [CSP.SELF, "data:"],
+    "connect-src": [CSP.SELF],
+    "frame-ancestors": [CSP.NONE],
+    "base-uri": [CSP.SELF],
+    "form-action": [CSP.SELF],
+    "object-src": [CSP.NONE],
+}
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env("SECURE_COOKIES", "0" if DEBUG else "1") == "1"
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "stocksblitz.identity.authentication.TokenAuthentication",
+        "stocksblitz.identity.authentication.ApiKeyAuthentication",
+        "stocksblitz.identity.authentication.CookieAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["stocksblitz.rest.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["stocksblitz.rest.JSONParser"],
+    "DEFAULT_THROTTLE_CLASSES": ["stocksblitz.rest.UserThrottle"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "stocksblitz.rest.problem_response",
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+}
+REST_REQUESTS_PER_MINUTE = env_int("REST_REQUESTS_PER_MINUTE", 60_000 if DEBUG else 3_000)
+AUTH_REQUESTS_PER_MINUTE = env_int("AUTH_REQUESTS_PER_MINUTE", 6_000 if DEBUG else 60)
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "StocksBlitz",
+    "DESCRIPTION": "Live market analytics: every indicator computed once, every session sent only its own.",
+    "VERSION": "0.1.0",
+    "OAS_VERSION": "3.1.1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+}
+
+LOGGING_CONFIG = "stocksblitz.logs.configure"
+LOGGING = {"level": env("LOG_LEVEL", "INFO"), "format": env("LOG_FORMAT", "text")}

@@ -1,0 +1,118 @@
+"""Fixtures of every test: a real Redis of our own, names of its own for each test, and waiting without sleeping blind."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+
+_folder = tempfile.mkdtemp(prefix="sb-test-")
+_SOCKET = f"{_folder}/redis.sock"
+os.environ["STOCKSBLITZ_DATA"] = _folder
+os.environ["REDIS_URL"] = f"unix://{_SOCKET}"
+os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+
+import pytest  # noqa: E402  (the environment above is read when Django's settings load)
+
+
+def redis_server() -> str:
+    """The path of a Redis server: the embedded one of this environment, else the system's."""
+    beside = Path(sys.executable).parent / "redis-server"
+    found = str(beside) if beside.exists() else shutil.which("redis-server")
+    if not found:
+        pytest.exit("no redis-server found: install the requirements or put one on PATH", returncode=2)
+    return found
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.redis_process = subprocess.Popen(  # type: ignore[attr-defined]
+        [redis_server(), "--port", "0", "--unixsocket", _SOCKET, "--save", "", "--appendonly", "no", "--dir", _folder],
+        stdout=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 10
+    while not os.path.exists(_SOCKET):
+        if time.monotonic() > deadline:
+            pytest.exit("the tests' own Redis did not start", returncode=2)
+        time.sleep(0.01)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    config.redis_process.terminate()  # type: ignore[attr-defined]
+    config.redis_process.wait(10)  # type: ignore[attr-defined]
+    shutil.rmtree(_folder, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def namespace(settings) -> str:
+    """Redis names that no other test uses."""
+    settings.REDIS_NAMESPACE = f"t{uuid.uuid4().hex[:10]}:"
+    return settings.REDIS_NAMESPACE
+
+
+@pytest.fixture
+def keys(namespace):
+    from stocksblitz.redis import keys
+
+    return keys()
+
+
+@pytest.fixture
+def redis(namespace) -> Iterator[object]:
+    """A plain synchronous client of the tests' Redis."""
+    import redis as redis_py
+
+    client = redis_py.Redis.from_url(os.environ["REDIS_URL"])
+    yield client
+    client.close()
+
+
+@pytest.fixture
+async def aredis(namespace):
+    from stocksblitz.redis import connect
+
+    client = connect()
+    yield client
+    await client.aclose()
+
+
+def eventually(predicate: Callable[[], object], timeout: float = 5.0, what: str = "") -> object:
+    """Wait until the predicate holds; its last value is returned."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = predicate()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            pytest.fail(f"did not happen within {timeout} s: {what or predicate}")
+        time.sleep(0.01)
+
+
+async def aeventually(predicate: Callable[[], object], timeout: float = 5.0, what: str = "") -> object:
+    """The same in a coroutine; the predicate may be a coroutine function."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = predicate()
+        if asyncio.iscoroutine(value):
+            value = await value
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            pytest.fail(f"did not happen within {timeout} s: {what or predicate}")
+        await asyncio.sleep(0.01)
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real market data; needed where CI says so, else its tests are skipped."""
+    if not DATA.exists():
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{DATA} is missing")
+        pytest.skip(f"{DATA} is missing")
+    return DATA
