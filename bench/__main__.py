@@ -1,0 +1,76 @@
+"""``python -m bench [names…]``: run the benchmarks named, or all of them.
+
+A benchmark is a module of this package with ``run(report) -> None``. Every figure is one JSON line on stdout
+(`bench.report`); progress and what could not be run go to stderr. The exit status says whether every benchmark ran, not
+whether its targets were met: figures of a busy machine are no verdict.
+"""
+
+import argparse
+import importlib
+import pkgutil
+import sys
+import traceback
+from collections.abc import Callable
+
+import bench
+from bench.report import Report
+
+FIRST = ("fanout", "compute")
+"""These run first: the figures that most readers look for."""
+
+
+def runnable(name: str) -> Callable[[Report], None] | None:
+    """The ``run`` of a module of this package, or None when it has none."""
+    found = getattr(importlib.import_module(f"bench.{name}"), "run", None)
+    return found if callable(found) else None
+
+
+def names() -> list[str]:
+    found = [
+        each.name
+        for each in pkgutil.iter_modules(bench.__path__)
+        if each.name != "__main__" and not each.ispkg
+    ]
+    present = [name for name in found if runnable(name)]
+    return sorted(present, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name))
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("names", nargs="*", help="which benchmarks; all of them when none is named")
+    parser.add_argument("--list", action="store_true", help="name the benchmarks there are")
+    asked = parser.parse_args(argv)
+    known = names()
+    if asked.list:
+        print("\n".join(known))
+        return 0
+    unknown = [name for name in asked.names if name not in known]
+    if unknown:
+        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(known)}")
+    return run_all(asked.names or known, Report())
+
+
+def run_all(chosen: list[str], report: Report) -> int:
+    failed = [name for name in chosen if not ran(name, report)]
+    if failed:
+        report.say(f"failed: {', '.join(failed)}")
+    if report.missed:
+        report.say(f"targets missed: {'; '.join(report.missed)}")
+    return 1 if failed else 0
+
+
+def ran(name: str, report: Report) -> bool:
+    """Run one; what it raises is shown and the others go on."""
+    report.say(name)
+    run = runnable(name)
+    assert run is not None
+    try:
+        run(report)
+    except Exception:
+        traceback.print_exc(file=sys.stderr)
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""What a benchmark reports: one JSON line per figure on stdout, everything else on stderr."""
+
+import json
+import sys
+import time
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Report:
+    """Called once per figure: ``report("fanout: ours, one stream", 2.7, "µs/update", baseline=148.0)``.
+
+    ``ratio`` of the line is value / baseline, so that reading needs no knowledge of the unit: 0.02 of a cost is fifty
+    times less, 500 of a throughput is five hundred times more. The name says which baseline is meant. ``target``
+    is a bound of the ratio (or of the value, without a baseline), as text such as ``"<= 0.025"``; it goes to stderr.
+    """
+
+    lines: list[dict[str, object]] = field(default_factory=list)
+    missed: list[str] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+
+    def __call__(
+        self, name: str, value: float, unit: str, baseline: float | None = None, target: str | None = None
+    ) -> None:
+        ratio = value / baseline if baseline else None
+        line = {
+            "name": name,
+            "value": rounded(value),
+            "unit": unit,
+            "baseline": rounded(baseline),
+            "ratio": rounded(ratio),
+        }
+        self.lines.append(line)
+        print(json.dumps(line, ensure_ascii=False), flush=True)
+        if target:
+            self._judge(name, value if ratio is None else ratio, target)
+
+    def _judge(self, name: str, measured: float, target: str) -> None:
+        met = holds(measured, target)
+        if not met:
+            self.missed.append(name)
+        self.say(f"  {'met   ' if met else 'MISSED'} {name}: {rounded(measured)} {target}")
+
+    def say(self, text: str) -> None:
+        """Progress, for people."""
+        print(f"[{time.monotonic() - self.started:6.1f} s] {text}", file=sys.stderr, flush=True)
+
+
+def holds(measured: float, target: str) -> bool:
+    """Whether the figure keeps a bound written as ``<= 0.5``, ``>= 400`` or ``< 1``."""
+    sign, _, bound = target.partition(" ")
+    limit = float(bound)
+    return {"<=": measured <= limit, ">=": measured >= limit, "<": measured < limit, ">": measured > limit}[
+        sign
+    ]
+
+
+def rounded(value: float | None) -> float | None:
+    """Four significant digits: more would only look exact."""
+    return None if value is None else float(f"{value:.4g}")
