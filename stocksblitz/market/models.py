@@ -44,6 +44,16 @@ class Instrument(models.Model):
     initial_margin = models.DecimalField(
         max_digits=20, decimal_places=4, null=True, blank=True, help_text="Margin of one lot, in place of the formula"
     )
+    maintenance_margin = models.DecimalField(
+        max_digits=20, decimal_places=4, null=True, blank=True, help_text="Margin of one lot once it is open (futures)"
+    )
+    hedged_margin = models.DecimalField(
+        max_digits=20,
+        decimal_places=8,
+        default=0,
+        help_text="Of one covered lot: money where a margin of one lot is set, else the contract size to reckon with",
+    )
+    hedged_larger_leg = models.BooleanField(default=False, help_text="Charge the larger side alone, not the basic rule")
     feed_symbol = models.CharField(max_length=64, blank=True, help_text="What the feed calls it, where that differs")
     active = models.BooleanField(default=True)
 
