@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 class Report:
     """Called once per figure: ``report("fanout: ours, one stream", 2.7, "µs/update", baseline=148.0)``.
 
-    ``ratio`` of the line is value / baseline, so that reading needs no knowledge of the unit: 0.02 of a cost is fifty
-    times less, 500 of a throughput is five hundred times more. The name says which baseline is meant. ``target``
-    is a bound of the ratio (or of the value, without a baseline), as text such as ``"<= 0.025"``; it goes to stderr.
+    ``ratio`` of the line is value / baseline, so that reading needs no knowledge of the unit: 0.02 of a cost is
+    fifty times less, 500 of a throughput is five hundred times more. The name says which baseline is meant.
+    ``target`` bounds the ratio (or the value, without a baseline), as text such as ``"<= 0.025"``; whether it is
+    met goes to stderr.
     """
 
     lines: list[dict[str, object]] = field(default_factory=list)
@@ -50,9 +51,8 @@ def holds(measured: float, target: str) -> bool:
     """Whether the figure keeps a bound written as ``<= 0.5``, ``>= 400`` or ``< 1``."""
     sign, _, bound = target.partition(" ")
     limit = float(bound)
-    return {"<=": measured <= limit, ">=": measured >= limit, "<": measured < limit, ">": measured > limit}[
-        sign
-    ]
+    bounds = {"<=": measured <= limit, ">=": measured >= limit, "<": measured < limit, ">": measured > limit}
+    return bounds[sign]
 
 
 def rounded(value: float | None) -> float | None:

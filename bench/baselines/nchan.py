@@ -1,0 +1,77 @@
+"""nginx with nchan: WebSocket subscribers in C. One worker, its newest message kept, nothing else switched on."""
+
+import asyncio
+import re
+import shutil
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from bench.harness import LOOPBACK, Process, Rig, free_port
+
+MODULE = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
+
+CONFIG = """
+load_module {module};
+daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/nginx-error.log crit;
+user {user};
+events {{ worker_connections 16384; }}
+http {{
+  access_log off;
+  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  keepalive_requests 1000000000;
+  nchan_shared_memory_size 64M;
+  server {{
+    listen {host}:{port};
+    location = /publish {{ nchan_publisher; nchan_channel_id stream; nchan_message_buffer_length 1; }}
+    location = /subscribe {{
+      nchan_subscriber websocket; nchan_channel_id stream; nchan_subscriber_first_message newest;
+    }}
+  }}
+}}
+"""
+
+
+def installed() -> bool:
+    return MODULE.exists() and shutil.which("nginx") is not None
+
+
+def start(rig: Rig) -> Process:
+    """Start it; the process measured is the one worker, which holds every socket."""
+    folder, port = rig.folder / "nginx", free_port()
+    folder.mkdir()
+    config = folder / "nginx.conf"
+    config.write_text(CONFIG.format(module=MODULE, folder=folder, host=LOOPBACK, port=port, user="root"))
+    nginx = rig.start("nginx", ["nginx", "-p", str(folder), "-c", str(config)], port=port)
+    rig.serving(nginx)
+    nginx.worker = child_of(nginx.pid)
+    return nginx
+
+
+def child_of(pid: int) -> int:
+    """The pid of the one worker of a master."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    workers = [child for child in children.read_text().split() if b"worker process" in cmdline(child)]
+    return int(workers[0])
+
+
+def cmdline(pid: str) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+async def publisher(process: Process, message: bytes) -> Callable[[], Awaitable[None]]:
+    """Posts the message on one connection that stays open."""
+    reader, writer = await asyncio.open_connection(LOOPBACK, process.port)
+    head = f"POST /publish HTTP/1.1\r\nHost: {LOOPBACK}\r\nContent-Length: {len(message)}\r\n\r\n".encode()
+
+    async def publish() -> None:
+        writer.write(head + message)
+        answer = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(content_length(answer))
+
+    return publish
+
+
+def content_length(head: bytes) -> int:
+    found = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+    return int(found[1]) if found else 0

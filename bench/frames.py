@@ -1,0 +1,69 @@
+"""Frames as compute publishes them, written by the benchmark itself so that compute's own work is not measured."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from stocksblitz.keys import Keys
+
+MINUTE_MS = 60_000
+START_MS = 1_763_634_900_000
+
+
+@dataclass
+class FakeStream:
+    """One (symbol, timeframe) with its sequence of forming frames."""
+
+    symbol: str
+    timeframe: str
+    indicators: Sequence[str]
+    source: str = "simulated"
+    epoch: str = "bench"
+    seq: int = 0
+    frame: bytes = field(default=b"", init=False)
+
+    def next(self) -> bytes:
+        """The next forming frame; every number in it has the length that prices have."""
+        self.seq += 1
+        self.frame = orjson.dumps(self._content(self.seq))
+        return self.frame
+
+    def _content(self, seq: int) -> dict[str, Any]:
+        price = 24_000.05 + seq % 997 * 0.1
+        return {
+            "epoch": self.epoch,
+            "seq": seq,
+            "symbol": self.symbol,
+            "timeframe": self.timeframe,
+            "timestamp": "2025-11-20T10:35:00.100Z",
+            "ohlcv": {
+                "ts": START_MS,
+                "open": 24_000.05,
+                "high": round(price + 5, 2),
+                "low": 23_990.2,
+                "close": round(price, 2),
+                "volume": 100_000.0 + seq % 1000,
+                "closed": False,
+            },
+            "greeks": None,
+            "oi": None,
+            "indicators": {each: self._value(each, price, at) for at, each in enumerate(self.indicators)},
+            "source": self.source,
+            "stale": False,
+        }
+
+    def _value(self, indicator: str, price: float, at: int) -> dict[str, Any]:
+        value = price - at - 1 / 3
+        return {"ts": START_MS, "value": value, "timeframe": self.timeframe, "ready": True}
+
+
+async def publish(redis: Any, keys: Keys, streams: Iterable[FakeStream]) -> None:
+    """Set the newest frame of each stream and announce it, all of them in one turn."""
+    pipe = redis.pipeline(transaction=False)
+    for stream in streams:
+        frame = stream.next()
+        pipe.set(keys.stream(stream.symbol, stream.timeframe, "frame"), frame)
+        pipe.publish(keys.updates(stream.symbol, stream.timeframe), frame)
+    await pipe.execute()

@@ -1,0 +1,188 @@
+"""WebSocket load clients that cost little: raw protocols that count frames and look inside only when asked to."""
+
+import asyncio
+import base64
+import os
+import struct
+from collections.abc import Callable, Iterable
+
+from bench.harness import LOOPBACK
+
+TEXT, CLOSE, PING, PONG = 0x1, 0x8, 0x9, 0xA
+CONNECT_AT_ONCE = 50
+
+
+class Refused(RuntimeError):
+    """The server did not accept the WebSocket."""
+
+
+class Crowd:
+    """Many sockets of one kind: how many messages all of them got, and who waits for how many."""
+
+    def __init__(self) -> None:
+        self.members: list[Socket] = []
+        self.received = 0
+        self._goal = 0
+        self._reached: asyncio.Future[None] | None = None
+
+    def count(self, messages: int) -> None:
+        self.received += messages
+        if self._reached and self.received >= self._goal and not self._reached.done():
+            self._reached.set_result(None)
+
+    async def until(self, goal: int, timeout: float) -> None:
+        """Wait until all together have got ``goal`` messages; TimeoutError says how many there were."""
+        if self.received >= goal:
+            return
+        self._goal, self._reached = goal, asyncio.get_running_loop().create_future()
+        try:
+            await asyncio.wait_for(self._reached, timeout)
+        except TimeoutError:
+            raise TimeoutError(f"{self.received} of {goal} messages after {timeout} s") from None
+        finally:
+            self._reached = None
+
+    def close(self) -> None:
+        for member in self.members:
+            member.abort()
+
+
+class Socket(asyncio.Protocol):
+    """One client. ``on_text`` gets each text message; without it messages are only counted."""
+
+    __slots__ = (
+        "_open",
+        "_rest",
+        "closed",
+        "crowd",
+        "key",
+        "last",
+        "messages",
+        "on_text",
+        "path",
+        "transport",
+    )
+
+    def __init__(
+        self, path: str, crowd: Crowd, on_text: Callable[["Socket", bytes], None] | None = None
+    ) -> None:
+        self.path, self.crowd, self.on_text = path, crowd, on_text
+        self.key = 0
+        self.messages = 0
+        self.last = b""
+        self.closed: int | None = None
+        self._rest = b""
+        self._open: asyncio.Future[None] | None = asyncio.get_running_loop().create_future()
+        self.transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
+        self.transport = transport  # type: ignore[assignment]
+        nonce = base64.b64encode(os.urandom(16)).decode()
+        self.transport.write(
+            f"GET {self.path} HTTP/1.1\r\nHost: {LOOPBACK}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Key: {nonce}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+
+    def data_received(self, data: bytes) -> None:
+        if self._open is not None:
+            data = self._handshake(data)
+        if data:
+            self._frames(self._rest + data if self._rest else data)
+
+    def _handshake(self, data: bytes) -> bytes:
+        head, end, rest = (self._rest + data).partition(b"\r\n\r\n")
+        if not end:
+            self._rest = head
+            return b""
+        opened, self._open, self._rest = self._open, None, b""
+        assert opened is not None
+        if not opened.done():
+            if b" 101 " in head.split(b"\r\n", 1)[0]:
+                opened.set_result(None)
+            else:
+                opened.set_exception(Refused(head.decode(errors="replace")))
+        return rest
+
+    def _frames(self, data: bytes) -> None:
+        """Walk over the frames; a server's are not masked, and none here is fragmented."""
+        at, size, texts = 0, len(data), 0
+        while size - at >= 2:
+            length, head = data[at + 1], 2
+            if length == 126:
+                if size - at < 4:
+                    break
+                length, head = (data[at + 2] << 8) | data[at + 3], 4
+            elif length == 127:
+                if size - at < 10:
+                    break
+                length, head = struct.unpack_from("!Q", data, at + 2)[0], 10
+            start, after = at + head, at + head + length
+            if after > size:
+                break
+            opcode = data[at] & 0x0F
+            if opcode == TEXT:
+                texts += 1
+                if self.on_text is not None:
+                    self.on_text(self, data[start:after])
+            else:
+                self._control(opcode, data[start:after])
+            at = after
+        self._rest = data[at:]
+        if texts:
+            self.messages += texts
+            self.last = data
+            self.crowd.count(texts)
+
+    def _control(self, opcode: int, payload: bytes) -> None:
+        if opcode == PING:
+            self.send(payload, PONG)
+        elif opcode == CLOSE:
+            self.closed = int.from_bytes(payload[:2]) if payload else 1005
+
+    def send(self, payload: bytes, opcode: int = TEXT) -> None:
+        """Write one message; a mask of zeros is a mask, and leaves the payload as it is."""
+        length = len(payload)
+        size = bytes([0x80 | length]) if length < 126 else b"\xfe" + length.to_bytes(2)
+        self.transport.write(bytes([0x80 | opcode]) + size + b"\0\0\0\0" + payload)
+
+    def pause(self) -> None:
+        """Stop reading, as a stalled tab does."""
+        self.transport.pause_reading()
+
+    def resume(self) -> None:
+        self.transport.resume_reading()
+
+    def abort(self) -> None:
+        self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._open is not None and not self._open.done():
+            self._open.set_exception(Refused(f"the connection was lost: {exc}"))
+        if self.closed is None:
+            self.closed = 1006
+
+    async def opened(self) -> None:
+        if self._open is not None:
+            await self._open
+
+
+async def connect(
+    port: int,
+    paths: Iterable[str],
+    on_text: Callable[[Socket, bytes], None] | None = None,
+    *,
+    at_once: int = CONNECT_AT_ONCE,
+) -> Crowd:
+    """Open one socket per path, so many at a time; Refused when one of them is not accepted."""
+    crowd, loop, gate = Crowd(), asyncio.get_running_loop(), asyncio.Semaphore(at_once)
+
+    async def one(key: int, path: str) -> Socket:
+        async with gate:
+            _, made = await loop.create_connection(lambda: Socket(path, crowd, on_text), LOOPBACK, port)
+            made.key = key
+            await made.opened()
+            return made
+
+    crowd.members = list(await asyncio.gather(*[one(key, path) for key, path in enumerate(paths)]))
+    return crowd
