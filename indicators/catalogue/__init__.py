@@ -1,0 +1,20 @@
+"""Every indicator that there is, as static data; importing it loads no numeric library."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from indicators.catalogue import momentum, overlap, trend, volatility, volume
+from indicators.catalogue.entry import KEPT_BARS, Entry, Param, Params, ParamValue
+
+__all__ = ["CATALOGUE", "KEPT_BARS", "Entry", "Param", "ParamValue", "Params", "catalogue"]
+
+_FAMILIES = (overlap, momentum, trend, volatility, volume)
+
+CATALOGUE: Mapping[str, Entry] = MappingProxyType(
+    {entry.name: entry for family in _FAMILIES for entry in family.ENTRIES}
+)
+
+
+def catalogue() -> list[dict[str, object]]:
+    """The whole catalogue as JSON."""
+    return [entry.as_json() for entry in CATALOGUE.values()]
