@@ -1,12 +1,14 @@
 """Settings: everything that an operator may set comes from the environment (docs/configuration.md tells of each)."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.csp import CSP
 
+from stocksblitz import embedded
 from stocksblitz.feed_spec import FeedSpec
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -36,7 +38,10 @@ if not DEBUG and SECRET_KEY == DEFAULT_SECRET:
 
 PORT = env_int("PORT", 8000)
 DATA_DIR = Path(env("STOCKSBLITZ_DATA", str(BASE_DIR / ".data"))).absolute()
-FEED = FeedSpec.parse(env("FEED", "simulated"))
+try:
+    FEED = FeedSpec.parse(env("FEED", "simulated"))
+except ValueError as error:
+    raise ImproperlyConfigured(str(error)) from error
 
 ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]" if DEBUG else "")
 ALLOWED_ORIGINS = env_list("ALLOWED_ORIGINS", f"http://localhost:{PORT},http://127.0.0.1:{PORT}" if DEBUG else "")
@@ -44,7 +49,7 @@ CSRF_TRUSTED_ORIGINS = ALLOWED_ORIGINS
 
 # --- Redis -----------------------------------------------------------------------------------------------------------
 
-REDIS_URL = env("REDIS_URL", f"unix://{DATA_DIR}/redis.sock")
+REDIS_URL = env("REDIS_URL", embedded.url(DATA_DIR))
 REDIS_NAMESPACE = env("REDIS_NAMESPACE", "")
 """Stands in front of every Redis name, so that several installations (or tests) can share one server."""
 
@@ -79,6 +84,13 @@ COMPUTE_WAIT_MS = env_int("COMPUTE_WAIT_MS", 8_000)
 # --- Quotes and portfolio --------------------------------------------------------------------------------------------
 
 PRICE_CACHE_TIME = float(env("PRICE_CACHE_TIME", "1.0"))
+"""Seconds for which a fetched price is given out again; 0: each is fetched."""
+PRICE_CACHE_STRETCH = env_int("PRICE_CACHE_STRETCH", 4)
+"""Times PRICE_CACHE_TIME is the longest that a price counts when many wait for it; 1: never longer."""
+QUOTE_ACCOUNTS = env("QUOTE_ACCOUNTS", "")
+"""Credentials with price providers: JSON, or the path of a JSON file (docs/quotes.md)."""
+QUOTE_TIMEOUT = float(env("QUOTE_TIMEOUT", "10"))
+"""Seconds that a caller waits for a price at most."""
 PORTFOLIO_CYCLE_MS = env_int("PORTFOLIO_CYCLE_MS", 200)
 
 # --- Django ----------------------------------------------------------------------------------------------------------
@@ -143,6 +155,8 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "timeout": 20,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
+    # A file, so that the threads of a test each have a connection of their own, as in life.
+    DATABASES["default"]["TEST"] = {"NAME": str(DATA_DIR / "test.sqlite3")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CACHES = {
@@ -173,6 +187,7 @@ AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_FAILURE_LIMIT = 20
 AXES_COOLOFF_TIME = 0.25
 AXES_VERBOSE = False
+AXES_LOCKOUT_CALLABLE = "stocksblitz.rest.locked_out"
 
 LOGIN_URL = "/login"
 LOGIN_REDIRECT_URL = "/"
@@ -217,6 +232,17 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "stocksblitz.rest.problem_response",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
+SIMPLE_JWT = {
+    "ALGORITHM": "HS256",
+    "SIGNING_KEY": SECRET_KEY,
+    "ISSUER": "stocksblitz",
+    "AUDIENCE": "stocksblitz",
+    "USER_ID_CLAIM": "sub",
+    "ACCESS_TOKEN_LIFETIME": timedelta(seconds=env_int("ACCESS_TOKEN_TTL", 3_600)),
+    "REFRESH_TOKEN_LIFETIME": timedelta(seconds=env_int("REFRESH_TOKEN_TTL", 7 * 86_400)),
+}
+REST_MAX_BODY = env_int("REST_MAX_BODY", 262_144)
+"""Largest body of a REST request, in bytes."""
 REST_REQUESTS_PER_MINUTE = env_int("REST_REQUESTS_PER_MINUTE", 60_000 if DEBUG else 3_000)
 AUTH_REQUESTS_PER_MINUTE = env_int("AUTH_REQUESTS_PER_MINUTE", 6_000 if DEBUG else 60)
 
