@@ -77,7 +77,7 @@ class Console:
 
     def _write(self) -> None:
         while (text := self._lines.get()) is not None:
-            with contextlib.suppress(OSError):  # nobody reads any more
+            with contextlib.suppress(OSError, ValueError):  # nobody reads any more
                 self._out.write(f"{text}\n".encode())
 
 
