@@ -26,7 +26,9 @@ from stocksblitz.worker import stop_event, wait
 
 STOP_DEADLINE_S = 12.0
 """A little longer than the web server gives its own connections."""
-REDIS_DEADLINE_S = 30.0
+REDIS_DEADLINE_S = 10.0
+EMBEDDED_REDIS_DEADLINE_S = 60.0
+"""Our own is there; it may have much to read from its disk."""
 REMINDER_S = 15.0
 
 
@@ -91,9 +93,9 @@ def redis_program() -> Program:
     return Program("redis", embedded.command(server, settings.DATA_DIR))
 
 
-async def redis_answers(stop: asyncio.Event) -> None:
+async def redis_answers(stop: asyncio.Event, deadline_s: float) -> None:
     """Wait for Redis; LaunchError when it does not answer within the deadline."""
-    deadline = time.monotonic() + REDIS_DEADLINE_S
+    deadline = time.monotonic() + deadline_s
     async with contextlib.aclosing(connect()) as client:
         while not stop.is_set():
             try:
@@ -172,9 +174,11 @@ def allow_many_sockets() -> None:
 
 
 async def _start(supervisor: Supervisor, console: Console, stop: asyncio.Event) -> None:
-    if not os.environ.get("REDIS_URL"):
+    if os.environ.get("REDIS_URL"):
+        await redis_answers(stop, REDIS_DEADLINE_S)
+    else:
         supervisor.start([redis_program()])
-    await redis_answers(stop)
+        await redis_answers(stop, EMBEDDED_REDIS_DEADLINE_S)
     if not stop.is_set():
         await asyncio.to_thread(prepare)
     if not stop.is_set():
