@@ -159,6 +159,14 @@ class Leases:
         self.renewed = time.monotonic()
         return {shard for shard, fence in held.items() if before.get(shard) != fence}
 
+    async def only(self) -> bool:
+        """For a kind of which one worker may work at a time: say that we live, and whether it is us."""
+        began = time.monotonic()
+        await self.beat()
+        fence = await self._take(0)
+        self.held, self.renewed = ({0: fence}, began) if fence else ({}, 0.0)
+        return bool(fence)
+
     async def beat(self) -> list[bytes]:
         """Write the heartbeat; returns the workers alive."""
         name, now = self.keys.workers(self.kind), now_ms()

@@ -1,0 +1,207 @@
+"""When an exchange trades: the sessions that bars are anchored to.
+
+``24x7`` has a session per UTC day. ``24x5`` (forex) has one per trading day, 17:00 to 17:00 in New York, Sunday evening to
+Friday evening. Everything else is a market identifier code whose sessions come from `exchange_calendars`, corrected by
+`overrides.OVERRIDES`. ``continuous:CODE`` opens when CODE does, but every day and without an end: simulated markets use it.
+
+A year that no calendar covers goes on with the exchange's ordinary week, and its sessions say so (``certain`` is False):
+a server must not stop on 1 January. `check_year` is for those who would rather have the error.
+
+Times are milliseconds UTC. Only the feed process looks up market identifier codes (the library needs pandas).
+"""
+
+from bisect import bisect_right
+from collections import Counter
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from itertools import pairwise
+from time import gmtime
+from zoneinfo import ZoneInfo
+
+from stocksblitz.errors import StocksBlitzError
+from stocksblitz.market.bars import MINUTE_MS, TIMEFRAMES, Session, ending, opening
+from stocksblitz.market.overrides import EXCHANGES, OVERRIDES
+
+DAY_MS = 1440 * MINUTE_MS
+CONTINUOUS = "continuous:"
+NEW_YORK = "America/New_York"
+_LIBRARY_NAME = {
+    "XNSE": "XBOM",
+    "XNAS": "XNYS",
+    "XCME": "CMES",
+    "XCBT": "CMES",
+    "XNYM": "CMES",
+    "XCEC": "CMES",
+}
+_GLOBEX_MS = 23 * 60 * MINUTE_MS
+"""CME's electronic session: 17:00 to 16:00 in Chicago. The library has it end at 17:00, without the daily break."""
+_DAILY_OPEN = {
+    "24x7": ("UTC", time(0)),
+    "XNSE": ("Asia/Kolkata", time(9, 15)),
+    "XBOM": ("Asia/Kolkata", time(9, 15)),
+    "XNYS": (NEW_YORK, time(9, 30)),
+    "XNAS": (NEW_YORK, time(9, 30)),
+    "24x5": (NEW_YORK, time(17)),
+}
+
+
+class UncoveredYear(ValueError):
+    """No calendar of this exchange covers the year."""
+
+
+def check_exchange(exchange: str) -> None:
+    """Raise `StocksBlitzError` for an exchange that has no calendar."""
+    if exchange.removeprefix(CONTINUOUS) not in EXCHANGES:
+        raise StocksBlitzError(
+            "invalid_parameter",
+            f"exchange is 24x7, 24x5 or a market identifier code such as XNSE or XNYS, not {exchange!r}",
+        )
+
+
+def check_year(exchange: str, year: int) -> None:
+    """Raise `UncoveredYear` when the sessions of that year would only be the ordinary week."""
+    sessions = [] if exchange == "24x7" else _labelled(exchange, year)
+    if any(not certain for _, _, certain in sessions):
+        raise UncoveredYear(
+            f"no calendar covers {exchange} in {year}: its holidays are unknown and the ordinary week stands in; "
+            "add the year to stocksblitz/market/overrides.py or update exchange_calendars"
+        )
+
+
+def session_at(exchange: str, ts: int) -> Session:
+    """The session that a moment belongs to: the one that is open, else the last one that was."""
+    if exchange in ("24x7", f"{CONTINUOUS}24x7"):
+        start = ts - ts % DAY_MS
+        return Session(start, start + DAY_MS, start + DAY_MS)
+    opens, closes, certain = _table(exchange, gmtime(ts / 1000).tm_year)
+    i = bisect_right(opens, ts) - 1
+    return Session(opens[i], closes[i], opens[i + 1], certain[i])
+
+
+def bar_open(exchange: str, timeframe: str, ts: int) -> int:
+    """Where the bar begins that a moment belongs to."""
+    return opening(session_at(exchange, ts), TIMEFRAMES[timeframe], ts)
+
+
+def bar_end(exchange: str, timeframe: str, ts: int) -> int:
+    """When the bar that a moment belongs to ends."""
+    session, length = session_at(exchange, ts), TIMEFRAMES[timeframe]
+    return ending(session, length, opening(session, length, ts))
+
+
+def is_open(exchange: str, ts: int) -> bool:
+    """Whether the exchange trades at that moment."""
+    session = session_at(exchange, ts)
+    return session.open <= ts < session.close
+
+
+def next_open(exchange: str, ts: int) -> int:
+    """When the next session after the one of this moment opens."""
+    return session_at(exchange, ts).until
+
+
+def close_of(exchange: str, ts: int) -> int:
+    """When the session closes that a moment belongs to."""
+    return session_at(exchange, ts).close
+
+
+def opens(exchange: str, year: int) -> list[int]:
+    """When the sessions open whose trading day lies in the year."""
+    return [start for start, _, _ in _labelled(exchange, year)]
+
+
+_Sessions = list[tuple[int, int, bool]]
+
+
+@lru_cache(maxsize=256)
+def _table(exchange: str, year: int) -> tuple[list[int], list[int], list[bool]]:
+    """Opens, closes and certainties around a year; the neighbours' are there for what crosses New Year."""
+    rows = [row for y in (year - 1, year, year + 1) for row in _labelled(exchange, y)]
+    opens, closes, certain = zip(*sorted(rows), strict=True)
+    return list(opens), list(closes), list(certain)
+
+
+@lru_cache(maxsize=512)
+def _labelled(exchange: str, year: int) -> _Sessions:
+    """The sessions whose trading day lies in the year, in order."""
+    check_exchange(exchange)
+    if exchange.startswith(CONTINUOUS):
+        return _continuous(exchange.removeprefix(CONTINUOUS), year)
+    if exchange == "24x5":
+        return _forex(year)
+    return _corrected(exchange, year, _listed(exchange, year))
+
+
+def _days(year: int) -> list[date]:
+    first = date(year, 1, 1)
+    return [first + timedelta(days=n) for n in range((date(year + 1, 1, 1) - first).days)]
+
+
+def _ms(day: date, at: time, zone: str) -> int:
+    return round(datetime.combine(day, at, ZoneInfo(zone)).timestamp() * 1000)
+
+
+def _continuous(exchange: str, year: int) -> _Sessions:
+    if exchange not in _DAILY_OPEN:
+        raise StocksBlitzError("invalid_parameter", f"no continuous calendar is known for {exchange!r}")
+    zone, at = _DAILY_OPEN[exchange]
+    starts = [_ms(day, at, zone) for day in [*_days(year), date(year + 1, 1, 1)]]
+    return [(start, end, True) for start, end in pairwise(starts)]
+
+
+def _forex(year: int) -> _Sessions:
+    """Monday's session opens on Sunday at 17:00 in New York. Only 1 January and 25 December have none."""
+    five, eve = time(17), timedelta(days=1)
+    days = [d for d in _days(year) if d.weekday() < 5 and (d.month, d.day) not in ((1, 1), (12, 25))]
+    return [(_ms(d - eve, five, NEW_YORK), _ms(d, five, NEW_YORK), True) for d in days]
+
+
+def _listed(exchange: str, year: int) -> _Sessions:
+    import exchange_calendars
+
+    name = _LIBRARY_NAME.get(exchange, exchange)
+    try:
+        calendar = exchange_calendars.get_calendar(name, start=f"{year}-01-01", end=f"{year}-12-31")
+    except ValueError:
+        return _ordinary_week(exchange, name, year)
+    rows = zip(calendar.opens, calendar.closes, strict=True)
+    sessions = [(o.value // 1_000_000, c.value // 1_000_000, True) for o, c in rows]
+    return [(o, o + _GLOBEX_MS, s) for o, _, s in sessions] if name == "CMES" else sessions
+
+
+def _ordinary_week(exchange: str, name: str, year: int) -> _Sessions:
+    """The hours most sessions of the nearest covered year have, on every working day."""
+    import exchange_calendars
+
+    kind = type(exchange_calendars.get_calendar(name))
+    first, last = kind.bound_min(), kind.bound_max()
+    nearest = (
+        last.year if last is not None and year > last.year else first.year + 1 if first is not None else year
+    )
+    if nearest == year:
+        raise StocksBlitzError("invalid_parameter", f"no sessions of {exchange} are known for {year}")
+    zone = str(exchange_calendars.get_calendar(name).tz)
+    hours = Counter(_local_hours(o, c, zone) for o, c, _ in _listed(exchange, nearest)).most_common(1)[0][0]
+    days = [day for day in _days(year) if day.weekday() < 5]
+    return [(_ms(day, hours[0], zone), _ms(day, hours[1], zone), False) for day in days]
+
+
+def _local_hours(start: int, end: int, zone: str) -> tuple[time, time]:
+    return _local(start, zone).time(), _local(end, zone).time()
+
+
+def _local(ts: int, zone: str) -> datetime:
+    return datetime.fromtimestamp(ts / 1000, UTC).astimezone(ZoneInfo(zone))
+
+
+def _corrected(exchange: str, year: int, sessions: _Sessions) -> _Sessions:
+    """Sessions with our own table applied: a day there replaces the library's, or takes it away."""
+    table = OVERRIDES.get(exchange)
+    if table is None:
+        return sessions
+    ours = {day: hours for day, hours in table.days.items() if day.year == year}
+    kept = [row for row in sessions if _local(row[0], table.zone).date() not in ours]
+    added = [
+        (_ms(d, h[0], table.zone), _ms(d, h[1], table.zone), True) for d, h in ours.items() if h is not None
+    ]
+    return sorted(kept + added)

@@ -1,0 +1,95 @@
+"""The contract of a feed: it moves its markets, the writer writes what changed of them."""
+
+from abc import ABC, abstractmethod
+from asyncio import Event
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from stocksblitz.market.bars import TIMEFRAMES, Bar, Closed
+
+Past = dict[str, Sequence[Bar]]
+"""Closed bars by timeframe, oldest first."""
+
+
+@dataclass(slots=True)
+class Quote:
+    """The newest price of a symbol; ``volume`` is what was traded since the session opened, ``ts`` is in ms."""
+
+    last: float
+    bid: float
+    ask: float
+    volume: float
+    ts: int
+
+
+@dataclass(slots=True)
+class Market:
+    """What the feed holds of one symbol, and whether it differs from what was written."""
+
+    symbol: str
+    gen: int
+    """Grows when the past was written anew."""
+    timeframes: tuple[str, ...] = tuple(TIMEFRAMES)
+    quote: Quote | None = None
+    fresh_until: int = 0
+    """Wall clock (ms) at which the price gets stale."""
+    forming: dict[str, Bar] = field(default_factory=dict)
+    last: dict[str, int] = field(default_factory=dict)
+    """Timeframe to the opening time of the bar closed last."""
+    closed: list[Closed] = field(default_factory=list)
+    """Bars that closed and are not written yet, oldest first."""
+    greeks: bytes = b""
+    oi: bytes = b""
+    dirty: bool = False
+
+    def close(self, bars: Iterable[Closed]) -> None:
+        """Take bars that closed; the writer puts them into the hot store before it tells of anything else."""
+        before = len(self.closed)
+        self.closed.extend(bars)
+        self.dirty = self.dirty or len(self.closed) > before
+
+
+class Feed(ABC):
+    """A source of prices. It writes nothing itself: it changes its `markets`, and the writer flushes them."""
+
+    source: str
+    """As clients see it: ``simulated``, ``replay`` …"""
+    writes_quotes = True
+    """False: somebody else writes price and volume and tells of them; only the bars are ours."""
+    complete = True
+    """Whether the past of every market has been handed over."""
+
+    def __init__(self) -> None:
+        self.markets: dict[str, Market] = {}
+
+    @property
+    def identity(self) -> str:
+        """What the past depends on; when it changes, what an older feed left in the mock realm is purged."""
+        return self.source
+
+    @abstractmethod
+    async def open(self, *, intact: bool, gen: int) -> None:
+        """Make the instruments, take up the past.
+
+        ``intact``: the hot store holds what a feed of this identity wrote before, under the generation ``gen``.
+        """
+
+    @abstractmethod
+    async def step(self, now: int) -> bool:
+        """Move the markets up to ``now`` (wall clock, ms); returns whether there is more to do at once."""
+
+    @abstractmethod
+    async def past(self, symbol: str) -> Past:
+        """Closed bars up to now, for a hot store that was lost."""
+
+    async def written(self) -> None:
+        """Called when everything that `step` changed is in Redis."""
+        return None
+
+    async def intake(self, stop: Event) -> None:
+        """Receive until the stop; feeds that are polled by `step` have none."""
+        await stop.wait()
+
+    async def close(self) -> None:
+        """Give back what the feed holds."""
+        return None

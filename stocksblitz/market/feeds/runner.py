@@ -1,0 +1,119 @@
+"""Runs one feed: holds the lease, moves it and flushes it until the stop."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import Any
+
+from django.conf import settings
+
+from stocksblitz.feed_spec import FeedSpec
+from stocksblitz.keys import Keys
+from stocksblitz.market.feeds.base import Feed
+from stocksblitz.market.feeds.writer import Writer
+from stocksblitz.redis import connect, keys
+from stocksblitz.worker import HEARTBEAT_S, Leases, now_ms, persist, stop_event, wait
+
+log = logging.getLogger(__name__)
+
+CLOSE_WITHIN_S = 1.5
+"""The last flush and the lease's return may take this long after a stop."""
+
+
+class LeaseLost(Exception):
+    """Another feed writes to this realm now; the supervisor starts us anew to wait for our turn."""
+
+
+def make_feed(spec: FeedSpec, redis: Any, names: Keys) -> Feed:
+    """The feed that the setting names."""
+    if spec.name == "simulated":
+        from stocksblitz.market.feeds.simulated import SimulatedFeed
+
+        return SimulatedFeed(settings.SIMULATED_SEED)
+    if spec.name == "replay":
+        from stocksblitz.market.feeds.replay import ReplayFeed
+
+        return ReplayFeed(spec, redis, names)
+    raise NotImplementedError(spec.name)
+
+
+class Runner:
+    """One feed process. ``once``: end when the feed has nothing more to do."""
+
+    def __init__(self, spec: FeedSpec, *, once: bool = False) -> None:
+        self.redis, self.keys, self.once = connect(), keys(), once
+        self.feed = make_feed(spec, self.redis, self.keys)
+        self.writer = Writer(self.redis, self.keys, self.feed, mock=spec.mock)
+        self.leases = Leases(self.redis, self.keys, "feed")
+        self.opened = False
+
+    async def run(self) -> None:
+        """Work until SIGTERM or SIGINT (or, once, until everything is written)."""
+        with stop_event() as stop:
+            try:
+                await self._wait_for_lease(stop)
+                await self._work(stop)
+            finally:
+                await self._close()
+
+    async def _wait_for_lease(self, stop: asyncio.Event) -> None:
+        ours = asyncio.Event()
+
+        async def attempt() -> None:
+            if stop.is_set() or await self.leases.only():
+                ours.set()
+
+        task = asyncio.create_task(persist("lease", attempt, ours, every=0.2))
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        ours.set()
+        stopped.cancel()
+        await task
+
+    async def _work(self, stop: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            side = [
+                tasks.create_task(persist("lease", self._hold, stop, every=HEARTBEAT_S)),
+                tasks.create_task(self.feed.intake(stop)),
+            ]
+            await persist("feed", lambda: self._turn(stop), stop, every=0, cap=0.5)
+            for task in side:
+                task.cancel()
+
+    async def _hold(self) -> None:
+        if not await self.leases.only():
+            raise LeaseLost
+
+    async def _turn(self, stop: asyncio.Event) -> None:
+        began = time.monotonic()
+        if not self.opened:
+            await self._open()
+        more = await self.feed.step(now_ms())
+        if self.leases.held and time.monotonic() - self.leases.renewed < 3:
+            await self.writer.flush()
+            await self.feed.written()
+            await self._look_after_past()
+        if self.once and not more:
+            stop.set()
+        if not more:
+            await wait(stop, max(0.0, settings.FEED_FLUSH_MS / 1000 - (time.monotonic() - began)))
+
+    async def _look_after_past(self) -> None:
+        if self.writer.lost:
+            await self.writer.refill()
+        elif self.feed.complete and not self.writer.marked:
+            await self.writer.mark()
+
+    async def _open(self) -> None:
+        intact = await self.writer.inspect()
+        await self.feed.open(intact=intact, gen=self.writer.gen)
+        self.opened = True
+        log.info("the feed runs", extra={"action": "start", "feed": self.feed.source})
+
+    async def _close(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_WITHIN_S):
+                await self.feed.close()
+                await self.leases.close()
+                await self.redis.aclose()

@@ -1,0 +1,187 @@
+"""The simulated market: recognisable instruments that move round the clock, the same for everyone with the same seed."""
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+
+from django.conf import settings
+
+from stocksblitz.market import calendars
+from stocksblitz.market.bars import MINUTE_MS, TIMEFRAMES, Bar, Closed, Ladder
+from stocksblitz.market.calendars import CONTINUOUS, DAY_MS
+from stocksblitz.market.feeds.base import Feed, Market, Past, Quote
+from stocksblitz.market.feeds.instruments import ensure_instruments
+from stocksblitz.market.feeds.simulated_instruments import PROFILES, Profile
+from stocksblitz.market.feeds.simulation import TICK_MS, Minutes, Path, Simulation, bars
+from stocksblitz.metrics import feed_ticks
+
+log = logging.getLogger(__name__)
+
+ALLOWANCE_MS = 5_000
+"""A simulated price older than this is stale: its feed is gone."""
+
+
+@dataclass(slots=True)
+class Course:
+    """One simulated instrument on its way: the session it is in, and how far it has come."""
+
+    simulation: Simulation
+    ladder: Ladder
+    minutes: Minutes
+    """Of the session it is in."""
+    until: int
+    """When the next session opens."""
+    done: int = 0
+    """Minutes of the session that are closed."""
+    traded: int = 0
+    """Volume of those."""
+    path: Path | None = None
+    closed: list[Closed] = field(default_factory=list)
+
+    @classmethod
+    def at(cls, simulation: Simulation, ts: int) -> "Course":
+        """The course at the open of the session that the moment lies in."""
+        exchange = CONTINUOUS + simulation.profile.exchange
+        ladder = Ladder(lambda at: calendars.session_at(exchange, at))
+        opens = simulation.session_opens(ts, ts)
+        return cls(simulation, ladder, next(simulation.minutes(opens)), opens[-1])
+
+    def move(self, now: int) -> None:
+        """Close the minutes that are over at ``now``."""
+        while now >= self.until:
+            self._finish(self.minutes.open.shape[1])
+            opens = self.simulation.session_opens(self.until, self.until)
+            self.minutes, self.until = next(self.simulation.minutes(opens)), opens[-1]
+            self.done, self.traded = 0, 0
+        self._finish((now - self.opened) // MINUTE_MS)
+        self.closed += self.ladder.pass_time(now)
+
+    @property
+    def opened(self) -> int:
+        return int(self.minutes.opens[0])
+
+    def now(self, now: int) -> tuple[Quote, Bar]:
+        """The quote and the minute as far as it has come."""
+        row, minute = self._row(self.done), self.opened + self.done * MINUTE_MS
+        if self.path is None:
+            self.path = self.simulation.path(minute, row)
+        profile, path, k = self.simulation.profile, self.path, (now - minute) // TICK_MS
+        price, units = int(path.price[k]), profile.ticks_per_unit
+        bid = price - profile.spread // 2
+        volume = float(path.volume[k])
+        quote = Quote(
+            price / units,
+            bid / units,
+            (bid + profile.spread) / units,
+            self.traded + volume,
+            minute + k * TICK_MS,
+        )
+        high, low = int(path.high[k]) / units, int(path.low[k]) / units
+        return quote, Bar(minute, row[0] / units, high, low, price / units, volume, self.opened)
+
+    def _row(self, i: int) -> tuple[int, int, int, int, int]:
+        m = self.minutes
+        return (
+            int(m.open[0, i]), int(m.high[0, i]), int(m.low[0, i]), int(m.close[0, i]), int(m.volume[0, i])
+        )  # fmt: skip
+
+    def _finish(self, minutes: int) -> None:
+        units = self.simulation.profile.ticks_per_unit
+        for i in range(self.done, minutes):
+            o, h, low, c, volume = self._row(i)
+            bar = Bar(
+                self.opened + i * MINUTE_MS, o / units, h / units, low / units, c / units, float(volume)
+            )
+            self.closed += self.ladder.add(bar)
+            self.traded += volume
+            self.path = None
+        self.done = max(self.done, minutes)
+
+
+class SimulatedFeed(Feed):
+    """Everything it shows is made up, and says so: ``source`` is ``simulated``."""
+
+    source = "simulated"
+
+    def __init__(self, seed: int, profiles: tuple[Profile, ...] = PROFILES) -> None:
+        super().__init__()
+        self.seed = seed
+        self.simulations = {p.symbol: Simulation(seed, p) for p in profiles}
+        self.courses: dict[str, Course] = {}
+        self._waiting: list[str] = []
+        self._intact, self._gen = False, 0
+
+    @property
+    def identity(self) -> str:
+        return f"simulated:{self.seed}:{settings.HOT_BARS}"
+
+    @property
+    def complete(self) -> bool:  # type: ignore[override]
+        """The past of every instrument is handed over, one instrument per step."""
+        return not self._waiting
+
+    async def open(self, *, intact: bool, gen: int) -> None:
+        await ensure_instruments([_terms(s.profile) for s in self.simulations.values()])
+        self._waiting, self._intact, self._gen = list(self.simulations), intact, gen
+
+    async def step(self, now: int) -> bool:
+        if self._waiting:
+            await self._begin(self._waiting[0], now)
+            self._waiting.pop(0)
+        for symbol, course in self.courses.items():
+            self._move(self.markets[symbol], course, now)
+        return bool(self._waiting)
+
+    async def past(self, symbol: str) -> Past:
+        return await asyncio.to_thread(self._past, self.simulations[symbol], self.courses[symbol].opened)
+
+    async def _begin(self, symbol: str, now: int) -> None:
+        """Hand over an instrument's past; where it is written already, only what may have closed since."""
+        simulation = self.simulations[symbol]
+        course = Course.at(simulation, now - DAY_MS if self._intact else now)
+        market = Market(symbol, self._gen)
+        if not self._intact:
+            past = await asyncio.to_thread(self._past, simulation, course.opened)
+            market.close((timeframe, bar) for timeframe, bars in past.items() for bar in bars)
+            course.ladder.restore({timeframe: bars[-1].ts for timeframe, bars in past.items()}, {})
+            log.info("history filled", extra={"action": "history", "symbol": symbol})
+        self.courses[symbol], self.markets[symbol] = course, market
+
+    def _past(self, simulation: Simulation, until: int) -> Past:
+        """The newest closed bars of the sessions before the one that opens at ``until``."""
+        length, units = settings.HOT_BARS, simulation.profile.ticks_per_unit
+        past: dict[str, list[Bar]] = {timeframe: [] for timeframe in TIMEFRAMES}
+        opens = simulation.session_opens(until - length * DAY_MS, until)[:-1]
+        reach = {tf: until - (length + 1) * ms - 2 * DAY_MS for tf, ms in TIMEFRAMES.items()}
+        for minutes in simulation.minutes(opens):
+            for timeframe, found in past.items():
+                if minutes.opens[-1] >= reach[timeframe]:
+                    found += bars(minutes, timeframe, units)
+        return {timeframe: found[-length:] for timeframe, found in past.items()}
+
+    def _move(self, market: Market, course: Course, now: int) -> None:
+        course.move(now)
+        quote, part = course.now(now)
+        market.close(course.closed)
+        course.closed = []
+        if market.quote is not None and quote.ts == market.quote.ts and not market.closed:
+            return
+        feed_ticks.inc()
+        market.quote, market.forming, market.last = quote, course.ladder.forming(part), course.ladder.last
+        market.fresh_until, market.dirty = now + ALLOWANCE_MS, True
+
+
+def _terms(profile: Profile) -> dict[str, object]:
+    return {
+        "symbol": profile.symbol,
+        "name": f"{profile.name} (simulated)",
+        "exchange": profile.exchange,
+        "kind": profile.kind,
+        "base_currency": profile.base_currency,
+        "currency": profile.currency,
+        "contract_size": profile.contract_size,
+        "lot_size": profile.lot_size,
+        "tick_size": f"{1 / profile.ticks_per_unit:.10f}",
+        "margin_mode": profile.margin_mode,
+        "margin_rate": profile.margin_rate,
+    }

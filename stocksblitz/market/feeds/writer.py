@@ -1,0 +1,197 @@
+"""The one writer of quotes and bars: one pipeline per flush, closed bars in the hot store before anything names them."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import orjson
+from django.conf import settings
+from redis.asyncio import RedisCluster
+from redis.exceptions import RedisError
+
+from stocksblitz.keys import Keys
+from stocksblitz.market.bars import Bar, Closed
+from stocksblitz.market.feeds.base import Feed, Market
+from stocksblitz.metrics import feed_flush
+from stocksblitz.worker import now_ms
+
+log = logging.getLogger(__name__)
+
+MOCK_TTL_S = 300
+RENEW_MS = 60_000
+"""How often keys that are not written get their time to live anew."""
+_BATCH = 1_000
+"""Bars in one ZADD: keeps a single command far below Redis's client buffer."""
+
+
+def member(bar: Bar) -> bytes:
+    """A closed bar as the hot store holds it."""
+    return orjson.dumps((*bar,))
+
+
+class Writer:
+    """Writes what changed of a feed's markets. Nothing is forgotten while Redis is away, only bounded."""
+
+    def __init__(self, redis: Any, keys: Keys, feed: Feed, *, mock: bool, archive: Any = None) -> None:
+        self.redis, self.keys, self.feed, self.mock = redis, keys, feed, mock
+        self.archive = archive
+        """Where closed bars of the real realm survive; it also trims the hot store of what it has."""
+        self.marker = keys.name("feed", "marker")
+        self.lost = False
+        """Redis came back without what was written; `refill` is due."""
+        self.gen = 0
+        """The generation of the past that is written."""
+        self.marked = False
+        self._mortal: set[str] = set()
+        self._renewed = 0
+
+    async def inspect(self) -> bool:
+        """Whether the hot store holds what a feed of this identity wrote; sets the generation to go on with."""
+        identity, _, gen = (await self.redis.get(self.marker) or b"").rpartition(b"|")
+        intact = bool(identity == self.feed.identity.encode())
+        self.gen = int(gen) if intact else now_ms()
+        return intact
+
+    async def mark(self) -> None:
+        """Say that the hot store is complete; a flush that does not find the mark any more knows that it is lost."""
+        await self.redis.set(self.marker, self._mark, ex=MOCK_TTL_S if self.mock else None)
+        self._mortal.add(self.marker)
+        self.marked = True
+
+    @property
+    def _mark(self) -> bytes:
+        return f"{self.feed.identity}|{self.gen}".encode()
+
+    async def flush(self) -> None:
+        """Write what changed and tell of it; on an error everything stays to be written with the next flush."""
+        changed = [market for market in self.feed.markets.values() if market.dirty]
+        if not changed and not self.marked:
+            return
+        taken = {market.symbol: market.closed for market in changed}
+        for market in changed:
+            market.dirty, market.closed = False, []
+        try:
+            with feed_flush.time():
+                await self._write(changed, taken)
+        except (RedisError, OSError):
+            self._put_back(changed, taken)
+            raise
+        if self.archive is not None:
+            self.archive.take(taken)
+        await self._renew()
+
+    async def refill(self) -> None:
+        """Write the whole hot store again after it was lost."""
+        log.warning("the hot store is gone, writing it again", extra={"action": "refill"})
+        self._mortal.clear()
+        for symbol, market in self.feed.markets.items():
+            past = await self.feed.past(symbol)
+            pipe = self.redis.pipeline(transaction=False)
+            for timeframe, bars in past.items():
+                self.store(pipe, symbol, timeframe, bars)
+            await pipe.execute()
+            market.dirty = True
+        await self.mark()
+        self.lost = False
+
+    def store(self, pipe: Any, symbol: str, timeframe: str, bars: Sequence[Bar]) -> None:
+        """Put consecutive closed bars into the hot store, in place of any of the same time."""
+        name = self.keys.bars(symbol, timeframe)
+        bars = bars[-settings.HOT_BARS :]
+        if not bars:
+            return
+        pipe.zremrangebyscore(name, bars[0].ts, bars[-1].ts)
+        for start in range(0, len(bars), _BATCH):
+            pipe.zadd(name, {member(bar): bar.ts for bar in bars[start : start + _BATCH]})
+        if self.archive is None:
+            pipe.zremrangebyrank(name, 0, -settings.HOT_BARS - 1)
+        self._bury(pipe, name)
+
+    async def _write(self, changed: list[Market], taken: dict[str, list[Closed]]) -> None:
+        pipe = self.redis.pipeline(transaction=False)
+        pipe.get(self.marker)
+        self._bars(pipe, taken)
+        pipe = await self._next(pipe)
+        for market in changed:
+            name = self.keys.market(market.symbol)
+            pipe.hset(name, mapping=self._fields(market))
+            self._bury(pipe, name)
+        pipe = await self._next(pipe)
+        if changed:
+            self._announce(pipe, [market.symbol for market in changed])
+        self._check((await pipe.execute())[:1] if not self._clustered else self._first)
+
+    @property
+    def _clustered(self) -> bool:
+        return isinstance(self.redis, RedisCluster)
+
+    async def _next(self, pipe: Any) -> Any:
+        """One server keeps a pipeline's order; a cluster's nodes do not wait for each other, so each part is sent alone."""
+        if not self._clustered:
+            return pipe
+        self._first = (await pipe.execute())[:1] or getattr(self, "_first", [])
+        return self.redis.pipeline(transaction=False)
+
+    def _check(self, first: list[Any]) -> None:
+        if self.marked and first and first[0] != self._mark:
+            self.marked, self.lost = False, True
+
+    def _bars(self, pipe: Any, taken: dict[str, list[Closed]]) -> None:
+        for symbol, closed in taken.items():
+            by_timeframe: dict[str, list[Bar]] = defaultdict(list)
+            for timeframe, bar in closed:
+                by_timeframe[timeframe].append(bar)
+            for timeframe, bars in by_timeframe.items():
+                self.store(pipe, symbol, timeframe, bars)
+
+    def _fields(self, market: Market) -> dict[str, Any]:
+        fields: dict[str, Any] = {
+            "source": self.feed.source,
+            "fresh_until": market.fresh_until,
+            "gen": market.gen,
+            "greeks": market.greeks,
+            "oi": market.oi,
+        }
+        for timeframe in market.timeframes:
+            bar = market.forming.get(timeframe)
+            fields[f"bar:{timeframe}"] = orjson.dumps((*bar, market.last.get(timeframe, 0))) if bar else b""
+        if self.feed.writes_quotes and (quote := market.quote):
+            fields |= {
+                "bid": quote.bid,
+                "ask": quote.ask,
+                "last": quote.last,
+                "volume": quote.volume,
+                "ts": quote.ts,
+            }
+        return fields
+
+    def _announce(self, pipe: Any, symbols: list[str]) -> None:
+        if self.feed.writes_quotes:
+            for symbol in symbols:
+                pipe.publish(self.keys.price_updates, symbol)
+        pipe.publish(self.keys.bar_updates, orjson.dumps({"symbols": symbols, "ts": now_ms()}))
+
+    def _put_back(self, changed: Iterable[Market], taken: dict[str, list[Closed]]) -> None:
+        for market in changed:
+            kept = taken[market.symbol] + market.closed
+            bound = 2 * settings.HOT_BARS
+            if len(kept) > bound:
+                extra = {"action": "bars_dropped", "symbol": market.symbol, "bars": len(kept) - bound}
+                log.error("Redis is away for too long, the oldest closed bars are dropped", extra=extra)
+            market.dirty, market.closed = True, kept[-bound:]
+
+    def _bury(self, pipe: Any, name: str) -> None:
+        """Give a mock key its time to live, the first time it is written."""
+        if self.mock and name not in self._mortal:
+            pipe.expire(name, MOCK_TTL_S)
+            self._mortal.add(name)
+
+    async def _renew(self) -> None:
+        if not self.mock or now_ms() - self._renewed < RENEW_MS:
+            return
+        pipe = self.redis.pipeline(transaction=False)
+        for name in self._mortal:
+            pipe.expire(name, MOCK_TTL_S)
+        await pipe.execute()
+        self._renewed = now_ms()

@@ -1,0 +1,23 @@
+"""The feed process."""
+
+import asyncio
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+
+
+class Command(BaseCommand):
+    help = "Write prices and bars as the FEED setting says: simulated, replayed, or from outside."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--once", action="store_true", help="end when there is nothing more to write")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        from stocksblitz.market.feeds.runner import Runner
+
+        async def main() -> None:
+            await Runner(settings.FEED, once=options["once"]).run()
+
+        asyncio.run(main())
