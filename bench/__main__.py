@@ -1,8 +1,8 @@
 """``python -m bench [names…]``: run the benchmarks named, or all of them.
 
-A benchmark is a module of this package with ``def run(report) -> None``. Every figure is one JSON line on stdout
-(`bench.report`); progress and what could not be run go to stderr. The exit status says whether every benchmark
-ran, not whether its targets were met: figures of a busy machine are no verdict.
+A benchmark is a module of this package with ``def run(report) -> None``. Every figure is one JSON line on
+stdout (`bench.report`); progress and what could not be run go to stderr. The exit status says whether every
+benchmark ran, not whether its targets were met: figures of a busy machine are no verdict.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Indicator values per second: ten indicators, 200 symbols, one forming bar after another.
 
-Beside the usual way (`bench.baselines.pandas_values`: for each value the bars as JSON, a DataFrame, pandas-ta) stands
-the engine alone, and the engine as compute runs it, with frames encoded, stored and published.
+Beside the usual way (`bench.baselines.pandas_values`: for each value the bars as JSON, a DataFrame and
+pandas-ta) stands the engine alone, and the engine as compute runs it: frames encoded, stored, published.
 """
 
 import itertools
@@ -43,8 +43,13 @@ def walk(seed: int, count: int) -> list[Bar]:
     for at in range(count):
         ts = START_MS + at * MINUTE_MS
         opened, price = price, price * (1 + rng.gauss(0, 0.001))
-        high, low = max(opened, price) * (1 + rng.random() / 2000), min(opened, price) * (1 - rng.random() / 2000)
-        bars.append(Bar(ts, opened, high, low, price, float(rng.randrange(1, 5000)), ts - ts % (1440 * MINUTE_MS)))
+        high, low = (
+            max(opened, price) * (1 + rng.random() / 2000),
+            min(opened, price) * (1 - rng.random() / 2000),
+        )
+        bars.append(
+            Bar(ts, opened, high, low, price, float(rng.randrange(1, 5000)), ts - ts % (1440 * MINUTE_MS))
+        )
     return bars
 
 

@@ -1,5 +1,6 @@
-"""Frames as compute publishes them, written by the benchmark itself so that compute's own work is not measured."""
+"""Frames as compute publishes them, written here so that compute's own work is not measured."""
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,6 +53,8 @@ class FakeStream:
             "indicators": {each: self._value(each, price, at) for at, each in enumerate(self.indicators)},
             "source": self.source,
             "stale": False,
+            "prev": START_MS - MINUTE_MS,
+            "flushed": time.time_ns() // 1_000_000,
         }
 
     def _value(self, indicator: str, price: float, at: int) -> dict[str, Any]:
@@ -65,5 +68,6 @@ async def publish(redis: Any, keys: Keys, streams: Iterable[FakeStream]) -> None
     for stream in streams:
         frame = stream.next()
         pipe.set(keys.stream(stream.symbol, stream.timeframe, "frame"), frame)
+        pipe.set(keys.stream(stream.symbol, stream.timeframe, "pos"), f"{stream.epoch}|{stream.seq}")
         pipe.publish(keys.updates(stream.symbol, stream.timeframe), frame)
     await pipe.execute()

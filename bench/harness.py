@@ -1,7 +1,7 @@
 """Real processes on loopback: a Redis of our own, web servers, workers; and what each of them used.
 
-Everything a `Rig` starts ends with it, and its folder goes too. Nothing binds to anything but 127.0.0.1 and unix
-sockets.
+Everything a `Rig` starts ends with it, and its folder goes too. Nothing binds to anything but 127.0.0.1 and
+unix sockets.
 """
 
 import contextlib
@@ -182,6 +182,8 @@ def rig(**env: str) -> Iterator[Rig]:
         "REDIS_URL": f"unix://{sock}",
         "DATABASE_URL": f"sqlite:///{folder}/stocksblitz.sqlite3",
         "LOG_LEVEL": "WARNING",
+        "FEED": "external",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "PYTHONUNBUFFERED": "1",
         "DEBUG": "1",
     }

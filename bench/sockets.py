@@ -1,4 +1,4 @@
-"""WebSocket load clients that cost little: raw protocols that count frames and look inside only when asked to."""
+"""WebSocket load clients that cost little: raw protocols that count frames and seldom look inside."""
 
 import asyncio
 import base64

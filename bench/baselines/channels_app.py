@@ -1,4 +1,4 @@
-"""The usual way with Channels: a consumer that joins a group, and a channel layer that brings it each message.
+"""The usual way with Channels: a consumer that joins a group, and a layer that brings it each message.
 
 The message comes as finished text, so that nothing but the delivery itself is measured.
 """

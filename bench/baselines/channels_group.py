@@ -8,10 +8,11 @@ from bench.harness import LOOPBACK, Process, Rig, free_port
 
 APP = "bench.baselines.channels_app:application"
 GROUP = "stream"
+UVICORN = "--log-level warning --ws websockets-sansio --ws-per-message-deflate false --lifespan off".split()
 
 
 def start(rig: Rig, server: str) -> Process:
-    """``server`` is daphne or uvicorn; each has its own prefix in Redis, so that only one of them gets a message."""
+    """``server`` is daphne or uvicorn; each has a prefix of its own in Redis."""
     port = free_port()
     argv = {
         "daphne": ["daphne", "-b", LOOPBACK, "-p", str(port), "-v", "0", APP],
@@ -19,18 +20,6 @@ def start(rig: Rig, server: str) -> Process:
     }[server]
     env = {"BENCH_LAYER": f"bench-{server}", "DJANGO_SETTINGS_MODULE": ""}
     return rig.serving(rig.python(f"channels-{server}", "-m", *argv, port=port, env=env))
-
-
-UVICORN = [
-    "--log-level",
-    "warning",
-    "--ws",
-    "websockets-sansio",
-    "--ws-per-message-deflate",
-    "false",
-    "--lifespan",
-    "off",
-]
 
 
 def publisher(rig: Rig, server: str, message: str) -> Callable[[], Awaitable[None]]:

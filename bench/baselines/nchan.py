@@ -1,4 +1,4 @@
-"""nginx with nchan: WebSocket subscribers in C. One worker, its newest message kept, nothing else switched on."""
+"""nginx with nchan: WebSocket subscribers in C. One worker; only the newest message is kept."""
 
 import asyncio
 import re
