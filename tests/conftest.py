@@ -20,6 +20,13 @@ os.environ["REDIS_URL"] = f"unix://{_SOCKET}"
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
 
 import pytest  # noqa: E402  (the environment above is read when Django's settings load)
+from django.conf import settings as django_settings  # noqa: E402
+
+# pytest-django has loaded the settings before this file: what they took from the environment is set again.
+django_settings.DATA_DIR = Path(_folder)
+django_settings.REDIS_URL = os.environ["REDIS_URL"]
+django_settings.CACHES["default"]["LOCATION"] = os.environ["REDIS_URL"]
+django_settings.CHANNEL_LAYERS["default"]["CONFIG"]["hosts"] = [os.environ["REDIS_URL"]]
 
 
 def redis_server() -> str:
