@@ -42,3 +42,9 @@ feed_ticks = Counter("stocksblitz_feed_ticks_total", "Ticks taken in by the feed
 feed_rejected = Counter("stocksblitz_feed_rejected_total", "Ticks or rows refused", ["reason"], registry=REGISTRY)
 feed_flush = Histogram("stocksblitz_feed_flush_seconds", "Duration of a flush", registry=REGISTRY)
 broken_indicators = Counter("stocksblitz_broken_indicators_total", "Indicators stopped by an error", ["indicator"], registry=REGISTRY)
+quotes = Counter(
+    "stocksblitz_quotes_total",
+    "Quotes asked for, by what came of it: hits, misses, waits, api_calls, failures, stretched",
+    ["account", "provider", "event"],
+    registry=REGISTRY,
+)

@@ -1,0 +1,156 @@
+"""Fetches prices for one process: the accounts' lines to their providers, with the lease over all processes
+beneath."""
+
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from stocksblitz.errors import StocksBlitzError
+from stocksblitz.keys import Keys
+from stocksblitz.market.models import SYMBOL_PATTERN
+from stocksblitz.market.quotes.accounts import Account
+from stocksblitz.market.quotes.cache import Entry, Key
+from stocksblitz.market.quotes.leases import LEASE_MS, Leases
+from stocksblitz.market.quotes.limit import RateLimit
+from stocksblitz.market.quotes.line import Line
+from stocksblitz.market.quotes.price import Outcome, Quote
+from stocksblitz.market.quotes.providers import provider_class
+from stocksblitz.market.quotes.stats import Tally, carry
+from stocksblitz.market.quotes.turn import Turn
+from stocksblitz.redis import connect
+from stocksblitz.worker import now_ms
+
+log = logging.getLogger(__name__)
+
+_SYMBOL = re.compile(rf"\A{SYMBOL_PATTERN}\Z")
+_PIPELINE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What a process's quotes stand on. Times in seconds where they are not named otherwise."""
+
+    accounts: Mapping[str, Account]
+    keys: Keys
+    ttl: float
+    stretch: int
+    timeout: float
+    lease_ms: int = LEASE_MS
+
+
+class Fetcher:
+    """All of it runs in one event loop. ``clock`` is steady and in seconds."""
+
+    def __init__(self, config: Config, tallies: Mapping[str, Tally], clock: Callable[[], float]) -> None:
+        self._config, self._tallies, self._clock = config, tallies, clock
+        self._redis = connect()
+        self._scripts: Turn[tuple[str, list[str], list[Any]], Any] = Turn(self._send, _PIPELINE)
+        self._lines: dict[str, Line] = {}
+
+    async def fetch(self, key: Key, waiting: Callable[[], int]) -> tuple[Entry, Outcome]:
+        """A price that is new, or that another process has just fetched. ``waiting`` tells how many wait for
+        it here.
+
+        Raises StocksBlitzError: not_found, unknown_symbol, unavailable, rate_limited.
+        """
+        line = self._line(*key)
+        if not line.provider.leased:
+            return self._entry(line, await line.fetch(key[1]), self._config.ttl), "call"
+        try:
+            shared, waited = await self._leases.acquire(key)
+        except (RedisError, OSError) as error:
+            raise StocksBlitzError(
+                "unavailable", "Redis does not answer, so no price can be fetched. Try again."
+            ) from error
+        if shared:
+            entry = self._entry(
+                line, shared.quote, shared.left_ms / 1000, (shared.ttl_ms - shared.left_ms) / 1000
+            )
+            return entry, "wait" if waited else "hit"
+        return await self._call(line, key, waiting), "call"
+
+    async def _call(self, line: Line, key: Key, waiting: Callable[[], int]) -> Entry:
+        """Fetch while we hold the lease, and give it back however that ends."""
+        try:
+            quote = await line.fetch(key[1])
+        except BaseException:
+            await self._give_back(key, None, 0)
+            raise
+        return self._entry(line, quote, await self._give_back(key, quote, waiting()) / 1000)
+
+    async def _give_back(self, key: Key, quote: Quote | None, waiting: int) -> int:
+        """For how many ms the price counts. Without Redis it counts here all the same, and the lease runs
+        out."""
+        ttl_ms = round(self._config.ttl * 1000)
+        most_ms = ttl_ms * self._config.stretch
+        try:
+            ttl = await self._leases.settle(key, quote, ttl_ms=ttl_ms, most_ms=most_ms, waiting=waiting)
+        except (RedisError, OSError) as error:
+            log.warning("a quote's lease is not given back: %s", error, extra={"action": "trouble"})
+            return ttl_ms
+        if ttl > ttl_ms:
+            self._tallies[key[0]].add("stretched")
+        return ttl
+
+    def _entry(self, line: Line, quote: Quote, ttl: float, age: float = 0.0) -> Entry:
+        now = self._clock()
+        if quote.ts is None:
+            quote = quote._replace(ts=now_ms())
+        return Entry(quote, line.account.provider, now - age, now + ttl)
+
+    def _line(self, name: str, symbol: str) -> Line:
+        """The account's one line, made when it is first needed."""
+        if not _SYMBOL.match(symbol):
+            raise StocksBlitzError(
+                "unknown_symbol", f"A symbol looks like EURUSD or M&M, not {symbol[:40]!r}."
+            )
+        if name not in self._lines:
+            account = self._config.accounts[name]
+            limit = None
+            if account.rate:
+                limit = RateLimit(
+                    self._run, self._config.keys.name("quotes", "rate", name), account.rate, account.burst
+                )
+            provider = provider_class(account.provider)(account.options)
+            self._lines[name] = Line(account, provider, limit, self._tallies[name])
+        return self._lines[name]
+
+    @cached_property
+    def _leases(self) -> Leases:
+        return Leases(self._redis, self._config.keys, self._run, lease_ms=self._config.lease_ms)
+
+    async def _run(self, script: str, names: list[str], args: list[Any]) -> Any:
+        return await self._scripts.ask((script, names, args))
+
+    async def _send(self, calls: Sequence[tuple[str, list[str], list[Any]]]) -> list[Any]:
+        pipe = self._redis.pipeline(transaction=False)
+        for script, names, args in calls:
+            pipe.eval(script, len(names), *names, *args)
+        answers: list[Any] = await pipe.execute(raise_on_error=False)
+        return answers
+
+    async def renew(self) -> None:
+        """Keep the leases of what is being fetched."""
+        if "_leases" in self.__dict__:
+            await self._leases.renew()
+
+    async def carry(self) -> None:
+        """Bring the statistics to Redis."""
+        await carry(self._redis, self._config.keys, list(self._tallies.values()))
+
+    async def close(self) -> None:
+        """Give back leases and connections, and leave the last counts."""
+        try:
+            if "_leases" in self.__dict__:
+                await self._leases.close()
+            await self.carry()
+        except (RedisError, OSError) as error:
+            log.warning("quotes end without Redis: %s", error, extra={"action": "trouble"})
+        for line in self._lines.values():
+            await line.provider.close()
+        await self._redis.aclose()

@@ -1,0 +1,93 @@
+"""One account's line to its provider: one client, its rate limit, its time-outs and retries, its circuit
+breaker."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from purgatory import AsyncCircuitBreakerFactory
+from purgatory.domain.model import OpenedState
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from stocksblitz.errors import StocksBlitzError
+from stocksblitz.market.quotes.accounts import Account
+from stocksblitz.market.quotes.limit import RateLimit
+from stocksblitz.market.quotes.price import Quote
+from stocksblitz.market.quotes.providers import Provider, ProviderError
+from stocksblitz.market.quotes.stats import Tally
+from stocksblitz.market.quotes.turn import Turn
+
+RETRY_WAIT = wait_random_exponential(multiplier=0.1, max=1.0)
+
+
+def _transient(error: BaseException) -> bool:
+    return isinstance(error, TimeoutError | OSError) or (isinstance(error, ProviderError) and error.transient)
+
+
+class Line:
+    """Asks the provider for prices; whatever it fails with comes out as a StocksBlitzError."""
+
+    def __init__(self, account: Account, provider: Provider, limit: RateLimit | None, tally: Tally) -> None:
+        self.account, self.provider, self._limit, self._tally = account, provider, limit, tally
+        self._breakers = AsyncCircuitBreakerFactory(
+            account.breaker_failures, account.breaker_seconds, exclude=[StocksBlitzError]
+        )
+        self._turn: Turn[str, Quote | None] = Turn(self._fetch, provider.batch)
+
+    async def fetch(self, symbol: str) -> Quote:
+        """A new price. StocksBlitzError unavailable when the provider fails or has none."""
+        quote = await self._turn.ask(symbol)
+        if quote is None:
+            raise StocksBlitzError(
+                "unavailable",
+                f"{self._who} has no price of {symbol} now. Check the symbol, or try again later.",
+            )
+        return quote
+
+    @property
+    def _who(self) -> str:
+        return f"Quote account {self.account.name} ({self.account.provider})"
+
+    async def _fetch(self, symbols: Sequence[str]) -> list[Quote | None]:
+        try:
+            quotes = await self._persist(symbols)
+        except StocksBlitzError:
+            raise
+        except OpenedState as opened:
+            opened.__traceback__ = None  # the library raises one instance again and again: it must not grow
+            reason = (
+                f"failed {self.account.breaker_failures} times in a row and is left in peace for a moment"
+            )
+        except TimeoutError:
+            reason = f"did not answer within {self.account.timeout:g} s"
+        except ProviderError as error:
+            reason = f"failed: {error}"
+        except Exception as error:  # of an adapter; its text may hold credentials
+            reason = f"failed with {type(error).__name__}"
+        else:
+            return [quotes.get(symbol) for symbol in symbols]
+        raise StocksBlitzError("unavailable", f"{self._who} {reason}. Try again later.")
+
+    async def _persist(self, symbols: Sequence[str]) -> Mapping[str, Quote]:
+        attempts = AsyncRetrying(
+            stop=stop_after_attempt(self.account.attempts),
+            wait=RETRY_WAIT,
+            retry=retry_if_exception(_transient),
+            reraise=True,
+        )
+        return await attempts(self._attempt, symbols)
+
+    async def _attempt(self, symbols: Sequence[str]) -> Mapping[str, Quote]:
+        breaker = await self._breakers.get_breaker(self.account.name)
+        breaker.context.handle_new_request()  # raises while it is open: nobody queues for nothing
+        if self._limit:
+            await self._limit.wait()
+        async with breaker:
+            self._tally.add("api_calls")
+            async with asyncio.timeout(self.account.timeout):
+                return await self._call(symbols)
+
+    async def _call(self, symbols: Sequence[str]) -> Mapping[str, Quote]:
+        if self.provider.batch > 1 and len(symbols) > 1:
+            return await self.provider.fetch_many(symbols)
+        quote = await self.provider.fetch(symbols[0])
+        return {symbols[0]: quote} if quote else {}

@@ -1,0 +1,58 @@
+"""What a provider says, and what a caller is told."""
+
+import math
+from typing import Literal, NamedTuple
+
+Outcome = Literal["hit", "wait", "call"]
+"""``hit``: kept from before; ``wait``: somebody else's call was waited for; ``call``: the provider was asked
+for this."""
+
+
+class Quote(NamedTuple):
+    """One instrument as its provider tells it. Only the price is always known."""
+
+    price: float
+    bid: float | None = None
+    ask: float | None = None
+    ts: int | None = None
+    """The quote's own time, ms UTC."""
+    fresh_until: int | None = None
+    """Wall-clock ms after which its source calls it stale; None where the source says nothing of it."""
+
+
+class Price(NamedTuple):
+    """The answer to a caller. Times in ms; ``ts`` and ``fresh_until`` are UTC."""
+
+    price: float
+    bid: float | None
+    ask: float | None
+    ts: int
+    provider: str
+    outcome: Outcome
+    age_ms: int
+    """Since the provider answered."""
+    ttl_ms: int
+    """How long this price is given out before the provider is asked again."""
+    fresh_until: int | None
+
+
+def number(raw: object) -> float | None:
+    """A finite number from what a provider sent (text, bytes or number), else None: NaN is no price."""
+    if raw is None or isinstance(raw, bool):
+        return None
+    try:
+        value = float(raw)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return value if math.isfinite(value) else None
+
+
+def quote_of(last: object, bid: object = None, ask: object = None, **times: int | None) -> Quote | None:
+    """Last price, else the middle of bid and ask; None when there is neither. A last price of 0 means no
+    trade yet."""
+    traded, low, high = number(last), number(bid), number(ask)
+    if traded:
+        return Quote(traded, low, high, **times)
+    if low is None or high is None:
+        return None
+    return Quote((low + high) / 2, low, high, **times)

@@ -1,0 +1,27 @@
+"""One process that asks for one price, for tests of several: it says when it is ready, and asks when it is told to."""
+
+import json
+import sys
+import time
+
+import django
+
+django.setup()
+
+from django.conf import settings  # noqa: E402
+
+namespace, account, symbol, options = sys.argv[1:5]
+settings.REDIS_NAMESPACE = namespace
+settings.QUOTE_ACCOUNTS = options
+settings.PRICE_CACHE_TIME = 5.0
+
+from stocksblitz.errors import StocksBlitzError  # noqa: E402
+from stocksblitz.market.quotes import get_instrument_current_price_sync  # noqa: E402
+
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    price = get_instrument_current_price_sync(account, symbol)
+    print(json.dumps({**price._asdict(), "answered": time.time()}), flush=True)
+except StocksBlitzError as error:
+    print(json.dumps({"error": error.code, "message": error.message}), flush=True)

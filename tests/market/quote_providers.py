@@ -1,0 +1,65 @@
+"""Providers for the tests of quotes: what they are asked is written to Redis, so that all processes' calls are seen."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from stocksblitz.market.quotes.price import Quote
+from stocksblitz.market.quotes.providers import Provider
+from stocksblitz.redis import connect
+
+
+class Counting(Provider):
+    """Takes ``seconds`` for a call. Counts calls in the hash ``calls``, and the most that ran at once in ``overlap``."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        super().__init__(options)
+        self._redis = connect()
+        self._name = options["name"]
+
+    async def fetch(self, symbol: str) -> Quote | None:
+        number = await self._redis.hincrby(f"{self._name}:calls", symbol, 1)
+        running = await self._redis.hincrby(f"{self._name}:running", symbol, 1)
+        if running > 1:
+            await self._redis.hincrby(f"{self._name}:overlap", symbol, 1)
+        await asyncio.sleep(self.options.get("seconds", 0.2))
+        await self._redis.hset(f"{self._name}:ended", symbol, time.time())
+        await self._redis.hincrby(f"{self._name}:running", symbol, -1)
+        return Quote(100.0 + number)
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+
+
+class Scripted(Provider):
+    """Answers what the test put into ``script``, then 1.0: a number, None for nothing, an exception to raise."""
+
+    script: list[object] = []
+    calls: list[str] = []
+    made = 0
+    seconds = 0.0
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        super().__init__(options)
+        type(self).made += 1
+
+    async def fetch(self, symbol: str) -> Quote | None:
+        self.calls.append(symbol)
+        await asyncio.sleep(self.seconds)
+        answer = self.script.pop(0) if self.script else 1.0
+        if isinstance(answer, BaseException):
+            raise answer
+        return None if answer is None else Quote(float(answer))  # type: ignore[arg-type]
+
+
+class Batching(Scripted):
+    """Takes up to 100 symbols in one call; ``batches`` are the calls."""
+
+    batch = 100
+    batches: list[list[str]] = []
+
+    async def fetch_many(self, symbols: Sequence[str]) -> Mapping[str, Quote]:
+        self.batches.append(list(symbols))
+        await asyncio.sleep(0.02)
+        return {symbol: Quote(float(len(symbol))) for symbol in symbols if symbol != "MISSING"}
