@@ -7,6 +7,7 @@ kernel as it was, and a kernel that fails is named in `Stream.broken` while the 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
+from typing import Any
 
 from indicators.kernels import Kernel, Value, open_kernel
 from indicators.spec import Spec
@@ -95,7 +96,11 @@ class Stream:
         usable = clean(bar)
         return self._nothing() if usable is None else self._values(usable, Kernel.peek, 1)
 
-    def _values(self, bar: Bar, ask: Callable[[Kernel, Bar], Value], more: int) -> Values:
+    def last_values(self) -> Values:
+        """The values at the last closed bar, as its `update` gave them or would have given them."""
+        return self._values(None, lambda kernel, _: kernel.last(), 0)
+
+    def _values(self, bar: Bar | None, ask: Callable[[Kernel, Any], Value], more: int) -> Values:
         found: Values = {}
         failed: dict[str, str] = {}
         for id, kernel in self._kernels.items():

@@ -24,20 +24,26 @@ class Kernel:
     Values are finite floats or None; a part that is undefined is None.
     """
 
-    __slots__ = ("_parts", "_step", "count", "spec", "warmup")
+    __slots__ = ("_last", "_parts", "_step", "count", "spec", "warmup")
 
     def __init__(self, spec: Spec, bars: Iterable[Bar] = ()) -> None:
         self.spec, self.warmup, self.count = spec, spec.warmup, 0
         self._parts = spec.entry.parts
         self._step = FACTORIES[spec.name](**spec.params)
+        self._last: float | tuple[float, ...] | None = None
         for bar in bars:
-            self._step(True, bar)
+            self._last = self._step(True, bar)
             self.count += 1
 
     def update(self, bar: Bar) -> Value:
         """Take in a closed bar."""
         self.count += 1
-        return self._shape(self._step(True, bar))
+        self._last = self._step(True, bar)
+        return self._shape(self._last)
+
+    def last(self) -> Value:
+        """The value at the last closed bar, None before the first."""
+        return None if self._last is None else self._shape(self._last)
 
     def peek(self, bar: Bar) -> Value:
         """What `update` with this bar would give; nothing is changed."""
