@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from bench.harness import ROOT, Process, Rig, free_port
-from bench.sockets import Crowd, Socket, connect
+from bench.sockets import CONNECT_AT_ONCE, Crowd, Socket, connect
 from stocksblitz.feed_spec import FeedSpec
 from stocksblitz.keys import Keys
 
@@ -72,29 +72,33 @@ def prepare(rig: Rig, *, users: int = 20, symbols: Sequence[str] = ()) -> Site:
 
 
 class Joining:
-    """Waits until every session has a snapshot of everything it asked for."""
+    """Subscribes each session to what it wants as soon as it is open, and waits until all have their snapshots."""
 
-    def __init__(self, crowd: Crowd, expected: int) -> None:
-        self.crowd = crowd
-        self.missing = expected
+    def __init__(self, wants: Sequence[Sequence[Want]]) -> None:
+        self.wants = wants
+        self.missing = sum(map(len, wants))
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        for member in crowd.members:
-            member.on_text = self.on_text
+
+    def ask(self, socket: Socket) -> None:
+        for want in self.wants[socket.key]:
+            socket.send(request(want))
 
     def on_text(self, socket: Socket, payload: bytes) -> None:
         message = orjson.loads(payload)
-        if message["type"] == "error" and not self.done.done():
+        if message["type"] == "connected":
+            self.ask(socket)
+        elif message["type"] == "error" and not self.done.done():
             self.done.set_exception(RuntimeError(f"a session was told: {message}"))
-        if message["type"] == "snapshot":
+        elif message["type"] == "snapshot":
             self.missing -= 1
             if not self.missing and not self.done.done():
                 self.done.set_result(None)
 
-    async def all(self, timeout: float) -> None:
+    async def all(self, crowd: Crowd, timeout: float) -> None:
         try:
             await asyncio.wait_for(self.done, timeout)
         except TimeoutError:
-            closed = {member.closed for member in self.crowd.members} - {None}
+            closed = {member.closed for member in crowd.members} - {None}
             raise TimeoutError(f"{self.missing} snapshots are missing; close codes: {closed}") from None
 
 
@@ -104,14 +108,13 @@ def request(want: Want) -> bytes:
     return orjson.dumps({**body, "indicators": list(indicators)})
 
 
-async def sessions(port: int, paths: Sequence[str], wants: Sequence[Sequence[Want]]) -> Crowd:
+async def sessions(
+    port: int, paths: Sequence[str], wants: Sequence[Sequence[Want]], *, at_once: int = CONNECT_AT_ONCE
+) -> Crowd:
     """Open one session per path, subscribe each to the wants at its place; then its sockets only count."""
-    crowd = await connect(port, paths)
-    joining = Joining(crowd, sum(map(len, wants)))
-    for member, mine in zip(crowd.members, wants, strict=True):
-        for want in mine:
-            member.send(request(want))
-    await joining.all(JOIN_S)
+    joining = Joining(wants)
+    crowd = await connect(port, paths, joining.on_text, at_once=at_once)
+    await joining.all(crowd, JOIN_S)
     start_counting(crowd)
     return crowd
 

@@ -8,7 +8,16 @@ from bench.harness import LOOPBACK, Process, Rig, free_port
 
 APP = "bench.baselines.channels_app:application"
 GROUP = "stream"
-UVICORN = "--log-level warning --ws websockets-sansio --ws-per-message-deflate false --lifespan off".split()
+UVICORN = [
+    "--log-level",
+    "warning",
+    "--ws",
+    "websockets-sansio",
+    "--ws-per-message-deflate",
+    "false",
+    "--lifespan",
+    "off",
+]
 
 
 def start(rig: Rig, server: str) -> Process:
