@@ -1,4 +1,4 @@
-"""Many idle sessions: resident memory of the web process for each, and how soon they are back after all left at once."""
+"""Many idle sessions: memory of the web process for each of them, and how soon they are back."""
 
 import asyncio
 import time

@@ -68,6 +68,9 @@ async def publish(redis: Any, keys: Keys, streams: Iterable[FakeStream]) -> None
     for stream in streams:
         frame = stream.next()
         pipe.set(keys.stream(stream.symbol, stream.timeframe, "frame"), frame)
-        pipe.set(keys.stream(stream.symbol, stream.timeframe, "pos"), f"{stream.epoch}|{stream.seq}")
+        pipe.set(
+            keys.stream(stream.symbol, stream.timeframe, "pos"),
+            f"{stream.epoch}|{stream.seq}|{START_MS - MINUTE_MS}|",
+        )
         pipe.publish(keys.updates(stream.symbol, stream.timeframe), frame)
     await pipe.execute()

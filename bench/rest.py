@@ -1,4 +1,4 @@
-"""REST: a cached `current` beside an empty view in the same process, the cold miss, and subscribing after the commit."""
+"""REST: a cached `current` beside an empty view in the same process, the cold miss, subscribing."""
 
 import asyncio
 import itertools

@@ -72,7 +72,7 @@ def prepare(rig: Rig, *, users: int = 20, symbols: Sequence[str] = ()) -> Site:
 
 
 class Joining:
-    """Subscribes each session to what it wants as soon as it is open, and waits until all have their snapshots."""
+    """Subscribes each session to what it wants once it is open, and waits until all have their snapshots."""
 
     def __init__(self, wants: Sequence[Sequence[Want]]) -> None:
         self.wants = wants
