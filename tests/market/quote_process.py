@@ -1,4 +1,4 @@
-"""One process that asks for one price, for tests of several: it says when it is ready, and asks when it is told to."""
+"""A process that asks for the symbols it reads, for tests of several: it says when it is ready."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ django.setup()
 
 from django.conf import settings  # noqa: E402
 
-namespace, account, symbol, options = sys.argv[1:5]
+namespace, account, options = sys.argv[1:4]
 settings.REDIS_NAMESPACE = namespace
 settings.QUOTE_ACCOUNTS = options
 settings.PRICE_CACHE_TIME = 5.0
@@ -19,9 +19,9 @@ from stocksblitz.errors import StocksBlitzError  # noqa: E402
 from stocksblitz.market.quotes import get_instrument_current_price_sync  # noqa: E402
 
 print("ready", flush=True)
-sys.stdin.readline()
-try:
-    price = get_instrument_current_price_sync(account, symbol)
-    print(json.dumps({**price._asdict(), "answered": time.time()}), flush=True)
-except StocksBlitzError as error:
-    print(json.dumps({"error": error.code, "message": error.message}), flush=True)
+for line in sys.stdin:
+    try:
+        price = get_instrument_current_price_sync(account, line.strip())
+        print(json.dumps({**price._asdict(), "answered": time.time()}), flush=True)
+    except StocksBlitzError as error:
+        print(json.dumps({"error": error.code, "message": error.message}), flush=True)

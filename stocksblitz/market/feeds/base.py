@@ -2,12 +2,12 @@
 
 from abc import ABC, abstractmethod
 from asyncio import Event
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from stocksblitz.market.bars import TIMEFRAMES, Bar, Closed
 
-Past = dict[str, Sequence[Bar]]
+Past = Mapping[str, Sequence[Bar]]
 """Closed bars by timeframe, oldest first."""
 
 
@@ -40,6 +40,8 @@ class Market:
     """Bars that closed and are not written yet, oldest first."""
     greeks: bytes = b""
     oi: bytes = b""
+    reset: bool = False
+    """The past begins anew: the hot store is emptied before anything is written."""
     dirty: bool = False
 
     def close(self, bars: Iterable[Closed]) -> None:
@@ -63,6 +65,11 @@ class Feed(ABC):
         self.markets: dict[str, Market] = {}
 
     @property
+    def finished(self) -> bool:
+        """Nothing will come any more by itself: `run_feed --once` ends."""
+        return False
+
+    @property
     def identity(self) -> str:
         """What the past depends on; when it changes, what an older feed left in the mock realm is purged."""
         return self.source
@@ -82,9 +89,9 @@ class Feed(ABC):
     async def past(self, symbol: str) -> Past:
         """Closed bars up to now, for a hot store that was lost."""
 
-    async def written(self) -> None:
-        """Called when everything that `step` changed is in Redis."""
-        return None
+    def state(self) -> dict[str, bytes]:
+        """Redis keys that the feed goes on from after a restart, written behind the bars of each flush."""
+        return {}
 
     async def intake(self, stop: Event) -> None:
         """Receive until the stop; feeds that are polled by `step` have none."""

@@ -11,9 +11,11 @@ from django.conf import settings
 from stocksblitz.feed_spec import FeedSpec
 from stocksblitz.keys import Keys
 from stocksblitz.market.feeds.base import Feed
+from stocksblitz.market.feeds.lease import FeedLease
 from stocksblitz.market.feeds.writer import Writer
+from stocksblitz.market.purge import purge
 from stocksblitz.redis import connect, keys
-from stocksblitz.worker import HEARTBEAT_S, Leases, now_ms, persist, stop_event, wait
+from stocksblitz.worker import HEARTBEAT_S, now_ms, persist, stop_event, wait
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +47,7 @@ class Runner:
         self.redis, self.keys, self.once = connect(), keys(), once
         self.feed = make_feed(spec, self.redis, self.keys)
         self.writer = Writer(self.redis, self.keys, self.feed, mock=spec.mock)
-        self.leases = Leases(self.redis, self.keys, "feed")
+        self.lease = FeedLease(self.redis, self.keys, "feed")
         self.opened = False
 
     async def run(self) -> None:
@@ -61,7 +63,7 @@ class Runner:
         ours = asyncio.Event()
 
         async def attempt() -> None:
-            if stop.is_set() or await self.leases.only():
+            if stop.is_set() or await self.lease.renew():
                 ours.set()
 
         task = asyncio.create_task(persist("lease", attempt, ours, every=0.2))
@@ -82,7 +84,7 @@ class Runner:
                 task.cancel()
 
     async def _hold(self) -> None:
-        if not await self.leases.only():
+        if not await self.lease.renew():
             raise LeaseLost
 
     async def _turn(self, stop: asyncio.Event) -> None:
@@ -90,11 +92,10 @@ class Runner:
         if not self.opened:
             await self._open()
         more = await self.feed.step(now_ms())
-        if self.leases.held and time.monotonic() - self.leases.renewed < 3:
+        if self.lease.ours:
             await self.writer.flush()
-            await self.feed.written()
             await self._look_after_past()
-        if self.once and not more:
+        if self.once and self.feed.finished:
             stop.set()
         if not more:
             await wait(stop, max(0.0, settings.FEED_FLUSH_MS / 1000 - (time.monotonic() - began)))
@@ -107,6 +108,8 @@ class Runner:
 
     async def _open(self) -> None:
         intact = await self.writer.inspect()
+        if self.writer.mock and not intact:
+            await purge(self.redis, self.keys)
         await self.feed.open(intact=intact, gen=self.writer.gen)
         self.opened = True
         log.info("the feed runs", extra={"action": "start", "feed": self.feed.source})
@@ -115,5 +118,5 @@ class Runner:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_WITHIN_S):
                 await self.feed.close()
-                await self.leases.close()
+                await self.lease.close()
                 await self.redis.aclose()

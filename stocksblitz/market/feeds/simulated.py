@@ -118,7 +118,11 @@ class SimulatedFeed(Feed):
     @property
     def complete(self) -> bool:  # type: ignore[override]
         """The past of every instrument is handed over, one instrument per step."""
-        return not self._waiting
+        return bool(self.courses) and not self._waiting
+
+    @property
+    def finished(self) -> bool:
+        return self.complete
 
     async def open(self, *, intact: bool, gen: int) -> None:
         await ensure_instruments([_terms(s.profile) for s in self.simulations.values()])

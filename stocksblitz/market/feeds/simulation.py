@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,7 +81,7 @@ class Simulation:
 
     def minutes(self, opens: list[int]) -> Iterator[Minutes]:
         """The minutes of the sessions that begin at ``opens``; the last of them is only the end of the one before."""
-        lengths = [(b - a) // MINUTE_MS for a, b in zip(opens, opens[1:], strict=False)]
+        lengths = [(b - a) // MINUTE_MS for a, b in pairwise(opens)]
         start = 0
         while start < len(lengths):
             stop = start + 1

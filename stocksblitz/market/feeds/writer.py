@@ -77,6 +77,8 @@ class Writer:
         except (RedisError, OSError):
             self._put_back(changed, taken)
             raise
+        for market in changed:
+            market.reset = False
         if self.archive is not None:
             self.archive.take(taken)
         await self._renew()
@@ -111,12 +113,18 @@ class Writer:
     async def _write(self, changed: list[Market], taken: dict[str, list[Closed]]) -> None:
         pipe = self.redis.pipeline(transaction=False)
         pipe.get(self.marker)
+        for market in changed:
+            if market.reset:
+                pipe.delete(*(self.keys.bars(market.symbol, timeframe) for timeframe in market.timeframes))
         self._bars(pipe, taken)
         pipe = await self._next(pipe)
         for market in changed:
             name = self.keys.market(market.symbol)
             pipe.hset(name, mapping=self._fields(market))
             self._bury(pipe, name)
+        for name, value in self.feed.state().items():
+            pipe.set(name, value, ex=MOCK_TTL_S if self.mock else None)
+            self._mortal.add(name)
         pipe = await self._next(pipe)
         if changed:
             self._announce(pipe, [market.symbol for market in changed])

@@ -1,0 +1,23 @@
+"""Of feeds, one at a time writes to a realm."""
+
+import time
+
+from stocksblitz.worker import LEASE_MS, Leases, now_ms
+
+
+class FeedLease(Leases):
+    """A single lease. ``ours`` is trusted only as long as the last renewal surely holds in Redis."""
+
+    async def renew(self) -> bool:
+        """Say that we live, and take or keep the lease; whether it is ours."""
+        began = time.monotonic()
+        await self.beat()
+        name = self.keys.lease(self.kind, 0)
+        fence = int(await self._acquire(keys=[name, f"{name}:fence"], args=[self.me, now_ms(), LEASE_MS]))
+        self.held, self.renewed = ({0: fence}, began) if fence else ({}, 0.0)
+        return bool(fence)
+
+    @property
+    def ours(self) -> bool:
+        """Whether nobody else can hold it at this moment."""
+        return bool(self.held) and time.monotonic() - self.renewed < LEASE_MS / 1000

@@ -1,0 +1,288 @@
+"""A file of bars played again: its rows come out exactly as they are, larger timeframes are built from them.
+
+The place in the file is kept in Redis with each flush, after the bars before it: a feed that was killed goes on there, and
+what it writes twice is the same.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+from django.conf import settings
+
+from stocksblitz.errors import StocksBlitzError
+from stocksblitz.feed_spec import FeedSpec
+from stocksblitz.keys import Keys
+from stocksblitz.market import calendars
+from stocksblitz.market.bars import TIMEFRAMES, Bar, Closed, Ladder
+from stocksblitz.market.feeds.base import Feed, Market, Past, Quote
+from stocksblitz.market.feeds.instruments import check_symbol, ensure_instruments, terms_of
+from stocksblitz.market.feeds.readers import Readers
+from stocksblitz.market.feeds.rows import Rows, read_rows
+from stocksblitz.metrics import feed_rejected, feed_ticks
+
+log = logging.getLogger(__name__)
+
+FAR_MS = 10 * 365 * calendars.DAY_MS
+"""A replay's clock is its own: its prices do not get stale."""
+_BATCH = 500
+"""Rows of one flush at most; full speed is many flushes, so that a stop is never far away."""
+_LOGGED = 20
+"""Broken lines that are logged one by one."""
+_BREATH_S = 0.01
+"""How long full speed waits for its readers before it looks again."""
+_OPTIONS = {"symbol", "exchange", "speed", "loop", "timeframe"}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the FEED setting says of a replay; ``speed`` is None at full speed."""
+
+    path: Path
+    symbol: str
+    exchange: str
+    speed: float | None
+    loop: bool
+    timeframe: str
+
+    @classmethod
+    def of(cls, spec: FeedSpec) -> "Options":
+        """Read the setting; StocksBlitzError says what is wrong with it."""
+        given = spec.options
+        if unknown := given.keys() - _OPTIONS:
+            raise _wrong(f"replay knows the options {', '.join(sorted(_OPTIONS))}, not {min(unknown)!r}")
+        if not spec.target or "symbol" not in given:
+            raise _wrong("a replay names its file and symbol: replay:FILE.csv?symbol=BTCUSD&exchange=24x7")
+        check_symbol(given["symbol"])
+        exchange = given.get("exchange", "24x7")
+        calendars.check_exchange(exchange)
+        if (timeframe := given.get("timeframe", "")) not in ("", *TIMEFRAMES):
+            raise _wrong(f"timeframe is one of {', '.join(TIMEFRAMES)}, not {timeframe!r}")
+        loop = given.get("loop", "false").lower() in ("true", "1", "yes")
+        return cls(
+            Path(spec.target), given["symbol"], exchange, _speed(given.get("speed", "1")), loop, timeframe
+        )
+
+
+def _wrong(message: str) -> StocksBlitzError:
+    return StocksBlitzError("invalid_parameter", message)
+
+
+def _speed(text: str) -> float | None:
+    if text == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < 1e9:
+        raise _wrong(f"speed is a number above 0, or max, not {text!r}")
+    return speed
+
+
+class Round:
+    """One way through the rows, up to any of them."""
+
+    def __init__(self, rows: Rows, exchange: str) -> None:
+        self.rows = rows
+        self.ladder = Ladder(lambda ts: calendars.session_at(exchange, ts), rows.timeframe)
+        self.next = 0
+        """Index of the row to come."""
+        self.times: dict[str, list[int]] = {timeframe: [] for timeframe in self.ladder.timeframes}
+        """Opening times of the bars closed so far."""
+        self.traded = 0.0
+        """Volume since the session opened."""
+        self.session = 0
+        """When the session of the last row opened."""
+
+    def take(self) -> list[Closed]:
+        """Close the next row, and the larger bars that end with it: those that the row after it is not part of."""
+        row = self.rows.bars[self.next]
+        closed = self.ladder.add(row)
+        bar = closed[-1][1]
+        self.traded = bar.volume + (self.traded if bar.session == self.session else 0.0)
+        self.session = bar.session
+        self.next += 1
+        closed += (
+            self.ladder.pass_time(row.ts + self.ladder.length)
+            if self.ended
+            else self.ladder.begin(self.row.ts)
+        )
+        for timeframe, each in closed:
+            self.times[timeframe].append(each.ts)
+        return closed
+
+    @property
+    def ended(self) -> bool:
+        """No row is left."""
+        return self.next >= len(self.rows.bars)
+
+    @property
+    def row(self) -> Bar:
+        """The row to come."""
+        return self.rows.bars[self.next]
+
+
+def glimpse(row: Bar, gone: float) -> Bar:
+    """A row as far as it has come, when that share of its time is gone: open, the nearer extreme, the other, close."""
+    near, far = (row.low, row.high) if row.close >= row.open else (row.high, row.low)
+    seen = (row.open, near, far, row.close)[: 1 + min(3, int(gone * 4))]
+    return row._replace(high=max(seen), low=min(seen), close=seen[-1], volume=row.volume * gone)
+
+
+class ReplayFeed(Feed):
+    """Rows at ``speed`` times their own time, or as fast as their readers follow; gaps between rows take no time."""
+
+    source = "replay"
+
+    def __init__(self, spec: FeedSpec, redis: Any, keys: Keys) -> None:
+        super().__init__()
+        self.options, self.redis, self.keys = Options.of(spec), redis, keys
+        self.symbol = self.options.symbol
+        self.rows = self._read()
+        self.round = Round(self.rows, self.options.exchange)
+        self.readers = Readers(settings.HOT_BARS // 2)
+        length = TIMEFRAMES[self.rows.timeframe]
+        self.pace = length / self.options.speed if self.options.speed else 0.0
+        """Milliseconds that a row takes."""
+        self._due = 0.0
+        """Wall clock at which the row to come closes."""
+
+    @property
+    def identity(self) -> str:
+        stat, o = self.options.path.stat(), self.options
+        file = f"{o.path.absolute()}:{stat.st_size}:{stat.st_mtime_ns}"
+        return f"replay:{file}:{o.symbol}:{o.exchange}:{self.rows.timeframe}:{settings.HOT_BARS}"
+
+    @property
+    def finished(self) -> bool:
+        return self.round.ended and not self.options.loop
+
+    @property
+    def cursor(self) -> str:
+        return self.keys.name("replay", self.symbol)
+
+    async def open(self, *, intact: bool, gen: int) -> None:
+        await ensure_instruments([terms_of(self.symbol, self.options.exchange, self.rows.decimals)])
+        place = orjson.loads(await self.redis.get(self.cursor) or b"{}") if intact else {}
+        await asyncio.to_thread(self._skip, place.get("row", 0))
+        market = Market(self.symbol, place.get("gen", gen), self.round.ladder.timeframes)
+        self.markets = {self.symbol: market}
+        if self.round.next:
+            self.readers.resume((await self._demand())[1])
+            self._show(market, self.rows.bars[self.round.next - 1], 1.0)
+
+    async def step(self, now: int) -> bool:
+        wanted, positions, held = await self._demand()
+        if self.options.speed is None and (not wanted or held):
+            return False
+        if self.round.ended:
+            return await self._rewind(wanted, positions)
+        allowed = self.readers.allowance(wanted, positions, self.round.times)
+        count = min(self._rows_due(now), allowed, _BATCH, len(self.rows.bars) - self.round.next)
+        self._play(count, now)
+        if self.options.speed is None and not count:
+            await asyncio.sleep(_BREATH_S)
+        return self.options.speed is None
+
+    async def past(self, symbol: str) -> Past:
+        return await asyncio.to_thread(self._past)
+
+    def state(self) -> dict[str, bytes]:
+        place = {"row": self.round.next, "gen": self.markets[self.symbol].gen}
+        return {self.cursor: orjson.dumps(place)}
+
+    def _read(self) -> Rows:
+        try:
+            with self.options.path.open(encoding="utf-8-sig", newline="") as lines:
+                rows = read_rows(lines, self.options.timeframe)
+        except (OSError, UnicodeDecodeError) as error:
+            raise _wrong(f"the file {self.options.path} cannot be read: {error}") from None
+        for line, reason in rows.broken[:_LOGGED]:
+            log.warning("line %d is skipped: %s", line, reason, extra={"action": "broken_row", "line": line})
+        if rows.broken:
+            feed_rejected.labels("broken_row").inc(len(rows.broken))
+            extra = {"action": "broken_rows", "skipped": len(rows.broken), "rows": len(rows.bars)}
+            log.warning("the file has lines that cannot be used", extra=extra)
+        return rows
+
+    def _skip(self, rows: int) -> None:
+        while self.round.next < min(rows, len(self.rows.bars)):
+            self.round.take()
+
+    async def _demand(self) -> tuple[set[str], dict[str, int], bool]:
+        """Timeframes of the symbol that somebody wants, where their readers are, and whether one asks to wait."""
+        timeframes = self.round.ladder.timeframes
+        pipe = self.redis.pipeline(transaction=False)
+        pipe.smembers(self.keys.wanted)
+        pipe.hmget(self.keys.positions, [f"{self.symbol}|{timeframe}" for timeframe in timeframes])
+        for timeframe in timeframes:
+            pipe.exists(self.keys.slow(self.symbol, timeframe))
+        members, places, *slow = await pipe.execute()
+        streams = (member.decode().split("|") for member in members)
+        wanted = {stream[1] for stream in streams if stream[0] == self.symbol}
+        positions = {
+            tf: int(place) for tf, place in zip(timeframes, places, strict=True) if place is not None
+        }
+        return wanted, positions, any(slow)
+
+    def _rows_due(self, now: int) -> int:
+        if self.options.speed is None:
+            return _BATCH
+        if not self._due:
+            self._due = now + self.pace
+        return max(0, int((now - self._due) // self.pace) + 1) if now >= self._due else 0
+
+    def _play(self, count: int, now: int) -> None:
+        market = self.markets[self.symbol]
+        for _ in range(count):
+            market.close(self.round.take())
+        if count:
+            feed_ticks.inc(count)
+            self._due = max(
+                self._due + count * self.pace, now
+            )  # what readers held up is not caught up in a rush
+            self._show(market, self.rows.bars[self.round.next - 1], 1.0)
+        if self.pace >= 4 * settings.FEED_FLUSH_MS and not self.round.ended:
+            gone = 1 - (self._due - now) / self.pace
+            if 0 <= gone < 1:
+                self._show(market, self.round.row, gone)
+
+    def _show(self, market: Market, row: Bar, gone: float) -> None:
+        """Set quote and forming bars to where the row is."""
+        part = glimpse(row, gone) if gone < 1 else None
+        last, ladder = part or row, self.round.ladder
+        volume = self.round.traded
+        if part and ladder.labelled(part).session == self.round.session:
+            volume += part.volume
+        elif part:
+            volume = part.volume
+        ts = row.ts + min(int(gone * ladder.length), ladder.length - 1)
+        market.quote = Quote(last.close, last.close, last.close, volume, ts)
+        market.forming, market.last = ladder.forming(part), ladder.last
+        market.fresh_until, market.dirty = FAR_MS + ts, True
+
+    async def _rewind(self, wanted: set[str], positions: dict[str, int]) -> bool:
+        """Begin anew once every reader has all of this round, or stay at the end when there is no loop."""
+        if not self.options.loop or not self.readers.caught_up(wanted, positions, self.round.times):
+            return False
+        market = self.markets[self.symbol]
+        if market.closed:
+            return True
+        await self.redis.hdel(self.keys.positions, *(f"{self.symbol}|{tf}" for tf in self.round.times))
+        self.round, self.readers = Round(self.rows, self.options.exchange), Readers(self.readers.limit)
+        market.gen, market.reset, market.forming, market.last = market.gen + 1, True, {}, {}
+        market.dirty, self._due = True, 0.0
+        log.info("the replay begins again", extra={"action": "loop", "gen": market.gen})
+        return True
+
+    def _past(self) -> Past:
+        past: dict[str, list[Bar]] = {timeframe: [] for timeframe in self.round.times}
+        again = Round(self.rows, self.options.exchange)
+        while again.next < self.round.next:
+            for timeframe, bar in again.take():
+                past[timeframe].append(bar)
+        return past

@@ -1,0 +1,136 @@
+"""One call over several processes, and one that dies."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from stocksblitz.market.quotes import stats
+from tests.conftest import eventually
+
+pytestmark = pytest.mark.process
+
+ACCOUNT = {"provider": "tests.market.quote_providers:Counting", "seconds": 0.2}
+
+
+class Asker:
+    """One such process."""
+
+    def __init__(self, namespace: str, **options: object) -> None:
+        accounts = json.dumps({"acc": {**ACCOUNT, "name": namespace, **options}})
+        command = [sys.executable, "-m", "tests.market.quote_process", namespace, "acc", accounts]
+        env = {**os.environ, "DJANGO_SETTINGS_MODULE": "stocksblitz.settings", "LOG_LEVEL": "ERROR"}
+        self.process = subprocess.Popen(command, stdin=-1, stdout=-1, text=True, env=env)
+
+    def ready(self) -> None:
+        assert self.process.stdout.readline() == "ready\n"
+
+    def ask(self, symbol: str) -> None:
+        self.process.stdin.write(f"{symbol}\n")
+        self.process.stdin.flush()
+
+    def answer(self) -> dict:
+        return json.loads(self.process.stdout.readline())
+
+    def close(self) -> None:
+        if self.process.stdin.closed:
+            return
+        self.process.stdin.close()
+        self.process.wait(10)
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def askers(namespace):
+    """Ten processes that have each asked once, so that no connection has to be made."""
+    made = [Asker(namespace) for _ in range(10)]
+    for each in made:
+        each.ready()
+    for each in made:
+        each.ask("WARM")
+    for each in made:
+        each.answer()
+    yield made
+    for each in made:
+        each.close()
+
+
+def test_ten_processes_make_one_call_wake_within_ten_milliseconds_and_count_together(
+    askers, namespace, redis, keys
+):
+    def gap(symbol):
+        for each in askers:
+            each.ask(symbol)
+        answers = [each.answer() for each in askers]
+        assert int(redis.hget(f"{namespace}:calls", symbol)) == 1
+        assert {each["price"] for each in answers} == {101.0}
+        assert sorted(each["outcome"] for each in answers) == ["call"] + ["wait"] * 9
+        assert all(each["age_ms"] < 200 for each in answers)
+        first = next(each["answered"] for each in answers if each["outcome"] == "call")
+        return max(each["answered"] for each in answers) - first
+
+    gaps = [gap(f"A{i}") for i in range(5)]
+    print("waiters after the first, ms:", [round(each * 1000, 1) for each in gaps])
+    assert min(gaps) < 0.010
+    assert int(redis.hget(f"{namespace}:calls", "WARM")) == 1
+
+    for each in askers:
+        each.ask("WARM")
+        assert each.answer()["outcome"] == "hit"
+        each.close()  # the last counts are left at the end
+    counts = stats.read(redis, keys)["acc", ACCOUNT["provider"]]
+    assert counts["hits"] + counts["misses"] == 70
+    assert counts["misses"] == 6 + counts["waits"]
+    assert (counts["api_calls"], counts["failures"]) == (6, 0)
+
+
+def test_exactly_one_takes_over_when_the_process_that_fetches_dies(namespace, redis):
+    holder, *others = [Asker(namespace, seconds=1.0) for _ in range(4)]
+    for each in (holder, *others):
+        each.ready()
+    holder.ask("ACME")
+    eventually(lambda: redis.hget(f"{namespace}:calls", "ACME"))
+    for each in others:
+        each.ask("ACME")
+    eventually(lambda: [k for k in redis.scan_iter(f"{namespace}*waiters") if redis.scard(k) == 3])
+    os.kill(holder.process.pid, signal.SIGKILL)
+    redis.hset(f"{namespace}:running", "ACME", 0)  # its call died with it
+    killed = time.monotonic()
+    with ThreadPoolExecutor(3) as pool:
+        answers = list(pool.map(Asker.answer, others))
+    assert time.monotonic() - killed < 4
+    assert {each["price"] for each in answers} == {102.0}
+    assert sorted(each["outcome"] for each in answers) == ["call", "wait", "wait"]
+    assert int(redis.hget(f"{namespace}:calls", "ACME")) == 2
+    assert not redis.exists(f"{namespace}:overlap")
+    assert not list(redis.scan_iter(f"{namespace}*lease"))
+    for each in others:
+        each.close()
+    holder.process.wait(5)
+    holder.process.stdin.close()
+    holder.process.stdout.close()
+
+
+def test_a_stopped_process_cannot_overwrite_what_its_successor_fetched(namespace, redis):
+    frozen, other = Asker(namespace, seconds=0.5), Asker(namespace, seconds=0.5)
+    frozen.ready()
+    other.ready()
+    frozen.ask("ACME")
+    eventually(lambda: redis.hget(f"{namespace}:calls", "ACME"))
+    os.kill(frozen.process.pid, signal.SIGSTOP)
+    other.ask("ACME")
+    assert other.answer()["price"] == 102.0
+    os.kill(frozen.process.pid, signal.SIGCONT)
+    assert frozen.answer()["price"] == 101.0, "whoever asked there is told what was fetched"
+    late = Asker(namespace)
+    late.ready()
+    late.ask("ACME")
+    answer = late.answer()
+    assert (answer["price"], answer["outcome"]) == (102.0, "hit")
+    for each in (frozen, other, late):
+        each.close()
