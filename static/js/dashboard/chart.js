@@ -1,0 +1,257 @@
+// @ts-check
+/** The chart: candles, volume, indicators over the price or in panes of their own. Draws what the model holds. */
+import { clock, digitsOf, number, reading } from "./format.js";
+import { guides, partOf, plots } from "./plots.js";
+import { onTheme, token } from "./theme.js";
+
+/** @typedef {import("lightweight-charts")} Library */
+/** @typedef {import("lightweight-charts").ISeriesApi<any>} Series */
+/** @typedef {import("./model.js").BarModel} BarModel */
+/** @typedef {import("./model.js").BarRow} BarRow */
+/** @typedef {{entry: import("./api.js").Entry, id: string, label: string, color: number}} Indicator */
+/** @typedef {{indicator: Indicator, lines: {plot: import("./plots.js").Plot, series: Series}[]}} Drawn */
+
+const { createChart, CandlestickSeries, HistogramSeries, LineSeries, CrosshairMode, LineStyle, TickMarkType } =
+    /** @type {Library} */ (/** @type {any} */ (window).LightweightCharts);
+
+const BARS_IN_VIEW = 160;
+const ROOM_AT_RIGHT = 8;
+/** With this many bars left of the view's edge it is time to fetch older ones. */
+const FETCH_BEFORE = 40;
+
+/** @param {number} ms */
+const seconds = (ms) => /** @type {import("lightweight-charts").UTCTimestamp} */ (ms / 1000);
+
+export class PriceChart {
+    /** @type {Map<string, Drawn>} */ drawn = new Map();
+    /** @type {import("lightweight-charts").IChartApi} */ api;
+    /** @type {Series} */ #candles;
+    /** @type {Series} */ #volume;
+    /** @type {BarModel} */ #model;
+    #digits = 2;
+    #zone = "UTC";
+    #daily = false;
+
+    /** @param {HTMLElement} container @param {BarModel} model
+     * @param {{onHover: (index: number) => void, onEdge: () => void}} events onHover: -1 when the pointer has left */
+    constructor(container, model, { onHover, onEdge }) {
+        this.#model = model;
+        this.api = createChart(container, { autoSize: true, ...this.#look() });
+        this.#candles = this.api.addSeries(CandlestickSeries, { priceLineStyle: LineStyle.Dotted });
+        this.#volume = this.api.addSeries(HistogramSeries, {
+            priceScaleId: "volume",
+            priceFormat: { type: "volume" },
+            lastValueVisible: false,
+            priceLineVisible: false,
+        });
+        this.api.priceScale("volume").applyOptions({ scaleMargins: { top: 0.84, bottom: 0 } });
+        this.#candles.priceScale().applyOptions({ scaleMargins: { top: 0.12, bottom: 0.2 } });
+        this.api.subscribeCrosshairMove((move) => onHover(move.time ? model.at(Number(move.time) * 1000) : -1));
+        this.api.timeScale().subscribeVisibleLogicalRangeChange((range) => {
+            if (range && range.from < FETCH_BEFORE && model.bars.length) onEdge();
+        });
+        onTheme(() => this.restyle());
+        this.restyle();
+    }
+
+    /** @param {{tick: string | number | undefined, zone: string, daily: boolean}} instrument */
+    describe({ tick, zone, daily }) {
+        this.#digits = digitsOf(tick);
+        this.#zone = zone;
+        this.#daily = daily;
+        this.#candles.applyOptions({ priceFormat: this.#asPrice() });
+        this.api.applyOptions(this.#look());
+        this.api.timeScale().applyOptions({ timeVisible: !daily });
+    }
+
+    get digits() {
+        return this.#digits;
+    }
+
+    /** Draw everything anew and show the newest bars. */
+    reload() {
+        this.redraw();
+        const end = this.#model.bars.length + ROOM_AT_RIGHT;
+        this.api.timeScale().setVisibleLogicalRange({ from: Math.max(end - BARS_IN_VIEW, -ROOM_AT_RIGHT), to: end });
+        for (const pane of this.api.panes()) pane.priceScale("right").setAutoScale(true);
+    }
+
+    /** Draw everything anew where the view is; `added` bars came in front. @param {number} [added] */
+    redraw(added = 0) {
+        const range = this.api.timeScale().getVisibleLogicalRange();
+        this.#candles.setData(this.#model.bars.map(candle));
+        this.#volume.setData(this.#model.bars.map((bar) => this.#volumeOf(bar)));
+        for (const drawn of this.drawn.values()) this.#fill(drawn);
+        if (range && added) this.api.timeScale().setVisibleLogicalRange({ from: range.from + added, to: range.to + added });
+    }
+
+    /** Draw the bars that changed. @param {number[]} indexes */
+    update(indexes) {
+        for (const index of indexes) {
+            const bar = this.#model.bars[index];
+            const past = index < this.#model.bars.length - 1;
+            this.#candles.update(candle(bar), past);
+            this.#volume.update(this.#volumeOf(bar), past);
+            for (const { indicator, lines } of this.drawn.values()) {
+                for (const line of lines) this.#point(indicator.id, line, index, past);
+            }
+        }
+    }
+
+    /** Make room for an indicator; its values are drawn with the next `redraw`. @param {Indicator} indicator */
+    add(indicator) {
+        const pane = indicator.entry.pane === "overlay" ? 0 : this.api.panes().length;
+        const lines = plots(indicator.entry, indicator.color).map((plot) => ({ plot, series: this.#series(plot, pane) }));
+        const drawn = { indicator, lines };
+        this.drawn.set(indicator.id, drawn);
+        if (pane > 0) guides(indicator.entry).forEach((price) => this.#guide(lines[0].series, price));
+        this.#fill(drawn);
+        this.#share();
+    }
+
+    /** @param {string} id */
+    remove(id) {
+        this.drawn.get(id)?.lines.forEach(({ series }) => this.api.removeSeries(series));
+        this.drawn.delete(id);
+        this.#share();
+    }
+
+    /** Indicators by pane, the price pane first. @returns {Drawn[][]} */
+    byPane() {
+        /** @type {Drawn[][]} */
+        const panes = this.api.panes().map(() => []);
+        for (const drawn of this.drawn.values()) panes[drawn.lines[0]?.series.getPane().paneIndex() ?? 0]?.push(drawn);
+        return panes;
+    }
+
+    /** Take over the colours of the theme. */
+    restyle() {
+        const [up, down] = [token("up"), token("down")];
+        this.api.applyOptions(this.#look());
+        this.#candles.applyOptions({ upColor: up, downColor: down, wickUpColor: up, wickDownColor: down, borderVisible: false });
+        for (const { lines } of this.drawn.values()) {
+            for (const { plot, series } of lines) series.applyOptions({ color: shade(plot.color) });
+        }
+        this.redraw();
+    }
+
+    // --- pieces ------------------------------------------------------------------------------------------------------
+
+    /** @param {BarRow} bar */
+    #volumeOf(bar) {
+        return { time: seconds(bar[0]), value: bar[5], color: token(bar[4] >= bar[1] ? "volume-up" : "volume-down") };
+    }
+
+    /** @param {import("./plots.js").Plot} plot @param {number} pane @returns {Series} */
+    #series(plot, pane) {
+        const color = shade(plot.color);
+        const common = { color, priceLineVisible: false, lastValueVisible: pane > 0, crosshairMarkerRadius: 3 };
+        if (plot.shape === "histogram") return this.api.addSeries(HistogramSeries, common, pane);
+        return this.api.addSeries(
+            LineSeries,
+            {
+                ...common,
+                lineWidth: plot.dashed ? 1 : 2,
+                lineStyle: plot.dashed ? LineStyle.Dashed : LineStyle.Solid,
+                lineVisible: plot.shape !== "dots",
+                pointMarkersVisible: plot.shape === "dots",
+                pointMarkersRadius: 1.6,
+            },
+            pane,
+        );
+    }
+
+    /** @param {Drawn} drawn */
+    #fill({ indicator, lines }) {
+        for (const line of lines) {
+            const points = this.#model.bars.map((_, index) => this.#pointAt(indicator.id, line.plot, index));
+            line.series.setData(points);
+            line.series.applyOptions({ priceFormat: this.#priceFormat(indicator, points) });
+        }
+    }
+
+    #asPrice() {
+        const digits = this.#digits;
+        return { type: /** @type {const} */ ("custom"), minMove: 10 ** -digits, formatter: (/** @type {number} */ value) => number(value, digits) };
+    }
+
+    /** @param {Indicator} indicator @param {{value?: number}[]} points */
+    #priceFormat(indicator, points) {
+        if (indicator.entry.pane === "overlay") return this.#asPrice();
+        const size = points.reduce((most, point) => Math.max(most, Math.abs(point.value ?? 0)), 0);
+        const digits = size === 0 || size >= 10 ? 2 : Math.min(8, 3 - Math.floor(Math.log10(size)));
+        return { type: /** @type {const} */ ("custom"), minMove: 10 ** -digits, formatter: (/** @type {number} */ value) => reading(value) };
+    }
+
+    /** @param {string} id @param {Drawn["lines"][number]} line @param {number} index @param {boolean} past */
+    #point(id, { plot, series }, index, past) {
+        series.update(this.#pointAt(id, plot, index), past);
+        if (plot.broken && index > 0) series.update(this.#pointAt(id, plot, index - 1), true);
+    }
+
+    /** One point, or an empty place when the value is not known. @param {string} id @param {import("./plots.js").Plot} plot
+     * @param {number} index @returns {any} */
+    #pointAt(id, plot, index) {
+        const time = seconds(this.#model.bars[index][0]);
+        const value = partOf(this.#model.value(id, index), plot.part);
+        if (value === null) return { time };
+        if (plot.shape === "histogram") return { time, value, color: token(value >= 0 ? "histogram-up" : "histogram-down") };
+        if (!plot.broken) return { time, value };
+        // A line is drawn across empty places; hiding the stretch that leads into one keeps the gap a gap.
+        const next = index + 1 < this.#model.bars.length ? partOf(this.#model.value(id, index + 1), plot.part) : value;
+        return next === null ? { time, value, color: "transparent" } : { time, value };
+    }
+
+    /** @param {Series} series @param {number} price */
+    #guide(series, price) {
+        series.createPriceLine({ price, color: token("guide"), lineWidth: 1, lineStyle: LineStyle.Dashed, axisLabelVisible: false, title: "" });
+    }
+
+    /** The price gets three parts of the height, each pane one. */
+    #share() {
+        this.api.panes().forEach((pane, index) => pane.setStretchFactor(index === 0 ? 3 : 1));
+    }
+
+    /** @returns {import("lightweight-charts").DeepPartial<import("lightweight-charts").ChartOptions>} */
+    #look() {
+        const times = clock(this.#zone);
+        const line = token("grid");
+        const label = { color: token("crosshair"), labelBackgroundColor: token("crosshair-label"), style: LineStyle.Dashed };
+        return {
+            layout: {
+                background: { color: token("chart-bg") },
+                textColor: token("text-2"),
+                fontFamily: token("font"),
+                fontSize: 11,
+                attributionLogo: true,
+                panes: { separatorColor: token("line"), separatorHoverColor: token("hover"), enableResize: true },
+            },
+            grid: { vertLines: { color: line }, horzLines: { color: line } },
+            crosshair: { mode: CrosshairMode.Normal, vertLine: label, horzLine: label },
+            rightPriceScale: { borderColor: token("line"), minimumWidth: 76 },
+            timeScale: {
+                borderColor: token("line"),
+                rightOffset: ROOM_AT_RIGHT,
+                tickMarkFormatter: (/** @type {any} */ time, /** @type {any} */ type) => this.#tick(times, Number(time) * 1000, type),
+            },
+            localization: {
+                locale: "en-US",
+                timeFormatter: (/** @type {any} */ time) => (this.#daily ? times.day : times.full)(Number(time) * 1000),
+            },
+        };
+    }
+
+    /** @param {ReturnType<typeof clock>} times @param {number} ms @param {number} type */
+    #tick(times, ms, type) {
+        if (type === TickMarkType.Year) return times.year(ms);
+        if (type === TickMarkType.Month) return times.month(ms);
+        if (type === TickMarkType.DayOfMonth) return times.date(ms);
+        return times.time(ms);
+    }
+}
+
+/** @param {BarRow} bar */
+const candle = ([ts, open, high, low, close]) => ({ time: seconds(ts), open, high, low, close });
+
+/** @param {string} color */
+const shade = (color) => (color.startsWith("#") ? color : token(color));

@@ -1,0 +1,378 @@
+// @ts-check
+/** The dashboard: puts its parts together. Everything live comes through one client, so through one session. */
+import { StocksBlitzClient } from "../stocksblitz-client.js";
+import { catalogue, olderBars, searchSymbols } from "./api.js";
+import { PriceChart } from "./chart.js";
+import { $, h, toast } from "./dom.js";
+import { digitsOf, exchangeName, zoneOf } from "./format.js";
+import { Legend } from "./legend.js";
+import { BarModel } from "./model.js";
+import { GreeksCard, OiCard, QuoteCard } from "./panels.js";
+import { IndicatorPicker } from "./picker.js";
+import { colorsUsed, idOf, labelOf } from "./plots.js";
+import { SymbolSearch } from "./search.js";
+import { Status } from "./status.js";
+import { loadLayout, saveLayout } from "./store.js";
+import { Streams } from "./streams.js";
+import { WatchList } from "./watchlist.js";
+import "./page.js";
+
+/** @typedef {import("./api.js").Entry} Entry */
+/** @typedef {import("./api.js").Instrument} Instrument */
+/** @typedef {import("./store.js").Placed} Placed */
+/** @typedef {import("../stocksblitz-client.js").ClientError} ClientError */
+
+const TIMEFRAMES = ["1min", "3min", "5min", "15min", "30min", "1h", "4h", "1d"];
+const LABELS = ["1m", "3m", "5m", "15m", "30m", "1h", "4h", "1D"];
+const OWNER = "chart";
+const HISTORY = 500;
+/** The server's bound of a snapshot: bars × (1 + indicators). */
+const SNAPSHOT_CELLS = 20_000;
+const MOST_BARS = 5_000;
+const WATCHED_AT_FIRST = 10;
+
+class Dashboard {
+    layout = loadLayout();
+    client = new StocksBlitzClient();
+    streams = new Streams(this.client);
+    model = new BarModel();
+    /** @type {Map<string, Instrument>} */ instruments = new Map();
+    /** @type {Map<string, Entry>} */ entries = new Map();
+    /** @type {Map<string, Placed>} indicators on the chart by id */ placed = new Map();
+    /** Grows with each change of symbol or timeframe; what belongs to an older one is ignored. */
+    showing = 0;
+    ready = false;
+    fetching = false;
+    complete = false;
+
+    constructor() {
+        this.chart = new PriceChart($("#chart"), this.model, { onHover: (index) => this.legend?.hover(index), onEdge: () => void this.fetchOlder() });
+        this.legend = new Legend($("#legends"), this.chart, this.model, { onRemove: (id) => void this.remove(id), onSettings: (id) => this.edit(id) });
+        this.status = new Status(this.client);
+        this.quote = new QuoteCard();
+        this.greeks = new GreeksCard();
+        this.oi = new OiCard();
+        this.watch = new WatchList(this.streams, {
+            digits: (symbol) => digitsOf(this.instruments.get(symbol)?.tick_size),
+            onOpen: (symbol) => void this.show(symbol, this.layout.timeframe),
+            onChange: () => this.save(),
+            onDay: (symbol, day) => symbol === this.layout.symbol && this.quote.show(day, this.chart.digits),
+        });
+        this.search = new SymbolSearch({
+            isWatched: (symbol) => this.watch.has(symbol),
+            onWatch: (instrument) => this.toggleWatch(instrument),
+        });
+    }
+
+    async start() {
+        this.listen();
+        this.drawTimeframes();
+        this.client.connect().catch(() => {});
+        const [entries, found] = await Promise.all([catalogue(), searchSymbols("")]);
+        this.entries = new Map(entries.map((entry) => [entry.name, entry]));
+        this.picker = new IndicatorPicker(entries, (entry, params, replaces) => this.add(entry, params, replaces));
+        found.forEach((one) => this.instruments.set(one.symbol, one));
+        await this.restore(found);
+    }
+
+    /** The layout of this tab; a fresh one watches the first symbols there are. @param {Instrument[]} found */
+    async restore(found) {
+        const { layout } = this;
+        for (const placed of layout.indicators) {
+            const entry = this.entries.get(placed.name);
+            if (entry) this.placed.set(idOf(entry, placed.params), placed);
+        }
+        const watch = layout.watch.length ? layout.watch : found.slice(0, WATCHED_AT_FIRST).map((one) => one.symbol);
+        await Promise.all([layout.symbol, ...watch].map((symbol) => this.learn(symbol)));
+        const symbol = this.instruments.has(layout.symbol) ? layout.symbol : found[0]?.symbol;
+        if (!symbol) return this.notice("There are no symbols yet: is a feed running?", () => location.reload());
+        const shown = this.show(symbol, TIMEFRAMES.includes(layout.timeframe) ? layout.timeframe : "5min");
+        watch.filter((one) => this.instruments.has(one)).forEach((one) => this.watch.add(one));
+        await shown;
+    }
+
+    /** Know an instrument that the first page of symbols did not have. @param {string} symbol */
+    async learn(symbol) {
+        if (!symbol || this.instruments.has(symbol)) return;
+        const found = await searchSymbols(symbol).catch(() => []);
+        const exact = found.find((one) => one.symbol === symbol);
+        if (exact) this.instruments.set(symbol, exact);
+    }
+
+    listen() {
+        this.client.on("update", (update) => this.onUpdate(update));
+        this.client.on("snapshot", (snapshot) => this.onSnapshot(snapshot));
+        this.client.on("error", (error) => toast(error.message, "error"));
+        $("#open-search").addEventListener("click", () => this.openSearch());
+        $("#open-picker").addEventListener("click", () => this.picker?.open());
+        $("#add-watch").addEventListener("click", () => this.search.open((instrument) => this.toggleWatch(instrument, true)));
+        $("#zone").addEventListener("click", () => this.switchZone());
+        document.addEventListener("keydown", (event) => this.onKey(event));
+    }
+
+    /** @param {KeyboardEvent} event */
+    onKey(event) {
+        const typing = event.target instanceof Element && event.target.closest("input, select, textarea, dialog[open]");
+        if (typing || event.ctrlKey || event.metaKey || event.altKey || event.key !== "/") return;
+        event.preventDefault();
+        this.openSearch();
+    }
+
+    openSearch() {
+        this.search.open((instrument) => {
+            this.instruments.set(instrument.symbol, instrument);
+            void this.show(instrument.symbol, this.layout.timeframe);
+        });
+    }
+
+    /** @param {Instrument} instrument @param {boolean} [only] add, never remove */
+    toggleWatch(instrument, only = false) {
+        this.instruments.set(instrument.symbol, instrument);
+        if (only) this.watch.add(instrument.symbol);
+        else this.watch.toggle(instrument.symbol);
+    }
+
+    save() {
+        if (!this.ready) return;
+        this.layout.indicators = [...this.placed.values()];
+        this.layout.watch = this.watch.symbols;
+        saveLayout(this.layout);
+    }
+
+    // --- symbol and timeframe ----------------------------------------------------------------------------------------
+
+    drawTimeframes() {
+        const pills = TIMEFRAMES.map((timeframe, at) =>
+            h("button", { type: "button", role: "radio", "data-timeframe": timeframe, title: timeframe, onclick: () => void this.show(this.layout.symbol, timeframe) }, LABELS[at]));
+        $("#timeframes").replaceChildren(...pills);
+        $("#timeframes").addEventListener("keydown", (event) => {
+            const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+            const at = pills.findIndex((pill) => pill === document.activeElement);
+            if (step && at >= 0) pills[(at + step + pills.length) % pills.length].focus();
+        });
+    }
+
+    /** Show a symbol in a timeframe, with the indicators that are on the chart. @param {string} symbol @param {string} timeframe */
+    async show(symbol, timeframe) {
+        const { layout } = this;
+        if (!symbol || (this.ready && symbol === layout.symbol && timeframe === layout.timeframe)) return;
+        const before = { symbol: layout.symbol, timeframe: layout.timeframe };
+        if (this.showing) this.streams.leave(OWNER, before.symbol, before.timeframe).catch(() => {});
+        Object.assign(layout, { symbol, timeframe });
+        const showing = ++this.showing;
+        this.ready = true;
+        this.save();
+        this.describe();
+        await this.load(showing);
+    }
+
+    describe() {
+        const { symbol, timeframe } = this.layout;
+        const instrument = this.instruments.get(symbol);
+        document.title = `${symbol} ${timeframe} · StocksBlitz`;
+        $("#symbol-label").textContent = symbol;
+        for (const pill of document.querySelectorAll("[data-timeframe]")) {
+            pill.setAttribute("aria-checked", String(pill.getAttribute("data-timeframe") === timeframe));
+        }
+        this.quote.describe(symbol, [instrument?.name, exchangeName(instrument?.exchange)].filter(Boolean).join(" · "));
+        this.describeTime();
+        this.greeks.show(null);
+        this.oi.show(null);
+        this.watch.select(symbol);
+    }
+
+    describeTime() {
+        const instrument = this.instruments.get(this.layout.symbol);
+        const zone = this.layout.zone === "utc" ? "UTC" : (instrument?.timezone ?? zoneOf(instrument?.exchange));
+        this.chart.describe({ tick: instrument?.tick_size, zone, daily: this.layout.timeframe === "1d" });
+        this.status.setZone(zone);
+    }
+
+    switchZone() {
+        this.layout.zone = this.layout.zone === "utc" ? "exchange" : "utc";
+        this.describeTime();
+        this.save();
+    }
+
+    /** @param {number} showing */
+    async load(showing) {
+        this.model.clear();
+        this.fetching = this.complete = false;
+        this.chart.redraw();
+        this.syncDrawn();
+        this.notice("Loading");
+        try {
+            const snapshot = await this.want([...this.placed.keys()]);
+            if (showing !== this.showing) return;
+            this.adopt(snapshot);
+            this.chart.reload();
+        } catch (failure) {
+            if (showing === this.showing) await this.onRefused(/** @type {ClientError} */ (failure), showing);
+        }
+    }
+
+    /** One indicator that the server refuses must not keep the others away: without them, then one by one.
+     * @param {ClientError} error @param {number} showing */
+    async onRefused(error, showing) {
+        const wrong = error.code === "unknown_indicator" || error.code === "invalid_parameter" || error.code === "limit_exceeded";
+        if (!wrong || !this.placed.size) return this.notice(error.message, () => void this.load(showing));
+        const wanted = [...this.placed];
+        this.placed.clear();
+        await this.load(showing);
+        for (const [id, placed] of wanted) {
+            if (showing !== this.showing) return;
+            await this.place(id, placed).catch((one) => toast(`${id}: ${one.message}`, "error"));
+        }
+    }
+
+    /** Subscribe the chart's pair; the history covers what is loaded, as far as a snapshot may. @param {string[]} ids */
+    want(ids) {
+        const columns = 1 + new Set([...this.placed.keys(), ...ids]).size;
+        const bars = Math.min(Math.max(HISTORY, this.model.bars.length), Math.floor(SNAPSHOT_CELLS / columns));
+        return this.streams.want(OWNER, this.layout.symbol, this.layout.timeframe, ids, bars);
+    }
+
+    /** @param {import("../stocksblitz-client.js").Snapshot} snapshot */
+    adopt(snapshot) {
+        this.model.load(snapshot);
+        this.complete = false;
+        if (this.model.bars.length) this.notice();
+        else this.notice(`No bars of ${snapshot.symbol} yet`);
+        this.facts(snapshot);
+        this.legend.refresh();
+    }
+
+    // --- live --------------------------------------------------------------------------------------------------------
+
+    /** @param {{symbol: string, timeframe: string}} frame */
+    isShown({ symbol, timeframe }) {
+        return symbol === this.layout.symbol && timeframe === this.layout.timeframe;
+    }
+
+    /** @param {import("../stocksblitz-client.js").Update} update */
+    onUpdate(update) {
+        this.watch.onFrame(update);
+        if (!this.isShown(update)) return;
+        const empty = !this.model.bars.length;
+        this.chart.update(this.model.apply(update));
+        if (empty && this.model.bars.length) this.notice();
+        this.facts(update);
+        this.legend.refresh();
+    }
+
+    /** A snapshot that nobody here asked for: the connection came back, or the stream began a new epoch.
+     * @param {import("../stocksblitz-client.js").Snapshot} snapshot */
+    onSnapshot(snapshot) {
+        this.watch.onFrame(snapshot);
+        if (snapshot.requested || !this.isShown(snapshot)) return;
+        if (!snapshot.resumed || !snapshot.history.complete) return void this.load(++this.showing);
+        this.model.resume(snapshot);
+        this.chart.redraw();
+        this.facts(snapshot);
+        this.legend.refresh();
+    }
+
+    /** @param {import("../stocksblitz-client.js").Update} frame */
+    facts(frame) {
+        this.status.source(frame);
+        this.greeks.show(frame.greeks);
+        this.oi.show(frame.oi);
+    }
+
+    /** The left edge of the view is near: older bars. */
+    async fetchOlder() {
+        if (this.fetching || this.complete || this.model.bars.length >= MOST_BARS) return;
+        this.fetching = true;
+        const { showing } = this;
+        try {
+            const { symbol, timeframe } = this.layout;
+            const page = await olderBars(symbol, timeframe, [...this.placed.keys()], HISTORY, this.model.first);
+            if (showing !== this.showing) return;
+            const added = this.model.prepend(page);
+            this.complete = added === 0;
+            if (added) this.chart.redraw(added);
+        } catch {
+            this.complete = true; // the chart goes on without them; another symbol or timeframe tries again
+        }
+        this.fetching = false;
+    }
+
+    // --- indicators --------------------------------------------------------------------------------------------------
+
+    /** @param {Entry} entry @param {Record<string, any>} params @param {string | null} replaces */
+    async add(entry, params, replaces) {
+        const id = idOf(entry, params);
+        if (id === replaces) return;
+        if (this.placed.has(id)) throw new Error(`${labelOf(entry, params)} is on the chart already`);
+        const color = this.placed.get(replaces ?? "")?.color ?? this.freeColor();
+        await this.place(id, { name: entry.name, params, color });
+        if (replaces) await this.remove(replaces);
+    }
+
+    /** @param {string} id @param {Placed} placed */
+    async place(id, placed) {
+        const { showing } = this;
+        const snapshot = await this.want([id]);
+        this.placed.set(id, placed);
+        this.save();
+        if (showing !== this.showing) return void this.load(++this.showing);
+        this.adopt(snapshot);
+        this.chart.redraw();
+        this.syncDrawn();
+    }
+
+    /** @param {string} id */
+    async remove(id) {
+        this.placed.delete(id);
+        this.save();
+        this.model.drop(id);
+        this.syncDrawn();
+        const { symbol, timeframe } = this.layout;
+        await this.streams.release(OWNER, symbol, timeframe, [id]).catch((error) => toast(error.message, "error"));
+    }
+
+    /** @param {string} id */
+    edit(id) {
+        const placed = this.placed.get(id);
+        const entry = placed && this.entries.get(placed.name);
+        if (entry) this.picker?.edit(entry, placed.params, id);
+    }
+
+    /** The first colour after those in use. */
+    freeColor() {
+        let next = 0;
+        for (const placed of this.placed.values()) {
+            const entry = this.entries.get(placed.name);
+            if (entry) next = Math.max(next, placed.color + colorsUsed(entry));
+        }
+        return next;
+    }
+
+    /** Let the chart draw exactly the indicators that are placed. */
+    syncDrawn() {
+        for (const id of [...this.chart.drawn.keys()]) if (!this.placed.has(id)) this.chart.remove(id);
+        for (const [id, { name, params, color }] of this.placed) {
+            const entry = this.entries.get(name);
+            if (entry && !this.chart.drawn.has(id)) this.chart.add({ entry, id, label: labelOf(entry, params), color });
+        }
+        const { symbol, timeframe } = this.layout;
+        this.legend.rebuild(`${symbol} · ${LABELS[TIMEFRAMES.indexOf(timeframe)]}`);
+    }
+
+    /** A word over the chart; none takes it away. @param {string} [text] @param {() => void} [retry] */
+    notice(text, retry) {
+        const box = $("#notice");
+        box.hidden = !text;
+        box.classList.toggle("notice-busy", text === "Loading");
+        box.replaceChildren(...(text ? [h("span", {}, text)] : []));
+        if (retry) box.append(h("button", { type: "button", class: "button", onclick: retry }, "Try again"));
+    }
+}
+
+async function main() {
+    await document.fonts.load("12px Inter").catch(() => {});
+    const dashboard = new Dashboard();
+    await dashboard.start().catch((error) => dashboard.notice(error.message, () => location.reload()));
+}
+
+void main();

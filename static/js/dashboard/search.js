@@ -1,0 +1,81 @@
+// @ts-check
+/** The symbol search: type, arrows, Enter; the star puts a symbol on the watch list. */
+import { searchSymbols } from "./api.js";
+import { $, closeOnBackdrop, debounced, h, icon } from "./dom.js";
+import { exchangeName } from "./format.js";
+import { Choices } from "./choices.js";
+
+/** @typedef {import("./api.js").Instrument} Instrument */
+
+export class SymbolSearch {
+    #dialog = /** @type {HTMLDialogElement} */ ($("#search"));
+    #input = /** @type {HTMLInputElement} */ ($("#search-input"));
+    #list = $("#search-results");
+    #choices = new Choices(this.#input, this.#list, (row) => this.#choose(row));
+    /** @type {Map<string, Instrument>} */ #found = new Map();
+    #asked = 0;
+    /** @type {(instrument: Instrument) => void} */ #onChoose = () => {};
+
+    /** @param {{isWatched: (symbol: string) => boolean, onWatch: (instrument: Instrument) => void}} watch */
+    constructor(watch) {
+        this.watch = watch;
+        closeOnBackdrop(this.#dialog);
+        const look = debounced(120, () => this.#search());
+        this.#input.addEventListener("input", look);
+    }
+
+    /** @param {(instrument: Instrument) => void} onChoose @param {string} [text] */
+    open(onChoose, text = "") {
+        this.#onChoose = onChoose;
+        this.#input.value = text;
+        if (!this.#dialog.open) this.#dialog.showModal();
+        void this.#search();
+    }
+
+    async #search() {
+        const asked = ++this.#asked;
+        try {
+            const found = await searchSymbols(this.#input.value.trim());
+            if (asked === this.#asked) this.#show(found);
+        } catch (error) {
+            this.#list.replaceChildren(h("p", { class: "dialog-empty" }, /** @type {Error} */ (error).message));
+        }
+    }
+
+    /** @param {Instrument[]} found */
+    #show(found) {
+        this.#found = new Map(found.map((one) => [one.symbol, one]));
+        this.#list.replaceChildren(...found.map((one) => this.#row(one)));
+        if (!found.length) this.#list.append(h("p", { class: "dialog-empty" }, "No symbol fits"));
+        this.#choices.begin();
+    }
+
+    /** @param {Instrument} one */
+    #row(one) {
+        const watched = this.watch.isWatched(one.symbol);
+        const star = h(
+            "button",
+            {
+                type: "button", class: "tool", tabindex: "-1", "aria-pressed": String(watched),
+                "aria-label": `${one.symbol} on the watch list`, title: "Watch list",
+                onclick: (/** @type {MouseEvent} */ event) => {
+                    event.stopPropagation();
+                    this.watch.onWatch(one);
+                    star.setAttribute("aria-pressed", String(this.watch.isWatched(one.symbol)));
+                },
+            },
+            icon("star"),
+        );
+        const place = [exchangeName(one.exchange), one.kind].filter(Boolean).join(" · ");
+        return h("div", { class: "option", role: "option", id: `symbol-${one.symbol}`, "data-key": one.symbol },
+            h("b", {}, one.symbol), h("span", {}, one.name), h("small", {}, place), star);
+    }
+
+    /** @param {HTMLElement} row */
+    #choose(row) {
+        const instrument = this.#found.get(row.dataset.key ?? "");
+        if (!instrument) return;
+        this.#dialog.close();
+        this.#onChoose(instrument);
+    }
+}

@@ -1,0 +1,68 @@
+// @ts-check
+/** What the page says of itself: connection, source of the prices, session, frames, the time. */
+import { $, h, setText } from "./dom.js";
+import { clock, zoneName } from "./format.js";
+
+/** @typedef {import("../stocksblitz-client.js").State} State */
+
+const RATE_OVER_S = 3;
+
+export class Status {
+    #pill = $("#connection");
+    /** @type {ReturnType<typeof setInterval> | undefined} */ #countdown;
+    /** @type {number[]} */ #counts = [];
+    #clock = clock("UTC");
+    #zone = "UTC";
+
+    /** @param {import("../stocksblitz-client.js").StocksBlitzClient} client */
+    constructor(client) {
+        this.client = client;
+        client.on("state", (state) => this.#connection(state));
+        setInterval(() => this.#second(), 1000);
+        this.#second();
+    }
+
+    /** @param {string} zone */
+    setZone(zone) {
+        this.#zone = zone;
+        this.#clock = clock(zone);
+        this.#second();
+    }
+
+    /** Where the prices of the chart come from and whether they are fresh. @param {{source: string, stale: boolean}} frame */
+    source({ source, stale }) {
+        const made = source === "simulated" || source === "replay";
+        $("#simulated").hidden = !made;
+        if (made) setText($("#simulated"), source);
+        $("#stale").hidden = !stale;
+    }
+
+    /** @param {State} state */
+    #connection(state) {
+        clearInterval(this.#countdown);
+        this.#pill.dataset.state = state.state;
+        setText($("#session"), this.client.sessionId.slice(0, 8) || "–");
+        if (state.state === "reconnecting") return this.#count(state);
+        const text = state.state === "stopped" ? `stopped: ${state.reason}` : state.state;
+        const again = state.code === 4501 ? h("a", { href: `/login?next=${encodeURIComponent(location.pathname)}` }, "log in") : "";
+        $("span", this.#pill).replaceChildren(text, again && " ", again);
+    }
+
+    /** @param {State} state */
+    #count({ retryInMs, reason }) {
+        const due = performance.now() + retryInMs;
+        const tell = () => setText($("span", this.#pill), `reconnecting in ${Math.max(1, Math.ceil((due - performance.now()) / 1000))} s`);
+        this.#pill.title = reason;
+        this.#countdown = setInterval(tell, 250);
+        tell();
+    }
+
+    #second() {
+        const { frames, lagged, gaps } = this.client.stats;
+        this.#counts = [...this.#counts, frames].slice(-RATE_OVER_S - 1);
+        const rate = (frames - this.#counts[0]) / Math.max(1, this.#counts.length - 1);
+        setText($("#rate"), rate >= 10 ? rate.toFixed(0) : rate.toFixed(1));
+        setText($("#lost"), `${lagged} / ${gaps}`);
+        setText($("#clock"), `${this.#clock.seconds(Date.now())} ${zoneName(this.#zone)}`);
+    }
+}

@@ -1,0 +1,51 @@
+// @ts-check
+/** Light and dark: the system's preference until the user chooses. */
+
+const KEY = "stocksblitz.theme";
+const root = document.documentElement;
+/** @type {Set<() => void>} */
+const listeners = new Set();
+
+/** Call back after each change of theme. @param {() => void} listener */
+export function onTheme(listener) {
+    listeners.add(listener);
+}
+
+/** A colour or font of the current theme by the name of its custom property. @param {string} name */
+export function token(name) {
+    return getComputedStyle(root).getPropertyValue(`--${name}`).trim();
+}
+
+/** @param {string} theme */
+function apply(theme) {
+    root.dataset.theme = theme;
+    for (const button of document.querySelectorAll("[data-theme-toggle]")) {
+        button.setAttribute("aria-label", theme === "dark" ? "Switch to the light theme" : "Switch to the dark theme");
+    }
+    listeners.forEach((listener) => listener());
+}
+
+/** @returns {string | null} */
+function chosen() {
+    try {
+        return localStorage.getItem(KEY);
+    } catch {
+        return null;
+    }
+}
+
+export function startTheme() {
+    const light = matchMedia("(prefers-color-scheme: light)");
+    light.addEventListener("change", () => chosen() ?? apply(light.matches ? "light" : "dark"));
+    for (const button of document.querySelectorAll("[data-theme-toggle]")) {
+        button.addEventListener("click", () => {
+            const theme = root.dataset.theme === "dark" ? "light" : "dark";
+            localStorage.setItem(KEY, theme);
+            apply(theme);
+        });
+    }
+    window.addEventListener("storage", (event) => {
+        if (event.key === KEY && event.newValue) apply(event.newValue);
+    });
+    apply(root.dataset.theme ?? "dark");
+}
