@@ -1,5 +1,42 @@
+from typing import Any
+
 from django.apps import AppConfig
+from django.db import transaction
+from django.db.models.signals import pre_delete
 
 
 class IndicatorsConfig(AppConfig):
     name = "indicators"
+
+    def ready(self) -> None:
+        from django.contrib.auth.models import User
+
+        from stocksblitz.identity.access import access_ended
+
+        access_ended.connect(end_sessions)
+        pre_delete.connect(forget_user, sender=User)
+
+
+def end_sessions(
+    sender: object, user_id: int, login_id: Any = None, session_id: str | None = None, **_: Any
+) -> None:
+    """Access that ends takes its sessions along."""
+    from indicators import subscriptions
+
+    if session_id is not None:
+        subscriptions.end_session_sync(user_id=user_id, session_id=session_id)
+    elif login_id is not None:
+        subscriptions.end_login_sync(login_id)
+    else:
+        subscriptions.end_user_sync(user_id)
+
+
+def forget_user(sender: object, instance: Any, **_: Any) -> None:
+    """The rows go with the user; what Redis holds of them goes once that is committed."""
+    from indicators import subscriptions
+    from indicators.models import Session
+    from stocksblitz.keys import member
+
+    rows = Session.objects.filter(user_id=instance.pk).values_list("user_id", "session_id")
+    members = [member(user_id, str(session_id)) for user_id, session_id in rows]
+    transaction.on_commit(lambda: subscriptions.forget_sync(members))

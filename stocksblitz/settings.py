@@ -34,7 +34,9 @@ def env_list(name: str, default: str = "") -> list[str]:
 DEBUG = env("DEBUG", "1") == "1"
 SECRET_KEY = env("SECRET_KEY", DEFAULT_SECRET)
 if not DEBUG and SECRET_KEY == DEFAULT_SECRET:
-    raise ImproperlyConfigured("DEBUG=0 needs a SECRET_KEY of your own: set the environment variable SECRET_KEY")
+    raise ImproperlyConfigured(
+        "DEBUG=0 needs a SECRET_KEY of your own: set the environment variable SECRET_KEY"
+    )
 
 PORT = env_int("PORT", 8000)
 DATA_DIR = Path(env("STOCKSBLITZ_DATA", str(BASE_DIR / ".data"))).absolute()
@@ -44,7 +46,9 @@ except ValueError as error:
     raise ImproperlyConfigured(str(error)) from error
 
 ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]" if DEBUG else "")
-ALLOWED_ORIGINS = env_list("ALLOWED_ORIGINS", f"http://localhost:{PORT},http://127.0.0.1:{PORT}" if DEBUG else "")
+ALLOWED_ORIGINS = env_list(
+    "ALLOWED_ORIGINS", f"http://localhost:{PORT},http://127.0.0.1:{PORT}" if DEBUG else ""
+)
 CSRF_TRUSTED_ORIGINS = ALLOWED_ORIGINS
 
 # --- Redis -----------------------------------------------------------------------------------------------------------
@@ -148,7 +152,9 @@ TEMPLATES = [
     },
 ]
 
-DATABASES = {"default": dj_database_url.parse(env("DATABASE_URL", f"sqlite:///{DATA_DIR}/stocksblitz.sqlite3"))}
+DATABASES = {
+    "default": dj_database_url.parse(env("DATABASE_URL", f"sqlite:///{DATA_DIR}/stocksblitz.sqlite3"))
+}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",

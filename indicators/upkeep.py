@@ -1,0 +1,125 @@
+"""Expiry, and repair of Redis from the database."""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from datetime import timedelta
+from itertools import batched
+from typing import Any
+
+from channels.db import database_sync_to_async
+from django.db import transaction
+from django.utils import timezone
+
+from indicators import demand
+from indicators.demand import Gone, State
+from indicators.models import Session
+from indicators.records import Key, Record, load
+from indicators.requests import Expire
+from indicators.writing import writer
+from stocksblitz import metrics
+from stocksblitz.delivery import control
+from stocksblitz.redis import keys, shared
+from stocksblitz.worker import now_ms
+
+log = logging.getLogger(__name__)
+
+KEPT = timedelta(days=1)
+"""How long a session without subscriptions stays in the database after its last sign of life."""
+CHUNK = 200
+
+
+def purge_sync() -> int:
+    """Remove what ran out, in Redis and then in the database; returns how many interests that were."""
+    redis, names, now = shared(), keys(), now_ms()
+    wanted = sorted(each.decode() for each in redis.smembers(names.wanted))
+    lost: dict[str, list[Gone]] = defaultdict(list)
+    for chunk in batched(wanted, CHUNK):
+        for each in demand.gone(demand.run(redis, [demand.purge(names, now, chunk)])[0]):
+            lost[each.member].append(each)
+    _expire(lost)
+    metrics.cleanup_runs.inc()
+    stale = Session.objects.filter(subscriptions=None, last_seen__lt=timezone.now() - KEPT)
+    stale.filter(ws_conn_id="").delete()
+    return sum(map(len, lost.values()))
+
+
+def _expire(lost: Mapping[str, Sequence[Gone]]) -> None:
+    futures: list[tuple[str, Future[Any]]] = []
+    for name, gone in lost.items():
+        futures.append((name, writer.submit(Expire(_key(name), gone))))
+    orders = [control.order("resync", name) for name, future in futures if future.result()]
+    control.send_sync(orders)
+
+
+async def purge() -> int:
+    count: int = await database_sync_to_async(purge_sync, thread_sensitive=False)()
+    return count
+
+
+def _marker() -> str:
+    return keys().name("built")
+
+
+def _members() -> set[str]:
+    """Every session that Redis knows to want something."""
+    redis, names = shared(), keys()
+    pipe = redis.pipeline(transaction=False)
+    for each in redis.smembers(names.wanted):
+        pipe.zrange(names.subscribers(*demand.split(each.decode())), 0, -1)
+    return {name.decode() for answer in pipe.execute() for name in answer}
+
+
+def _key(member: str) -> Key:
+    user_id, _, session_id = member.partition(":")
+    return int(user_id), session_id
+
+
+def rebuild_sync() -> int:
+    """Make Redis agree with the database; returns how many sessions it looked at.
+
+    What is there keeps its time; what was missing gets a full one. Redis is read before the database, so that a session
+    that begins meanwhile is never taken for one that is gone.
+    """
+    found = {_key(each) for each in _members()}
+    sessions = Session.objects.filter(ended_at=None).exclude(subscriptions=None).distinct()
+    found |= {
+        (user_id, str(session_id)) for user_id, session_id in sessions.values_list("user_id", "session_id")
+    }
+    for chunk in batched(sorted(found), CHUNK):
+        demand.run(shared(), [demand.apply(keys(), state, now_ms()) for state in _stored(chunk)])
+    shared().set(_marker(), 1)
+    log.info("subscriptions rebuilt", extra={"action": "rebuild", "sessions": len(found)})
+    return len(found)
+
+
+def _stored(chunk: Iterable[Key]) -> list[State]:
+    with transaction.atomic():
+        return [_state(record) for record in load(chunk).values()]
+
+
+def _state(record: Record) -> State:
+    """What Redis should hold of a session; of one whose row is gone, nothing (whatever version it had)."""
+    return State(
+        member=record.member,
+        version=record.session.version or -1,
+        computations=record.wants.computations(),
+        ended=not record.live,
+        ws_conn_id=record.session.ws_conn_id,
+        extend=False,
+    )
+
+
+async def rebuild() -> int:
+    count: int = await database_sync_to_async(rebuild_sync, thread_sensitive=False)()
+    return count
+
+
+async def ensure_rebuilt() -> bool:
+    """Rebuild where Redis came back empty; returns whether it had."""
+    if await asyncio.to_thread(shared().exists, _marker()):
+        return False
+    await rebuild()
+    return True

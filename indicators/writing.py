@@ -1,0 +1,62 @@
+"""The one writer of this process: a group of requests, one transaction, one round trip to Redis."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from indicators import demand
+from indicators.commits import GroupCommit
+from indicators.demand import Command, Gone
+from indicators.records import Key, Record, load, revoked, save
+from indicators.requests import Context, Open, Request, Subscribe
+from stocksblitz.errors import StocksBlitzError
+from stocksblitz.keys import member
+from stocksblitz.market.instruments import known
+from stocksblitz.redis import keys, shared
+from stocksblitz.worker import now_ms
+
+
+def _lapsed(requests: Sequence[Request]) -> dict[Key, list[Gone]]:
+    """What had run out of the sessions that are opened again, taken away in Redis before they are read."""
+    opened = [request.key for request in requests if isinstance(request, Open)]
+    commands = [demand.lapsed(keys(), member(*key), now_ms()) for key in opened]
+    answers = demand.run(shared(), commands)
+    return {key: demand.gone(answer) for key, answer in zip(opened, answers, strict=True)}
+
+
+def _context(requests: Sequence[Request], lapsed: dict[Key, list[Gone]]) -> Context:
+    return Context(
+        keys=keys(),
+        now=timezone.now(),
+        now_ms=now_ms(),
+        symbols=known({r.symbol for r in requests if isinstance(r, Subscribe)}),
+        revoked=revoked({r.login_id for r in requests if isinstance(r, Open | Subscribe) and r.login_id}),
+        lapsed=lapsed,
+    )
+
+
+def _change(request: Request, record: Record, context: Context) -> Command | StocksBlitzError | None:
+    try:
+        return request.change(record, context)
+    except StocksBlitzError as refusal:
+        return refusal
+
+
+def commit(requests: Sequence[Request]) -> list[Any]:
+    """Do a group in one transaction, then tell Redis in one round trip; one outcome per request."""
+    lapsed = _lapsed(requests)
+    with transaction.atomic():
+        context = _context(requests, lapsed)
+        records = load(request.key for request in requests)
+        told = [_change(request, records[request.key], context) for request in requests]
+        save(records.values(), context.now)
+    answers = iter(demand.run(shared(), [each for each in told if isinstance(each, tuple)]))
+    return [
+        each if isinstance(each, StocksBlitzError) else request.reply(next(answers) if each else None)
+        for request, each in zip(requests, told, strict=True)
+    ]
+
+
+writer: GroupCommit[Request] = GroupCommit("subscriptions", commit)

@@ -1,0 +1,164 @@
+"""Who opens a socket: ticket, token, API key or cookie; and from which page (Origin)."""
+
+from dataclasses import dataclass, replace
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+from uuid import UUID
+
+from channels.db import database_sync_to_async
+from django.conf import settings
+from django.contrib.auth import get_user
+from django.contrib.auth.models import User
+from django.contrib.sessions.backends.db import SessionStore
+from django.http import HttpRequest
+from django.http.request import validate_host
+
+from stocksblitz.errors import StocksBlitzError
+from stocksblitz.identity import tickets
+from stocksblitz.identity.authentication import user_of_api_key
+from stocksblitz.identity.models import Login
+from stocksblitz.identity.tokens import login_of, read_access
+
+_PORTS = {"http": 80, "https": 443}
+_SCHEMES = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who it is. ``expires_at`` (ms) is when the socket must have been renewed or be closed; None: it need not.
+
+    ``session_id`` is the one that a token carries.
+    """
+
+    user_id: int
+    username: str
+    is_staff: bool
+    login_id: UUID | None
+    expires_at: int | None
+    via: str
+    session_id: str | None = None
+
+
+def _refuse(why: str) -> StocksBlitzError:
+    return StocksBlitzError("not_authenticated", why)
+
+
+def _header(scope: dict[str, Any], name: bytes) -> str:
+    return next((value.decode("latin-1") for key, value in scope.get("headers", ()) if key == name), "")
+
+
+def _endpoint(scheme: str, host: str) -> tuple[str, str, int] | None:
+    """Scheme, host and port, the three things that make an origin."""
+    try:
+        parts = urlsplit(f"{scheme}://{host}")
+        if scheme not in _PORTS or not parts.hostname or parts.path or parts.query or parts.username:
+            return None
+        return scheme, parts.hostname.lower(), parts.port or _PORTS[scheme]
+    except ValueError:
+        return None
+
+
+def _origin(text: str) -> tuple[str, str, int] | None:
+    scheme, found, host = text.partition("://")
+    return _endpoint(scheme.lower(), host) if found else None
+
+
+def origin_allowed(scope: dict[str, Any]) -> bool:
+    """Whether the page that opens the socket may: no Origin (not a browser), our own, or a listed one.
+
+    Our own is the scheme, host and port that the socket itself was opened at.
+    """
+    text = _header(scope, b"origin")
+    if not text:
+        return True
+    origin = _origin(text)
+    if origin is None:
+        return False
+    if origin in {_origin(each) for each in settings.ALLOWED_ORIGINS}:
+        return True
+    own = _endpoint(_SCHEMES.get(scope.get("scheme", "ws"), "http"), _header(scope, b"host"))
+    return origin == own and validate_host(origin[1], settings.ALLOWED_HOSTS)
+
+
+def _identity(user: User, via: str, login_id: UUID | None = None, expires_at: int | None = None) -> Identity:
+    return Identity(int(user.pk), user.get_username(), user.is_staff, login_id, expires_at, via)
+
+
+def _by_token(text: str) -> Identity:
+    claims = read_access(text)
+    login, user = login_of(claims)
+    return replace(_identity(user, "token", login.pk, claims.expires_at), session_id=claims.session_id)
+
+
+def _by_ticket(text: str) -> Identity:
+    ticket = tickets.redeem(text)
+    if ticket is None:
+        raise _refuse("the ticket is unknown, used or late: fetch a new one from /auth/ws-ticket")
+    user = User.objects.filter(pk=ticket.user_id, is_active=True).first()
+    login_id = UUID(ticket.login_id) if ticket.login_id else None
+    if user is None or (login_id and not Login.objects.filter(pk=login_id, revoked_at=None).exists()):
+        raise _refuse("this login has ended: sign in again")
+    return _identity(user, "ticket", login_id, ticket.expires_at)
+
+
+def _by_key(text: str) -> Identity:
+    user = user_of_api_key(text)
+    if user is None:
+        raise _refuse("the API key is unknown, revoked or expired")
+    return _identity(user, "key")
+
+
+def _by_cookie(scope: dict[str, Any]) -> Identity:
+    try:
+        jar = SimpleCookie(_header(scope, b"cookie"))
+    except CookieError:
+        raise _refuse("the cookies cannot be read") from None
+    morsel = jar.get(settings.SESSION_COOKIE_NAME)
+    if morsel is None:
+        raise _refuse("expected a ticket, a token or the session cookie")
+    request = HttpRequest()
+    request.session = SessionStore(morsel.value)
+    user = get_user(request)
+    if not isinstance(user, User):
+        raise _refuse("the session cookie is not signed in: sign in again")
+    login_id = request.session.get("login_id")
+    return _identity(user, "cookie", UUID(login_id) if login_id else None)
+
+
+def _authenticate(scope: dict[str, Any]) -> Identity:
+    query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
+    scheme, _, credential = _header(scope, b"authorization").partition(" ")
+    protocols = [each.strip() for each in _header(scope, b"sec-websocket-protocol").split(",")]
+    if "ticket" in query:
+        return _by_ticket(query["ticket"][0])
+    if "token" in query:
+        return _by_token(query["token"][0])
+    if len(protocols) == 2 and protocols[0].lower() == "bearer":
+        return _by_token(protocols[1])
+    if scheme.lower() == "bearer":
+        return _by_token(credential.strip())
+    if scheme.lower() == "api-key":
+        return _by_key(credential.strip())
+    if not _header(scope, b"origin"):
+        raise _refuse("expected a ticket or a token; a cookie counts only with an allowed Origin")
+    return _by_cookie(scope)
+
+
+async def authenticate(scope: dict[str, Any]) -> Identity:
+    """Who opens this socket.
+
+    StocksBlitzError ``forbidden`` for a foreign Origin, ``not_authenticated`` for anything that does not prove who it is.
+    """
+    if not origin_allowed(scope):
+        raise StocksBlitzError(
+            "forbidden", "this page's origin is not allowed: the operator may list it in ALLOWED_ORIGINS"
+        )
+    identity: Identity = await database_sync_to_async(_authenticate)(scope)
+    return identity
+
+
+async def authenticate_token(text: str) -> Identity:
+    """Who an access token stands for: how an open socket renews itself."""
+    identity: Identity = await database_sync_to_async(_by_token)(text)
+    return identity
