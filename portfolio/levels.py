@@ -59,7 +59,8 @@ def price_at(level: Decimal, account: Account, valuation: Valuation, market: Mar
     rules = account.rules
     target = equity_at(level, valuation, rules)
     symbols = {h.terms.symbol for h in account.positions}
-    if target is None or len(symbols) != 1 or rules.floating or valuation.equity is None:
+    moving = rules.floating or any(h.margin is None for h in account.positions)
+    if target is None or len(symbols) != 1 or moving or valuation.equity is None:
         return None
     terms = account.positions[0].terms
     quote = market.quotes[terms.symbol]

@@ -106,11 +106,12 @@ def current_margin(holding: Holding, rules: Rules, market: Market) -> Decimal | 
     """The frozen margin, or the one at the current price where it floats or could not be frozen yet."""
     if holding.margin is not None and not rules.floating:
         return holding.margin
+    if not holding.terms.price_based:
+        return margin_of(holding, ZERO, rules, market)
     quote = market.quotes.get(holding.terms.symbol)
     if quote is None:
         return None
-    price = (quote.bid + quote.ask) / 2 if rules.mid else quote.ask if holding.side == BUY else quote.bid
-    return margin_of(holding, price, rules, market)
+    return margin_of(holding, mark(-holding.side, quote, mid=rules.mid), rules, market)
 
 
 class Charge(NamedTuple):
@@ -189,10 +190,7 @@ def value(account: Account, market: Market) -> Valuation:
     rules = account.rules
     profits = {h.id: profit(h, rules, market) for h in account.positions}
     margins = {h.id: current_margin(h, rules, market) for h in account.positions}
-    orders = {
-        h.id: h.margin if h.margin is not None else opening_margin(h, rules, market, opened=False)
-        for h in account.orders
-    }
+    orders = {h.id: h.margin for h in account.orders}
     known = [p for p in profits.values() if p is not None]
     missing, stale, oldest = _freshness(account, market)
     return Valuation(
@@ -226,12 +224,6 @@ def _freshness(account: Account, market: Market) -> tuple[tuple[str, ...], bool,
                 missing.add(f"{currency}/{account.rules.currency}")
             else:
                 used.update(leg.symbol for leg in path)
-    for holding in account.orders:
-        if (
-            holding.margin is None
-            and market.rate(holding.terms.margin_currency, account.rules.currency) is None
-        ):
-            missing.add(f"{holding.terms.margin_currency}/{account.rules.currency}")
     quotes = [market.quotes[symbol] for symbol in used]
     stale = bool(missing) or not all(quote.fresh for quote in quotes)
     return tuple(sorted(missing)), stale, min((quote.ts for quote in quotes), default=None)
