@@ -85,12 +85,16 @@ async def persist(
             await step()
         except (RedisError, OSError, DatabaseError) as error:
             if not failures:
-                log.warning("%s fails, trying again: %s", name, error, extra={"action": "trouble", "task": name})
+                log.warning(
+                    "%s fails, trying again: %s", name, error, extra={"action": "trouble", "task": name}
+                )
             failures += 1
             await wait(stop, min(cap, 0.05 * 2**failures))
             continue
         if failures:
-            log.info("%s works again", name, extra={"action": "recovered", "task": name, "failures": failures})
+            log.info(
+                "%s works again", name, extra={"action": "recovered", "task": name, "failures": failures}
+            )
             failures = 0
         if every:
             await wait(stop, every)
@@ -145,27 +149,17 @@ class Leases:
         for shard in sorted(self.held)[share:]:
             await self.release(shard)
         before = dict(self.held)
+        kept = await self._take(list(before))
         first = zlib.crc32(self.me.encode()) % SHARDS  # workers begin at different places
-        wanted = list(before) + [s for i in range(SHARDS) if (s := (first + i) % SHARDS) not in before]
-        held: dict[int, int] = {}
-        for start in range(0, len(wanted), SHARDS):
-            for shard in wanted[start : start + SHARDS]:
-                if len(held) >= share and shard not in before:
-                    break
-                fence = await self._take(shard)
-                if fence:
-                    held[shard] = fence
-        self.held = held
+        others = [shard for i in range(SHARDS) if (shard := (first + i) % SHARDS) not in kept]
+        missing = share - len(kept)
+        taken: dict[int, int] = {}
+        while missing > len(taken) and others:
+            some, others = others[: missing - len(taken)], others[missing - len(taken) :]
+            taken |= await self._take(some)
+        self.held = kept | taken
         self.renewed = time.monotonic()
-        return {shard for shard, fence in held.items() if before.get(shard) != fence}
-
-    async def only(self) -> bool:
-        """For a kind of which one worker may work at a time: say that we live, and whether it is us."""
-        began = time.monotonic()
-        await self.beat()
-        fence = await self._take(0)
-        self.held, self.renewed = ({0: fence}, began) if fence else ({}, 0.0)
-        return bool(fence)
+        return {shard for shard, fence in self.held.items() if before.get(shard) != fence}
 
     async def beat(self) -> list[bytes]:
         """Write the heartbeat; returns the workers alive."""
@@ -177,9 +171,18 @@ class Leases:
         workers: list[bytes] = (await pipe.execute())[2]
         return workers
 
-    async def _take(self, shard: int) -> int:
-        lease = self.keys.lease(self.kind, shard)
-        return int(await self._acquire(keys=[lease, f"{lease}:fence"], args=[self.me, now_ms(), LEASE_MS]))
+    async def _take(self, shards: list[int]) -> dict[int, int]:
+        """Renew or take these, in one round trip; those that another holds are left out."""
+        if not shards:
+            return {}
+        pipe = self.redis.pipeline(transaction=False)
+        for shard in shards:
+            lease = self.keys.lease(self.kind, shard)
+            await self._acquire(
+                keys=[lease, f"{lease}:fence"], args=[self.me, now_ms(), LEASE_MS], client=pipe
+            )
+        answers = await pipe.execute()
+        return {shard: int(fence) for shard, fence in zip(shards, answers, strict=True) if fence}
 
     async def release(self, shard: int) -> None:
         self.held.pop(shard, None)

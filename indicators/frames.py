@@ -1,0 +1,189 @@
+"""One live stream on the side of compute: bars and kernels in, frames out, in one unbroken order (no I/O, no clock)."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from indicators.engine import Stream, Values
+from indicators.spec import Spec
+from stocksblitz.delivery.wire import iso
+from stocksblitz.market.bars import Bar
+
+
+@dataclass(slots=True)
+class Quote:
+    """What the feed says beside the bars of a symbol."""
+
+    generation: str = ""
+    source: str | None = None
+    fresh_until: float = 0.0
+    greeks: Any = None
+    oi: Any = None
+
+
+@dataclass(slots=True)
+class Position:
+    """How far a stream has been published: enough for another worker to go on where this one ended."""
+
+    epoch: str = ""
+    seq: int = 0
+    closed_ts: int = 0
+    generation: str = ""
+
+    def dump(self) -> str:
+        return f"{self.epoch}|{self.seq}|{self.closed_ts}|{self.generation}"
+
+    @classmethod
+    def load(cls, raw: bytes | None) -> "Position":
+        if not raw:
+            return cls()
+        epoch, seq, closed_ts, generation = raw.decode().split("|", 3)
+        return cls(epoch, int(seq), int(closed_ts), generation)
+
+
+@dataclass(slots=True)
+class Batch:
+    """Frames of one step: ``logged`` also stay in the stream's log; ``forming`` only goes out. ``closed`` is the values
+    of the newest bar that closed, or None when none did."""
+
+    logged: list[bytes] = field(default_factory=list)
+    forming: bytes | None = None
+    closed: dict[str, Any] | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.logged) or self.forming is not None
+
+
+class LiveStream:
+    """The stream of one (symbol, timeframe) for one epoch.
+
+    An epoch begins with a base frame: the state at the last bar that was published before it. What closed since then
+    follows as closed frames, so that a takeover neither skips a bar nor repeats one.
+    """
+
+    def __init__(self, symbol: str, timeframe: str, epoch: str, quote: Quote) -> None:
+        self.symbol, self.timeframe = symbol, timeframe
+        self.position = Position(epoch, 0, 0, quote.generation)
+        self.quote = quote
+        self.forming: Bar | None = None
+        self.stale = False
+        self._engine = Stream()
+        self._before = 0
+        self._base: Bar | None = None
+        self._values: Values = {}
+
+    @property
+    def broken(self) -> dict[str, str]:
+        return self._engine.broken
+
+    @property
+    def last_ts(self) -> int:
+        return self.position.closed_ts
+
+    @property
+    def ids(self) -> set[str]:
+        return {spec.id for spec in self._engine.specs} | set(self._engine.broken)
+
+    def begin(self, bars: Sequence[Bar], specs: Iterable[Spec], published: Position, now_ms: int) -> Batch:
+        """Open the kernels on these closed bars and publish the beginning of the epoch."""
+        same_past = published.generation == self.position.generation
+        last = published.closed_ts if same_past and published.closed_ts else None
+        split = sum(1 for bar in bars if last is None or bar.ts <= last)
+        split = split or len(
+            bars
+        )  # what was published last is older than everything kept: begin with what there is
+        past, missed = bars[:split], bars[split:]
+        self._engine = Stream(past)
+        self._engine.want(specs)
+        batch = Batch()
+        if past:
+            self._base = past[-1]
+            self._before = past[-2].ts if len(past) > 1 else 0
+            self.position.closed_ts = past[-1].ts
+            self._values = self._engine.last_values()
+            flags = {"base": True, "reset": not same_past}
+            batch.logged.append(self._frame(past[-1], self._values, closed=True, now_ms=now_ms, **flags))
+            self._before = past[-1].ts
+        self.close(missed, batch, now_ms)
+        return batch
+
+    def want(self, specs: Iterable[Spec], bars: Sequence[Bar]) -> None:
+        """Compute exactly these; new ones are opened on ``bars``, closed and up to the last one published."""
+        usable = [bar for bar in bars if bar.ts <= self.position.closed_ts]
+        self._engine.want(specs, usable)
+        self._values = self._engine.last_values()
+
+    def close(self, bars: Iterable[Bar], batch: Batch, now_ms: int) -> None:
+        """Closed bars in order; those already taken in are passed over."""
+        for bar in bars:
+            if bar.ts <= self.position.closed_ts:
+                continue
+            self._values = self._engine.update(bar)
+            batch.logged.append(self._frame(bar, self._values, closed=True, now_ms=now_ms))
+            batch.closed = self.closed_values(bar)
+            self._before = self.position.closed_ts = bar.ts
+            self._base = bar
+            if self.forming is not None and self.forming.ts <= bar.ts:
+                self.forming = None
+
+    def peek(self, bar: Bar, prev_ts: int, batch: Batch, now_ms: int) -> bool:
+        """The forming bar, unless it follows another bar than the one taken in last; returns whether it fitted."""
+        if prev_ts != self.position.closed_ts and prev_ts:
+            return False
+        self.forming = bar
+        batch.forming = self._frame(bar, self._engine.peek(bar), closed=False, now_ms=now_ms)
+        return True
+
+    def repeat(self, batch: Batch, now_ms: int) -> None:
+        """Say the newest state again: its indicators, or its staleness, have changed."""
+        if self.forming is not None:
+            batch.forming = self._frame(
+                self.forming, self._engine.peek(self.forming), closed=False, now_ms=now_ms
+            )
+        elif (
+            self._base is not None
+        ):  # nothing new in the order of frames: the newest one, told again under its seq
+            self.position.seq -= 1
+            batch.forming = self._frame(self._base, self._values, closed=True, now_ms=now_ms, base=True)
+
+    def closed_values(self, bar: Bar) -> dict[str, Any]:
+        return {each: self._entry(bar, value, ready) for each, (value, ready) in self._values.items()}
+
+    def _entry(self, bar: Bar, value: Any, ready: bool) -> dict[str, Any]:
+        return {"ts": bar.ts, "value": value if ready else None, "timeframe": self.timeframe, "ready": ready}
+
+    def _frame(self, bar: Bar, values: Values, *, closed: bool, now_ms: int, **flags: bool) -> bytes:
+        self.position.seq += 1
+        self.stale = now_ms > self.quote.fresh_until
+        ts, timeframe = bar.ts, self.timeframe
+        return orjson.dumps(
+            {
+                "epoch": self.position.epoch,
+                "seq": self.position.seq,
+                "symbol": self.symbol,
+                "timeframe": timeframe,
+                "timestamp": iso(now_ms),
+                "ohlcv": {
+                    "ts": ts,
+                    "open": bar.open,
+                    "high": bar.high,
+                    "low": bar.low,
+                    "close": bar.close,
+                    "volume": bar.volume,
+                    "closed": closed,
+                },
+                "greeks": self.quote.greeks,
+                "oi": self.quote.oi,
+                "indicators": {
+                    each: {"ts": ts, "value": value, "timeframe": timeframe, "ready": ready}
+                    for each, (value, ready) in values.items()
+                },
+                "source": self.quote.source,
+                "stale": self.stale,
+                "prev": self._before,
+                "flushed": now_ms,
+                **flags,
+            }
+        )

@@ -1,0 +1,214 @@
+"""How a session joins a stream without a gap and without a double: reply, snapshot and new view in one moment.
+
+Until that moment frames go out under the view the session had before; after it, under the new one. What needs waiting
+(the first frame, the history) is waited for before it.
+"""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from django.conf import settings
+
+from indicators import cache, subscriptions
+from indicators.spec import parse
+from stocksblitz.delivery.client import Client
+from stocksblitz.delivery.hub import Hub
+from stocksblitz.delivery.mailbox import Stream
+from stocksblitz.delivery.streams import StreamState
+from stocksblitz.delivery.wire import Frame, iso, snapshot
+from stocksblitz.errors import StocksBlitzError
+from stocksblitz.redis import keys
+from stocksblitz.worker import now_ms
+
+log = logging.getLogger(__name__)
+
+VALUES_WAIT_S = 1.5
+"""How long a snapshot waits for the first values of an indicator that nobody had before; then it says null."""
+ATTEMPTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Closed bars, oldest first, and for each canonical id a value per bar."""
+
+    bars: list[list[float]]
+    values: dict[str, list[Any]]
+    complete: bool
+
+    @property
+    def last_ts(self) -> int:
+        return int(self.bars[-1][0]) if self.bars else 0
+
+
+EMPTY = Past([], {}, complete=True)
+
+
+def canonical_ids(asked: list[str]) -> dict[str, str]:
+    """The ids a session uses, to the ids they are computed under."""
+    return {each: parse(each).id for each in asked}
+
+
+def check_history(history: int | None, indicators: int) -> None:
+    """Refuse a snapshot that would be too large."""
+    cells = (history or 0) * (1 + indicators)
+    if cells > settings.SNAPSHOT_CELLS:
+        raise StocksBlitzError(
+            "limit_exceeded",
+            f"history x (1 + indicators) is at most {settings.SNAPSHOT_CELLS}, and this is {cells}; "
+            "ask for fewer bars, or read them from GET /indicators/{symbol}/history",
+        )
+
+
+async def join(
+    hub: Hub,
+    client: Client,
+    stream: Stream,
+    ids: dict[str, str],
+    *,
+    history: int | None = None,
+    since_bar: int | None = None,
+    reply: dict[str, Any] | None = None,
+) -> None:
+    """Enter the stream with exactly these ids; writes ``reply`` (if any) and the snapshot before its first frame."""
+    state = await hub.open(stream)
+    await hub.values(state, set(ids.values()), VALUES_WAIT_S)
+    blank = await blank_frame(hub, stream) if state.newest is None else None
+    past = await read_past(state, stream, ids, history, since_bar)
+    frame = state.newest or blank or await blank_frame(hub, stream)
+    hub.enter(client, stream, ids)
+    if reply is not None:
+        client.reply(reply)
+    client.send(snapshot(frame, ids, as_history(past, frame, ids)))
+
+
+async def read_past(
+    state: StreamState, stream: Stream, ids: dict[str, str], history: int | None, since_bar: int | None
+) -> Past:
+    """The closed bars asked for, ending right before the newest frame's bar."""
+    if not history and since_bar is None:
+        return EMPTY
+    limit = history or max(1, settings.SNAPSHOT_CELLS // (1 + len(ids)))
+    past = EMPTY
+    for _ in range(ATTEMPTS):
+        past = await _fetch(stream, set(ids.values()), limit)
+        past = up_to(extended(past, state.recent), state.newest)
+        if state.newest is None or not state.newest.prev or past.last_ts == state.newest.prev:
+            break  # otherwise a bar closed meanwhile that we know only by name: read once more
+    return trimmed(past, history, since_bar)
+
+
+async def _fetch(stream: Stream, canonical: set[str], limit: int) -> Past:
+    # One bar more: the newest closed bar may turn out to be the snapshot's own.
+    try:
+        answer = await cache.history(*stream, sorted(canonical), limit=limit + 1)
+        return Past(answer["bars"], answer["indicators"], answer["complete"])
+    except StocksBlitzError as error:
+        if error.code != "unavailable" or not canonical:
+            raise
+        answer = await cache.history(*stream, [], limit=limit + 1)
+        nothing: list[Any] = [None] * len(answer["bars"])
+        return Past(answer["bars"], {each: nothing for each in canonical}, complete=False)
+
+
+def extended(past: Past, recent: Any) -> Past:
+    """With the bars whose closed frames came in after it was read."""
+    fresh: list[Frame] = [frame for frame in recent if frame.ts > past.last_ts]
+    if not fresh or not past.bars:
+        return past
+    bars = past.bars + [
+        [frame.ts, *(frame.data["ohlcv"][part] for part in ("open", "high", "low", "close", "volume"))]
+        for frame in fresh
+    ]
+    values = {each: known + [value_in(frame, each) for frame in fresh] for each, known in past.values.items()}
+    return Past(bars, values, past.complete)
+
+
+def value_in(frame: Frame, canonical: str) -> Any:
+    entry = frame.data["indicators"].get(canonical)
+    return entry["value"] if entry and entry["ready"] else None
+
+
+def up_to(past: Past, newest: Frame | None) -> Past:
+    """Only what lies before the frame's bar."""
+    if newest is None or past.last_ts < newest.ts:
+        return past
+    keep = sum(1 for bar in past.bars if bar[0] < newest.ts)
+    return Past(past.bars[:keep], {each: known[:keep] for each, known in past.values.items()}, past.complete)
+
+
+def trimmed(past: Past, history: int | None, since_bar: int | None) -> Past:
+    """As much as was asked for; ``complete`` tells whether that is all of it."""
+    if since_bar is not None:
+        keep = sum(1 for bar in past.bars if bar[0] > since_bar)
+        complete = keep < len(past.bars) or past.complete
+    else:
+        keep = min(history or 0, len(past.bars))
+        complete = keep == history or past.complete
+    start = len(past.bars) - keep
+    return Past(past.bars[start:], {each: known[start:] for each, known in past.values.items()}, complete)
+
+
+def as_history(past: Past, frame: Frame, ids: dict[str, str]) -> dict[str, Any]:
+    past = up_to(past, frame)
+    nothing: list[Any] = [None] * len(past.bars)
+    return {
+        "bars": past.bars,
+        "indicators": {asked: past.values.get(canonical, nothing) for asked, canonical in ids.items()},
+        "complete": past.complete,
+    }
+
+
+async def blank_frame(hub: Hub, stream: Stream) -> Frame:
+    """What is known of a stream that no compute worker has published yet: its bars, and no values."""
+    symbol, timeframe = stream
+    names = keys()
+    fields = await hub.redis.hmget(
+        names.market(symbol), f"bar:{timeframe}", "greeks", "oi", "source", "fresh_until"
+    )
+    forming = orjson.loads(fields[0]) if fields[0] else None
+    closed = None if forming else await hub.redis.zrange(names.bars(symbol, timeframe), -1, -1)
+    bar = forming or (orjson.loads(closed[0]) if closed else None)
+    ohlcv = dict(zip(("ts", "open", "high", "low", "close", "volume"), bar, strict=False)) if bar else None
+    if ohlcv is not None:
+        ohlcv["closed"] = forming is None
+    return Frame(
+        orjson.dumps(
+            {
+                "epoch": "",
+                "seq": 0,
+                "symbol": symbol,
+                "timeframe": timeframe,
+                "timestamp": iso(now_ms()),
+                "ohlcv": ohlcv,
+                "greeks": orjson.loads(fields[1]) if fields[1] else None,
+                "oi": orjson.loads(fields[2]) if fields[2] else None,
+                "indicators": {},
+                "source": fields[3].decode() if fields[3] else None,
+                "stale": not fields[4] or now_ms() > float(fields[4]),
+            }
+        )
+    )
+
+
+def settle(hub: Hub, client: Client, left: dict[Stream, list[str]]) -> None:
+    """Take from the socket what its session no longer has."""
+    for stream, view in list(client.views.items()):
+        if stream not in left:
+            hub.leave(client, stream)
+        elif set(left[stream]) < set(view.ids):
+            client.flush()
+            hub.narrow(client, stream, {asked: view.ids[asked] for asked in left[stream]})
+
+
+async def resync(hub: Hub, client: Client) -> None:
+    """Make the socket agree with what the database says its session has: something else changed it."""
+    async with client.lock:
+        rows = await subscriptions.listing(user_id=client.user_id, session_id=client.session_id)
+        left = {(row["symbol"], row["timeframe"]): list(row["indicators"]) for row in rows}
+        settle(hub, client, left)
+        for stream, asked in left.items():
+            view = client.views.get(stream)
+            if view is None or set(view.ids) != set(asked):
+                await join(hub, client, stream, canonical_ids(asked))

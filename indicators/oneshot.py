@@ -1,0 +1,72 @@
+"""One-shot computations: the newest value, or a stretch of history, of something that nobody may be subscribed to."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from django.conf import settings
+
+from indicators.engine import Stream, series
+from indicators.runner import bar_of
+from indicators.spec import Spec, parse
+from stocksblitz import metrics
+from stocksblitz.errors import StocksBlitzError
+from stocksblitz.keys import Keys
+from stocksblitz.market.bars import Bar
+
+
+class OneShot:
+    """Reads the bars of the hot store and computes in a thread, so that streams go on meanwhile."""
+
+    def __init__(self, redis: Any, keys: Keys) -> None:
+        self._redis, self._keys = redis, keys
+
+    async def current(self, symbol: str, timeframe: str, indicator: str) -> dict[str, Any]:
+        """``{ts, value, timeframe, ready}`` at the forming bar, else at the newest closed one.
+
+        StocksBlitzError ``unavailable`` while the symbol has no bars.
+        """
+        spec = parse(indicator)
+        bars = await self._bars(symbol, timeframe, spec.history)
+        raw = await self._redis.hget(self._keys.market(symbol), f"bar:{timeframe}")
+        forming = self._forming(orjson.loads(raw), bars) if raw else None
+        if not bars and forming is None:
+            raise StocksBlitzError(
+                "unavailable", f"there are no {timeframe} bars of {symbol} yet: try again later"
+            )
+        value, ready = await asyncio.to_thread(_current, spec, bars, forming)
+        self._count(symbol, timeframe, indicator)
+        ts = forming.ts if forming else bars[-1].ts
+        return {"ts": ts, "value": value, "timeframe": timeframe, "ready": ready}
+
+    async def history(
+        self, symbol: str, timeframe: str, indicator: str, limit: int, before: int | None
+    ) -> list[Any]:
+        """A value for each of the last ``limit`` closed bars (of those before ``before``), null until ready."""
+        spec = parse(indicator)
+        bars = await self._bars(symbol, timeframe, limit + spec.history, before)
+        values: list[Any] = await asyncio.to_thread(series, spec, bars, limit)
+        self._count(symbol, timeframe, indicator)
+        return values
+
+    def _count(self, symbol: str, timeframe: str, indicator: str) -> None:
+        metrics.computations.labels(symbol, timeframe, indicator).inc()
+
+    async def _bars(self, symbol: str, timeframe: str, count: int, before: int | None = None) -> list[Bar]:
+        upper = "+inf" if before is None else f"({before}"
+        most = min(count, settings.HOT_BARS)
+        rows = await self._redis.zrevrangebyscore(self._keys.bars(symbol, timeframe), upper, "-inf", 0, most)
+        return [bar_of(raw) for raw in reversed(rows)]
+
+    def _forming(self, row: list[Any], bars: Sequence[Bar]) -> Bar | None:
+        """The forming bar, if it is later than every closed one that was read."""
+        bar = Bar(int(row[0]), *map(float, row[1:6]), int(row[6]))
+        return bar if not bars or bar.ts > bars[-1].ts else None
+
+
+def _current(spec: Spec, bars: Sequence[Bar], forming: Bar | None) -> tuple[Any, bool]:
+    stream = Stream(bars)
+    stream.want([spec])
+    values = stream.peek(forming) if forming is not None else stream.last_values()
+    return values.get(spec.id, (None, False))

@@ -1,0 +1,369 @@
+"""Redis -> engine -> Redis: computes exactly what live sessions want, for the symbols whose leases this worker holds."""
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+from django.conf import settings
+from redis.exceptions import RedisError
+
+from indicators.frames import Batch, LiveStream, Position, Quote
+from indicators.publish import Publisher
+from indicators.spec import Spec, parse
+from stocksblitz import metrics
+from stocksblitz.bus import Subscriber
+from stocksblitz.errors import StocksBlitzError
+from stocksblitz.keys import BARS_ONLY
+from stocksblitz.market.bars import Bar
+from stocksblitz.redis import connect, keys
+from stocksblitz.worker import Leases, now_ms
+
+log = logging.getLogger(__name__)
+
+type StreamId = tuple[str, str]
+
+LINGER_S = 2.0
+"""How long a stream that nobody wants any more goes on: longer than a web process remembers it."""
+REOPEN_S = 1.0
+"""A stream whose bars do not fit together is opened anew at most this often."""
+UNFIT = 10
+"""Readings in a row in which the forming bar did not follow the closed ones, until the stream is opened anew."""
+_FIELDS = ("gen", "source", "fresh_until", "greeks", "oi")
+
+
+def bar_of(raw: bytes) -> Bar:
+    ts, *prices, session = orjson.loads(raw)
+    return Bar(int(ts), *map(float, prices), int(session))  # type: ignore[arg-type]
+
+
+class Runner:
+    """One worker. `step` does what is due; `run_leases`, `reconcile` and the subscriber tell it what that is."""
+
+    def __init__(self) -> None:
+        self.redis = connect()
+        self.keys = keys()
+        self.leases = Leases(self.redis, self.keys, "compute")
+        self.computed = 0
+        self._publisher = Publisher(self.redis, self.keys, mock=settings.FEED.mock)
+        self._bus = Subscriber(self._on_message, self._on_connect)
+        self._wanted: dict[StreamId, dict[str, Spec]] = {}
+        self._by_symbol: dict[str, set[StreamId]] = defaultdict(set)
+        self._live: dict[StreamId, LiveStream] = {}
+        self._fences: dict[StreamId, int] = {}
+        self._unwanted: dict[StreamId, float] = {}
+        self._unfit: dict[StreamId, int] = defaultdict(int)
+        self._opened: dict[StreamId, float] = {}
+        self._changed: set[StreamId] = set()
+        self._dirty: set[str] = set()
+        self._wake = asyncio.Event()
+        self._epochs = 0
+
+    async def start(self) -> None:
+        await self._bus.start()
+        await self._bus.subscribe(self.keys.demand)
+        await self._bus.subscribe(self.keys.bar_updates)
+
+    async def close(self) -> None:
+        await self._bus.close()
+        await self.leases.close()
+        await self.redis.aclose()
+
+    # --- what is wanted -----------------------------------------------------------------------------------------------
+
+    def _on_message(self, channel: str, data: bytes) -> None:
+        message = orjson.loads(data)
+        if channel == self.keys.bar_updates:
+            self._dirty.update(message["symbols"])
+        else:
+            for each in message["add"]:
+                self._add(each)
+            for each in message["drop"]:
+                self._drop(each)
+        self._wake.set()
+
+    async def _on_connect(self) -> None:
+        """Anything may have been missed."""
+        self._dirty.update(self._by_symbol)
+        self._wake.set()
+
+    async def reconcile(self) -> None:
+        """Make what is wanted agree with Redis, whatever was announced or missed."""
+        members = {raw.decode() for raw in await self.redis.smembers(self.keys.wanted)}
+        known = {f"{s}|{t}|{i}" for (s, t), specs in self._wanted.items() for i in (*specs, BARS_ONLY)}
+        have = known & members
+        for each in members - have:
+            self._add(each)
+        for (symbol, timeframe), specs in list(self._wanted.items()):
+            prefix = f"{symbol}|{timeframe}|"
+            for each in [each for each in specs if prefix + each not in members]:
+                self._drop(prefix + each)
+            if not specs and not any(member.startswith(prefix) for member in members):
+                self._drop(prefix + BARS_ONLY)
+        self._wake.set()
+
+    def _add(self, computation: str) -> None:
+        symbol, timeframe, indicator = computation.split("|", 2)
+        stream = (symbol, timeframe)
+        specs = self._wanted.setdefault(stream, {})
+        self._unwanted.pop(stream, None)
+        if indicator != BARS_ONLY and indicator not in specs:
+            try:
+                specs[indicator] = parse(indicator)
+            except StocksBlitzError as error:
+                log.error("wanted, and not in the catalogue: %s", error, extra={"action": "bad_demand"})
+        self._by_symbol[symbol].add(stream)
+        self._changed.add(stream)
+
+    def _drop(self, computation: str) -> None:
+        symbol, timeframe, indicator = computation.split("|", 2)
+        stream = (symbol, timeframe)
+        specs = self._wanted.get(stream)
+        if specs is None:
+            return
+        specs.pop(indicator, None)
+        self._changed.add(stream)
+        if not specs:
+            self._unwanted[stream] = time.monotonic() + LINGER_S
+
+    async def _end_unwanted(self) -> None:
+        """End what has had no subscriber for a while; bars alone may still be wanted."""
+        now = time.monotonic()
+        for stream in [each for each, at in self._unwanted.items() if at <= now]:
+            del self._unwanted[stream]
+            if await self.redis.sismember(self.keys.wanted, f"{stream[0]}|{stream[1]}|{BARS_ONLY}"):
+                continue
+            self._wanted.pop(stream, None)
+            self._by_symbol[stream[0]].discard(stream)
+            if not self._by_symbol[stream[0]]:
+                del self._by_symbol[stream[0]]
+            if self._live.pop(stream, None) is not None:
+                await self._publisher.end(stream, self._fences.pop(stream))
+
+    # --- one step -----------------------------------------------------------------------------------------------------
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work whenever a flush, a wish or a lease gives cause, until the stop."""
+        stopped = asyncio.create_task(stop.wait())
+        failures = 0
+        while not stop.is_set():
+            waiting = asyncio.create_task(self._wake.wait())
+            await asyncio.wait({waiting, stopped}, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            self._wake.clear()
+            try:
+                await self.step()
+                failures = 0
+            except (RedisError, OSError) as error:
+                if not failures:
+                    log.warning("Redis fails, trying again: %s", error, extra={"action": "trouble"})
+                failures += 1
+                self._dirty.update(self._by_symbol)
+                await asyncio.sleep(min(1.0, 0.05 * 2**failures))
+                self._wake.set()
+        stopped.cancel()
+
+    async def step(self) -> bool:
+        """One turn over everything that is due; returns whether there was any."""
+        await self._end_unwanted()
+        self._release_lost()
+        changed, self._changed = self._changed, set()
+        dirty, self._dirty = self._dirty, set()
+        due = [stream for symbol in dirty for stream in self._by_symbol.get(symbol, ())]
+        due += [stream for stream in changed if stream in self._wanted and stream[0] not in dirty]
+        due += [stream for stream in self._missing() if stream[0] not in dirty and stream not in changed]
+        mine = [stream for stream in due if self.leases.fence(stream[0]) is not None]
+        if mine:
+            await self._advance(mine, changed)
+        await self._say_stale()
+        return bool(mine)
+
+    def _missing(self) -> list[StreamId]:
+        now = time.monotonic()
+        return [
+            stream
+            for stream in self._wanted
+            if stream not in self._live and now - self._opened.get(stream, 0.0) >= REOPEN_S
+        ]
+
+    def _release_lost(self) -> None:
+        """Forget the streams whose lease is gone or was taken anew: what is published meanwhile is not ours."""
+        for stream, fence in list(self._fences.items()):
+            if self.leases.fence(stream[0]) != fence:
+                self._forget(stream)
+
+    def _forget(self, stream: StreamId) -> None:
+        self._live.pop(stream, None)
+        self._fences.pop(stream, None)
+        self._opened[stream] = time.monotonic()
+
+    async def _advance(self, streams: list[StreamId], changed: set[StreamId]) -> None:
+        quotes, forming = await self._read_quotes(streams)
+        fresh: list[StreamId] = []
+        for stream in streams:
+            live = self._live.get(stream)
+            if live is None or live.quote.generation != quotes[stream[0]].generation:
+                self._forget(stream)
+                fresh.append(stream)
+            else:
+                live.quote = quotes[stream[0]]
+        closed = await self._read_closed([each for each in streams if each not in fresh], forming, changed)
+        batches = await self._begin(fresh, quotes)
+        for stream in streams:
+            live = self._live.get(stream)
+            if live is not None:
+                batch = batches.setdefault(stream, Batch())
+                self._move(live, stream, closed.get(stream), forming.get(stream), stream in changed, batch)
+        await self._write(batches)
+
+    async def _read_quotes(
+        self, streams: list[StreamId]
+    ) -> tuple[dict[str, Quote], dict[StreamId, list[Any]]]:
+        """In one round trip: what the feed says of each symbol, and the forming bar of each stream."""
+        timeframes: dict[str, list[str]] = defaultdict(list)
+        for symbol, timeframe in streams:
+            timeframes[symbol].append(timeframe)
+        pipe = self.redis.pipeline(transaction=False)
+        for symbol, wanted in timeframes.items():
+            pipe.hmget(self.keys.market(symbol), *_FIELDS, *(f"bar:{each}" for each in wanted))
+        quotes: dict[str, Quote] = {}
+        forming: dict[StreamId, list[Any]] = {}
+        for (symbol, wanted), answer in zip(timeframes.items(), await pipe.execute(), strict=True):
+            generation, source, fresh_until, greeks, oi = answer[: len(_FIELDS)]
+            quotes[symbol] = Quote(
+                (generation or b"").decode(),
+                source.decode() if source else None,
+                float(fresh_until or 0),
+                orjson.loads(greeks) if greeks else None,
+                orjson.loads(oi) if oi else None,
+            )
+            for timeframe, raw in zip(wanted, answer[len(_FIELDS) :], strict=True):
+                if raw:
+                    forming[symbol, timeframe] = orjson.loads(raw)
+        return quotes, forming
+
+    async def _read_closed(
+        self, streams: list[StreamId], forming: dict[StreamId, list[Any]], changed: set[StreamId]
+    ) -> dict[StreamId, list[Bar]]:
+        """The bars that closed since; for streams with new indicators, the history that these are opened on."""
+        pipe = self.redis.pipeline(transaction=False)
+        asked: list[StreamId] = []
+        for stream in streams:
+            live = self._live[stream]
+            if stream in changed:
+                pipe.zrange(self.keys.bars(*stream), -settings.HOT_BARS, -1)
+            elif stream not in forming or int(forming[stream][7]) > live.last_ts:
+                pipe.zrangebyscore(self.keys.bars(*stream), f"({live.last_ts}", "+inf")
+            else:
+                continue
+            asked.append(stream)
+        if not asked:
+            return {}
+        answers = await pipe.execute()
+        return {stream: [bar_of(raw) for raw in rows] for stream, rows in zip(asked, answers, strict=True)}
+
+    async def _begin(self, streams: list[StreamId], quotes: dict[str, Quote]) -> dict[StreamId, Batch]:
+        """Open streams: their history and how far they have been published, in one round trip."""
+        if not streams:
+            return {}
+        pipe = self.redis.pipeline(transaction=False)
+        for stream in streams:
+            pipe.zrange(self.keys.bars(*stream), -settings.HOT_BARS, -1)
+            pipe.get(self.keys.stream(*stream, "pos"))
+        answers = await pipe.execute()
+        batches: dict[StreamId, Batch] = {}
+        for stream, rows, position in zip(streams, answers[::2], answers[1::2], strict=True):
+            fence = self.leases.fence(stream[0])
+            if fence is None:
+                continue
+            self._epochs += 1
+            live = LiveStream(*stream, f"{fence:x}.{self._epochs:x}", quotes[stream[0]])
+            bars = [bar_of(raw) for raw in rows]
+            batches[stream] = live.begin(
+                bars, self._wanted[stream].values(), Position.load(position), now_ms()
+            )
+            self._live[stream], self._fences[stream] = live, fence
+            self._opened[stream] = time.monotonic()
+        return batches
+
+    def _move(
+        self,
+        live: LiveStream,
+        stream: StreamId,
+        bars: list[Bar] | None,
+        forming: list[Any] | None,
+        changed: bool,
+        batch: Batch,
+    ) -> None:
+        now = now_ms()
+        if bars is not None:
+            live.close(bars, batch, now)
+            if changed:
+                live.want(self._wanted[stream].values(), bars)
+        if forming is not None:
+            *bar, prev_ts = forming
+            if live.peek(Bar(int(bar[0]), *map(float, bar[1:6]), int(bar[6])), int(prev_ts), batch, now):
+                self._unfit.pop(stream, None)
+            else:
+                self._reread(stream)
+        elif changed and not batch:
+            live.repeat(batch, now)
+        self._count(live, batch)
+
+    def _reread(self, stream: StreamId) -> None:
+        """The forming bar follows a bar we have not seen: it was written between two reads. Read again, soon."""
+        self._unfit[stream] += 1
+        if self._unfit[stream] > UNFIT:
+            log.warning("%s %s does not fit together, opening it anew", *stream, extra={"action": "reopen"})
+            del self._unfit[stream]
+            self._forget(stream)
+        self._dirty.add(stream[0])
+        asyncio.get_running_loop().call_later(0.01, self._wake.set)
+
+    def _count(self, live: LiveStream, batch: Batch) -> None:
+        frames = len(batch.logged) + (batch.forming is not None)
+        for each in live.ids:
+            metrics.computations.labels(live.symbol, live.timeframe, each).inc(frames)
+        self.computed += frames * len(live.ids)
+
+    async def _write(self, batches: dict[StreamId, Batch]) -> None:
+        due = [
+            (self._live[stream], self._fences[stream], batch)
+            for stream, batch in batches.items()
+            if batch and stream in self._live
+        ]
+        if not due:
+            return
+        try:
+            refused = await self._publisher.write(due)
+        except (RedisError, OSError):
+            for (
+                live,
+                _,
+                _,
+            ) in due:  # what of it arrived is not known: begin again from what Redis says was published
+                self._forget((live.symbol, live.timeframe))
+            raise
+        for live in refused:
+            log.warning(
+                "%s %s is another worker's now", live.symbol, live.timeframe, extra={"action": "fenced_off"}
+            )
+            self._forget((live.symbol, live.timeframe))
+        await self._publisher.remember(due)
+
+    async def _say_stale(self) -> None:
+        """A price that got too old without a tick: say so once."""
+        now = now_ms()
+        batches: dict[StreamId, Batch] = {}
+        for stream, live in self._live.items():
+            if not live.stale and live.forming is not None and now > live.quote.fresh_until:
+                batches[stream] = Batch()
+                live.repeat(batches[stream], now)
+        await self._write(batches)
+
+    def streams(self) -> Iterable[StreamId]:
+        """What this worker computes at the moment."""
+        return self._live.keys()

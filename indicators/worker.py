@@ -1,0 +1,88 @@
+"""The compute process: the runner of streams, the jobs, the leases and the tidying up, side by side."""
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+
+from indicators import subscriptions
+from indicators.jobs import JobQueue
+from indicators.oneshot import OneShot
+from indicators.runner import Runner
+from stocksblitz import mirror
+from stocksblitz.worker import HEARTBEAT_S, persist, wait
+
+log = logging.getLogger(__name__)
+
+RECONCILE_S = 10.0
+JOBS_AT_ONCE = 32
+STOP_S = 5.0
+
+
+class ComputeWorker:
+    """Everything one ``compute_indicators`` does until it is stopped."""
+
+    def __init__(self) -> None:
+        self.runner = Runner()
+        self._jobs = JobQueue(self.runner.redis, self.runner.keys, self.runner.leases.me, mock=settings.FEED.mock)
+        self._oneshot = OneShot(self.runner.redis, self.runner.keys)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until the stop; what has begun is finished within a deadline, and the leases are given back."""
+        await self.runner.start()
+        log.info("computing", extra={"action": "start", "worker": self.runner.leases.me})
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.runner.run(stop))
+                tasks.create_task(persist("leases", self._leases, stop, every=HEARTBEAT_S))
+                tasks.create_task(persist("reconciling", self._reconcile, stop, every=RECONCILE_S))
+                tasks.create_task(persist("rebuilding", subscriptions.ensure_rebuilt, stop, every=1.0))
+                tasks.create_task(self._clean_up(stop))
+                tasks.create_task(self._work_on_jobs(stop))
+                tasks.create_task(mirror.run("compute", self.runner.redis, stop))
+        finally:
+            await asyncio.wait_for(self.runner.close(), STOP_S)
+            log.info("stopped", extra={"action": "stopped", "computed": self.runner.computed})
+
+    async def _leases(self) -> None:
+        fresh = await self.runner.leases.step()
+        if fresh:
+            self.runner.wake()
+            log.info("%d shards taken", len(fresh), extra={"action": "leases", "held": len(self.runner.leases.held)})
+
+    async def _reconcile(self) -> None:
+        await self.runner.reconcile()
+
+    async def _clean_up(self, stop: asyncio.Event) -> None:
+        while not await wait(stop, settings.CLEANUP_INTERVAL):
+            await persist_once("cleaning up", subscriptions.cleanup)
+
+    async def _work_on_jobs(self, stop: asyncio.Event) -> None:
+        """Take jobs as they come; several are worked on at a time, so that a slow one does not hold up the rest."""
+        async with asyncio.TaskGroup() as running:
+            places = asyncio.Semaphore(JOBS_AT_ONCE)
+
+            async def take() -> None:
+                for job in await self._jobs.take(count=JOBS_AT_ONCE, block_ms=500):
+                    await places.acquire()
+                    running.create_task(self._work(job)).add_done_callback(lambda _: places.release())
+
+            await persist("taking jobs", take, stop, every=0)
+
+    async def _work(self, job: Any) -> None:
+        began = time.monotonic()
+        await self._jobs.run(job, self._oneshot.compute)
+        log.debug("job done", extra={"action": "job", "ms": round((time.monotonic() - began) * 1000)})
+
+
+async def persist_once(name: str, step: Any) -> None:
+    try:
+        await step()
+    except Exception:
+        log.exception("%s failed, next time again", name, extra={"action": "trouble"})
+
+
+__all__ = ["ComputeWorker", "sync_to_async"]

@@ -1,0 +1,169 @@
+"""What one process knows of one stream: its newest frame, who is sent what, and how gaps in it are mended (no I/O)."""
+
+from collections import deque
+from collections.abc import Callable
+
+from stocksblitz import metrics
+from stocksblitz.delivery.client import Client
+from stocksblitz.delivery.mailbox import Stream
+from stocksblitz.delivery.wire import Close, Frame, View, empty_history, lagged, snapshot, view_key
+
+RECENT = 128
+"""Closed frames kept for those who join while bars close."""
+
+
+class StreamState:
+    """Frames come in by `take`; in order they go out at once, else they are held until `mend` is given the log."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.newest: Frame | None = None
+        self.recent: deque[Frame] = deque(maxlen=RECENT)
+        self.views: dict[tuple[str, ...], View] = {}
+        self.waiters: list[Callable[[], None]] = []
+        self.idle_since: float | None = None
+        self.last_seen: tuple[str, int] | None = None
+        self._held: list[Frame] | None = None
+        self._closed_ts = 0
+
+    # --- who is sent what ---------------------------------------------------------------------------------------------
+
+    @property
+    def clients(self) -> list[Client]:
+        return [client for view in self.views.values() for client in view.clients]
+
+    def enter(self, client: Client, ids: dict[str, str]) -> None:
+        """From now on the client gets exactly these indicators of the stream."""
+        self.leave(client)
+        view = self.views.get(view_key(ids))
+        if view is None:
+            view = self.views[view_key(ids)] = View(ids)
+        view.clients[client] = None
+        client.views[self.stream] = view
+
+    def leave(self, client: Client) -> None:
+        view = client.views.pop(self.stream, None)
+        if view is None:
+            return
+        view.clients.pop(client, None)
+        if not view.clients:
+            self.views.pop(view_key(view.ids), None)
+
+    # --- frames -------------------------------------------------------------------------------------------------------
+
+    def take(self, frame: Frame) -> bool:
+        """One frame as it comes; returns whether the log is needed before it can go on."""
+        if self._held is not None:
+            self._held.append(frame)
+            return False
+        newest = self.newest
+        if newest is None:
+            self._accept_first(frame)
+        elif frame.epoch == newest.epoch and frame.seq == newest.seq + 1:
+            self._deliver(frame)
+        elif frame.base and frame.epoch == newest.epoch and frame.seq == newest.seq:
+            self._refresh(frame)
+        elif frame.epoch != newest.epoch or frame.seq > newest.seq:
+            self._held = [frame]
+            return True
+        return False
+
+    def mend(self, log: list[Frame]) -> None:
+        """Go on with what was held, closed frames that were missed first; ``log`` is the stream's, oldest first."""
+        held, self._held = self._held or [], None
+        for frame in held:
+            newest = self.newest
+            if newest is None:
+                self._accept_first(frame)
+            elif frame.epoch != newest.epoch:
+                self._change_epoch(frame, log)
+            elif frame.seq > newest.seq:
+                self._catch_up(frame, log)
+
+    def release(self) -> None:
+        """The log could not be read: forget what was held; the position check will come back to it."""
+        self._held = None
+
+    def _accept_first(self, frame: Frame) -> None:
+        self.newest = frame
+        self._closed_ts = frame.ts if frame.closed or frame.base else frame.prev
+        for client in self.clients:  # they had joined before there was anything
+            self._resnapshot(client, frame)
+        self._announce()
+
+    def _refresh(self, frame: Frame) -> None:
+        """The newest closed bar again, with indicators that were not wanted before: for those who join, not to be sent."""
+        self.newest = frame
+        self._announce()
+
+    def _deliver(self, frame: Frame) -> None:
+        if frame.prev > self._closed_ts:
+            self._too_late()
+        self.newest = frame
+        if frame.closed:
+            self._closed_ts = frame.ts
+            self.recent.append(frame)
+        for view in self.views.values():
+            framed = frame.message(view)
+            for client in view.clients:
+                client.frame(self.stream, frame, framed)
+            metrics.frames_delivered.inc(len(view.clients))
+        self._announce()
+
+    def _catch_up(self, frame: Frame, log: list[Frame]) -> None:
+        assert self.newest is not None
+        for missed in log:
+            if missed.epoch == frame.epoch and self.newest.seq < missed.seq < frame.seq:
+                self._skip_to(missed.seq)
+                self._deliver(missed)
+                metrics.frames_repaired.inc()
+        self._skip_to(frame.seq)
+        self._deliver(frame)
+
+    def _skip_to(self, seq: int) -> None:
+        """Name the frames before ``seq`` that are gone for good."""
+        assert self.newest is not None
+        if seq > self.newest.seq + 1:
+            framed = lagged(*self.stream, self.newest.seq + 1, seq - 1)
+            for client in self.clients:
+                client.send(framed)
+
+    def _change_epoch(self, frame: Frame, log: list[Frame]) -> None:
+        """First what closed in the old epoch, then a snapshot of the new one's beginning, then what came since."""
+        assert self.newest is not None
+        old = self.newest.epoch
+        rewritten = frame.reset or any(each.base and each.reset and each.epoch == frame.epoch for each in log)
+        if not rewritten:
+            for missed in log:
+                if missed.epoch == old and missed.seq > self.newest.seq:
+                    self._catch_up(missed, [])
+        begin = [each for each in log if each.epoch == frame.epoch and each.seq < frame.seq]
+        first = begin[0] if begin and begin[0].base else frame
+        if not rewritten and (first.ts if first.base else first.prev) > self._closed_ts:
+            self._too_late()
+        self.recent.clear()
+        self.newest = first
+        self._closed_ts = first.ts if first.closed or first.base else first.prev
+        for client in self.clients:
+            self._resnapshot(client, first)
+        for missed in begin:
+            if missed.seq > first.seq:
+                self._catch_up(missed, [])
+        if frame is not first:
+            self._catch_up(frame, [])
+        self._announce()
+
+    def _resnapshot(self, client: Client, frame: Frame) -> None:
+        view = client.views[self.stream]
+        client.supersede(self.stream)
+        client.send(snapshot(frame, view.ids, empty_history(view.ids)))
+
+    def _too_late(self) -> None:
+        """A closed bar is gone even from the log: whoever has the stream comes back and gets it by ``since_bar``."""
+        for client in self.clients:
+            client.close(Close.TRY_AGAIN, "bars were missed: come back with since_bar")
+
+    def _announce(self) -> None:
+        waiters, self.waiters = self.waiters, []
+        for wake in waiters:
+            wake()

@@ -1,0 +1,258 @@
+"""Every message and close code of the WebSockets: parsed and built here (docs/protocol.md tells clients of them)."""
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from stocksblitz.errors import StocksBlitzError
+
+
+class Close(enum.IntEnum):
+    """1001, 1012 and 4000–4499: come back. 4500–4999: stop."""
+
+    GOING_AWAY = 1001
+    RESTART = 1012
+    TRY_AGAIN = 4000
+    TOO_SLOW = 4008
+    TOO_MANY_MESSAGES = 4029
+    NOT_AUTHENTICATED = 4501
+    FORBIDDEN = 4503
+    SESSION_ENDED = 4508
+    TOO_MANY_CONNECTIONS = 4509
+    REPLACED = 4510
+    MESSAGE_TOO_LARGE = 4513
+
+
+CLIENT_FIELDS: dict[str, frozenset[str]] = {
+    "subscribe": frozenset({"symbol", "timeframe", "indicators", "history", "since_bar"}),
+    "unsubscribe": frozenset({"symbol", "timeframe", "indicators"}),
+    "list": frozenset(),
+    "heartbeat": frozenset(),
+    "authenticate": frozenset({"token"}),
+    "ping": frozenset({"subscriptions"}),
+    "watch": frozenset({"accounts"}),
+    "unwatch": frozenset({"accounts"}),
+}
+INDICATOR_MESSAGES = frozenset({"subscribe", "unsubscribe", "list", "heartbeat", "authenticate", "ping"})
+PORTFOLIO_MESSAGES = frozenset({"watch", "unwatch", "heartbeat", "authenticate", "ping"})
+SERVER_MESSAGES = frozenset(
+    {
+        "connected", "subscribed", "snapshot", "market_update", "lagged", "unsubscribed", "subscriptions",
+        "heartbeat_ack", "authenticated", "pong", "error",
+        "portfolio_snapshot", "portfolio_update", "margin_event", "unwatched",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A client's message that has the right shape; what its values mean is the receiver's to judge."""
+
+    type: str
+    id: str | int | float | None
+    body: dict[str, Any]
+
+
+def parse(text: str | bytes, known: frozenset[str]) -> Request:
+    """Read a client's message; raises ``invalid_json``, ``invalid_message`` or ``unknown_type``.
+
+    The error carries the message's ``id`` (attribute ``request_id``) as soon as that is known.
+    """
+    try:
+        message = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise StocksBlitzError(
+            "invalid_json", f"expected one JSON object, and it does not parse: {error}"
+        ) from None
+    if not isinstance(message, dict):
+        raise StocksBlitzError("invalid_message", f"expected a JSON object, not {_kind(message)}")
+    request_id = message.pop("id", None)
+    try:
+        return _request(message, request_id, known)
+    except StocksBlitzError as error:
+        error.request_id = request_id if isinstance(request_id, str | int | float) else None  # type: ignore[attr-defined]
+        raise
+
+
+def _request(message: dict[str, Any], request_id: Any, known: frozenset[str]) -> Request:
+    if isinstance(request_id, bool) or not isinstance(request_id, str | int | float | None):
+        raise StocksBlitzError("invalid_message", f"id is a string or a number, not {_kind(request_id)}")
+    if isinstance(request_id, str) and len(request_id) > 128:
+        raise StocksBlitzError("invalid_message", "id has at most 128 characters")
+    kind = message.pop("type", None)
+    action = message.pop("action", None)
+    kind = action if kind is None and action == "ping" else kind
+    if not isinstance(kind, str):
+        raise StocksBlitzError("invalid_message", 'expected "type" with the name of a message')
+    if kind not in known:
+        raise StocksBlitzError(
+            "unknown_type", f"expected type to be one of {', '.join(sorted(known))}; got {kind[:40]!r}"
+        )
+    unknown = sorted(set(message) - CLIENT_FIELDS[kind])
+    if unknown:
+        raise StocksBlitzError(
+            "invalid_message", f"{kind} does not have the field {unknown[0][:40]!r}; take it out"
+        )
+    return Request(kind, request_id, message)
+
+
+def _kind(value: Any) -> str:
+    names = {bool: "a boolean", dict: "an object", list: "an array", str: "a string", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def text_field(body: dict[str, Any], name: str, *, required: bool = True) -> str | None:
+    """A string of the message, or None where it may be left out."""
+    value = body.get(name)
+    if value is None and not required:
+        return None
+    if not isinstance(value, str):
+        raise StocksBlitzError("invalid_message", f"{name} is a string, not {_kind(value)}")
+    return value
+
+
+def count_field(body: dict[str, Any], name: str) -> int | None:
+    """A whole number of at least zero, or None where it was left out."""
+    value = body.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0 or value > 2**53:
+        raise StocksBlitzError("invalid_message", f"{name} is a whole number from 0, not {str(value)[:40]}")
+    return value
+
+
+def list_field(body: dict[str, Any], name: str) -> list[Any] | None:
+    value = body.get(name)
+    if value is not None and not isinstance(value, list):
+        raise StocksBlitzError("invalid_message", f"{name} is an array, not {_kind(value)}")
+    return value
+
+
+def iso(ms: int) -> str:
+    """Milliseconds UTC as ISO 8601."""
+    stamp = datetime.fromtimestamp(ms / 1000, UTC)
+    return stamp.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def encode(message: dict[str, Any]) -> bytes:
+    """A message as JSON; floats that JSON does not know come out as null."""
+    return orjson.dumps(message)
+
+
+def error(failure: StocksBlitzError, request_id: Any = None) -> dict[str, Any]:
+    return {
+        "type": "error",
+        "id": request_id,
+        "code": failure.code,
+        "message": failure.message,
+        "retryable": failure.retryable,
+    }
+
+
+def text_frame(payload: bytes) -> bytes:
+    """The payload as one unmasked, unfragmented WebSocket text frame (RFC 6455, section 5.2)."""
+    size = len(payload)
+    if size < 126:
+        return b"\x81%c%b" % (size, payload)
+    if size < 65_536:
+        return b"\x81\x7e%b%b" % (size.to_bytes(2, "big"), payload)
+    return b"\x81\x7f%b%b" % (size.to_bytes(8, "big"), payload)
+
+
+class Frame:
+    """One moment of one stream, decoded once; each view's message is put together from parts encoded once."""
+
+    __slots__ = (
+        "_encoded", "_head", "_parts", "base", "closed", "data", "epoch", "flushed", "prev", "reset", "seq", "size", "ts"
+    )  # fmt: skip
+
+    def __init__(self, raw: bytes) -> None:
+        data: dict[str, Any] = orjson.loads(raw)
+        self.data = data
+        self.epoch: str = data["epoch"]
+        self.seq: int = data["seq"]
+        bar = data["ohlcv"]
+        self.ts: int = bar["ts"] if bar else 0
+        # Between compute and hub only: a base frame opens an epoch with the state at the last bar published before it
+        # (``reset``: the past was rewritten); ``prev`` is the bar that closed before this frame's, 0 if not known.
+        self.base: bool = data.pop("base", False)
+        self.reset: bool = data.pop("reset", False)
+        self.prev: int = data.pop("prev", 0)
+        self.flushed: int = data.pop("flushed", 0)
+        self.closed: bool = bool(bar and bar["closed"]) and not self.base
+        self.size = len(raw)
+        self._parts: dict[str, bytes] = {}
+        self._head: bytes = b""
+        self._encoded: dict[Any, bytes] = {}
+
+    def part(self, canonical: str) -> bytes:
+        """One indicator's value as JSON."""
+        part = self._parts.get(canonical)
+        if part is None:
+            value = self.data["indicators"].get(canonical) or self.unknown()
+            part = self._parts[canonical] = orjson.dumps(value)
+        return part
+
+    def unknown(self) -> dict[str, Any]:
+        """Stands for an indicator that has no value yet."""
+        return {"ts": self.ts, "value": None, "timeframe": self.data["timeframe"], "ready": False}
+
+    def head(self) -> bytes:
+        """Everything but the indicators, open at its end."""
+        if not self._head:
+            shared = {key: value for key, value in self.data.items() if key != "indicators"}
+            self._head = orjson.dumps({"type": "market_update", **shared})[:-1]
+        return self._head
+
+    def message(self, view: "View") -> bytes:
+        """The framed ``market_update`` of one view."""
+        framed = self._encoded.get(view)
+        if framed is None:
+            inside = b",".join([name + self.part(canonical) for name, canonical in view.names])
+            framed = self._encoded[view] = text_frame(b'%b,"indicators":{%b}}' % (self.head(), inside))
+        return framed
+
+
+class View:
+    """A distinct set of indicators under the names that sessions gave them; sessions with the same set share it."""
+
+    __slots__ = ("clients", "ids", "names")
+
+    def __init__(self, ids: dict[str, str]) -> None:
+        """``ids``: the id a session used, to the id it is computed under."""
+        self.ids = ids
+        self.names = [(orjson.dumps(asked) + b":", canonical) for asked, canonical in ids.items()]
+        self.clients: dict[Any, None] = {}
+
+
+def view_key(ids: dict[str, str]) -> tuple[str, ...]:
+    return tuple(sorted(ids))
+
+
+def snapshot(frame: Frame, ids: dict[str, str], history: dict[str, Any]) -> bytes:
+    """The framed ``snapshot``: the frame's state for these ids, and the closed bars right before it."""
+    known = frame.data["indicators"]
+    values = {asked: known.get(canonical) or frame.unknown() for asked, canonical in ids.items()}
+    return text_frame(encode({**frame.data, "type": "snapshot", "indicators": values, "history": history}))
+
+
+def lagged(symbol: str, timeframe: str, from_seq: int, to_seq: int) -> bytes:
+    return text_frame(
+        encode(
+            {
+                "type": "lagged",
+                "symbol": symbol,
+                "timeframe": timeframe,
+                "from_seq": from_seq,
+                "to_seq": to_seq,
+            }
+        )
+    )
+
+
+def empty_history(ids: Iterable[str]) -> dict[str, Any]:
+    return {"bars": [], "indicators": {asked: [] for asked in ids}, "complete": True}

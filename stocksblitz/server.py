@@ -1,0 +1,128 @@
+"""uvicorn's WebSocket protocol, and what the hub needs of it: writing one frame that was made once for many sockets.
+
+Run with ``--ws stocksblitz.server:PreframedProtocol``. The application finds the protocol as
+``scope["extensions"]["stocksblitz.raw"]``; under another server the extension is not there and the hub sends by ASGI.
+"""
+
+import logging
+import random
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from stocksblitz.logs import RedactSecrets
+
+EXTENSION = "stocksblitz.raw"
+WRITE_BUFFER = 32_768
+"""Bytes that may wait in a transport before its session counts as slow."""
+KERNEL_BUFFER = 32_768
+"""Bytes the kernel may keep for a peer that does not read: what lies there can no longer be conflated."""
+UNREAD_LONGEST_S = 90.0
+"""How long a peer that is there but does not read, and so cannot answer a ping, is put up with."""
+TCP_LAST_ACK_RECV = 56
+"""Offset of tcpi_last_ack_recv (milliseconds) in Linux's struct tcp_info."""
+DRAIN_BATCH = 250
+DRAIN_EVERY_S = 0.1
+DRAIN_LONGEST_S = 5.0
+
+_log = logging.getLogger("stocksblitz.ws")
+_log.addFilter(RedactSecrets())
+_log.setLevel(logging.WARNING)
+
+
+def _ignore() -> None:
+    pass
+
+
+class PreframedProtocol(WebSocketsSansIOProtocol):
+    """One socket. ``paused`` is true while its buffer is full; ``on_resume`` and ``on_alive`` are the hub's."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.logger = _log
+        self.paused = False
+        self.on_resume: Callable[[], None] = _ignore
+        self.on_alive: Callable[[], None] = _ignore
+        self._unread_s = 0.0
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(high=WRITE_BUFFER)
+        connection = transport.get_extra_info("socket")
+        if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER)
+
+    def handle_connect(self, event: Any) -> None:
+        super().handle_connect(event)
+        if hasattr(self, "scope"):
+            self.scope["extensions"][EXTENSION] = self  # type: ignore[index]
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.paused = False
+        self.on_resume()
+
+    def handle_pong(self, event: Any) -> None:
+        super().handle_pong(event)
+        self._unread_s = 0.0
+        self.on_alive()
+
+    def keepalive_timeout(self) -> None:
+        """No pong came. A peer that does not read at the moment is slow, not gone, as long as its kernel answers ours."""
+        if self.paused and self._unread_s < UNREAD_LONGEST_S and self._acknowledged_ms() < 30_000:
+            self._unread_s += 5.0
+            self.pong_timer = self.loop.call_later(5.0, self.keepalive_timeout)
+            return
+        super().keepalive_timeout()
+
+    def _acknowledged_ms(self) -> int:
+        """How long ago the peer's kernel last acknowledged anything."""
+        connection = self.transport.get_extra_info("socket")
+        try:
+            info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_LAST_ACK_RECV + 4)
+            return int(struct.unpack_from("I", info, TCP_LAST_ACK_RECV)[0])
+        except (AttributeError, OSError, struct.error):
+            return 1 << 31  # not a TCP socket of Linux: nothing is known, so nothing is assumed
+
+    def write(self, framed: bytes) -> None:
+        """Hand framed bytes to the socket; after a close they are dropped."""
+        if not self.close_sent and not self.transport.is_closing():
+            self.transport.write(framed)
+
+    def finish(self, code: int, reason: str = "") -> None:
+        """Close at once, without waiting for a peer that does not read; the application sees a disconnect."""
+        if self.close_sent or self.transport.is_closing():
+            return
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self.conn.send_close(code, reason)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+        # A peer that reads gets the close frame and answers; one that does not is cut off.
+        patience = 2.0 if self.paused else self.close_timeout
+        self.close_timer = self.loop.call_later(patience, self.transport.abort)
+
+    def shutdown(self) -> None:
+        """Drain: sockets are told 1012 in batches, each with a hint when to come back, so that they don't all at once."""
+        if not self.handshake_complete or self.close_sent:
+            super().shutdown()
+            return
+        place = sum(1 for _ in self.connections)
+        batch = random.randrange(max(1, place)) // DRAIN_BATCH
+        delay = min(batch * DRAIN_EVERY_S, DRAIN_LONGEST_S)
+        self.loop.call_later(delay, self._leave, min(10_000, 500 + 2 * place))
+
+    def _leave(self, jitter_ms: int) -> None:
+        self.stop_keepalive()
+        self.finish(1012, f"restart jitter_ms={jitter_ms}")
+        if not self.transport.is_closing():
+            self.transport.close()

@@ -1,0 +1,70 @@
+"""Frames and clients for the tests of delivery."""
+
+import orjson
+
+from stocksblitz.delivery.client import Client
+from stocksblitz.delivery.wire import Frame
+
+STREAM = ("NIFTY50", "5min")
+
+
+def frame(seq, *, ts=0, closed=False, epoch="a", prev=0, ids=("RSI_14",), **flags) -> Frame:
+    return Frame(
+        orjson.dumps(
+            {
+                "epoch": epoch,
+                "seq": seq,
+                "symbol": STREAM[0],
+                "timeframe": STREAM[1],
+                "timestamp": "2026-01-05T09:15:00.000Z",
+                "ohlcv": {
+                    "ts": ts,
+                    "open": 1.0,
+                    "high": 2.0,
+                    "low": 0.5,
+                    "close": 1.5,
+                    "volume": 10.0,
+                    "closed": closed,
+                },
+                "greeks": None,
+                "oi": None,
+                "indicators": {
+                    each: {"ts": ts, "value": seq, "timeframe": "5min", "ready": True} for each in ids
+                },
+                "source": "simulated",
+                "stale": False,
+                "prev": prev,
+                "flushed": 0,
+                **flags,
+            }
+        )
+    )
+
+
+class Outlet:
+    """Keeps what is written; `blocked` is the test's to set."""
+
+    pongs = True
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.blocked = False
+        self.closed = None
+        self.on_resume = self.on_alive = lambda: None
+
+    def write(self, framed):
+        self.written += framed
+
+    def finish(self, code, reason):
+        self.closed = code
+
+    @property
+    def messages(self):
+        return [orjson.loads(each[each.index(b"{") :]) for each in self.written]
+
+
+def new_client(session_id="s", bound=100_000):
+    outlet = Outlet()
+    client = Client(user_id=1, session_id=session_id, ws_conn_id="ws", outlet=outlet, bound=bound)
+    client.attach(lambda _: None)  # the turn ends where the test flushes
+    return client, outlet

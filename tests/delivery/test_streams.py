@@ -1,0 +1,163 @@
+"""Frames in order go out; gaps, new epochs and late joiners are mended without a closed bar missing or twice."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stocksblitz.delivery.streams import StreamState
+from tests.delivery.frames import STREAM, frame, new_client
+
+IDS = {"RSI_14": "RSI_14"}
+
+
+def joined(state=None, **options):
+    state = state or StreamState(STREAM)
+    client, outlet = new_client(**options)
+    state.enter(client, IDS)
+    return state, client, outlet
+
+
+def kinds(outlet):
+    return [
+        (message["type"], message.get("seq") or (message.get("from_seq"), message.get("to_seq")))
+        for message in outlet.messages
+    ]
+
+
+def test_frames_in_order_go_out_once():
+    state, client, outlet = joined()
+    state.take(frame(1))
+    for seq in (2, 2, 3, 1):
+        state.take(frame(seq))
+    client.flush()
+    assert kinds(outlet) == [("snapshot", 1), ("market_update", 2), ("market_update", 3)]
+
+
+def test_a_gap_waits_for_the_log_and_names_what_is_lost():
+    state, client, outlet = joined()
+    state.take(frame(1, ts=10, prev=5))
+    assert state.take(frame(5, ts=20, prev=10)) is True
+    assert state.take(frame(6, ts=20, prev=10)) is False
+    state.mend([frame(0, ts=5, closed=True), frame(3, ts=10, closed=True, prev=5)])
+    client.flush()
+    assert kinds(outlet)[1:] == [
+        ("lagged", (2, 2)), ("market_update", 3), ("lagged", (4, 4)), ("market_update", 5), ("market_update", 6),
+    ]  # fmt: skip
+    assert [m["ohlcv"]["ts"] for m in outlet.messages if m.get("ohlcv", {}).get("closed")] == [10]
+
+
+def test_a_closed_bar_that_even_the_log_has_not_closes_the_sockets():
+    state, client, outlet = joined()
+    state.take(frame(1, ts=10, prev=5))
+    state.take(frame(400, ts=90, prev=80))
+    state.mend([frame(399, ts=80, closed=True, prev=70)])
+    client.flush()
+    assert outlet.closed == 4000
+
+
+def test_a_new_epoch_begins_with_a_snapshot_after_what_closed_in_the_old_one():
+    state, client, outlet = joined()
+    state.take(frame(1, ts=10, prev=5))
+    new = [
+        frame(1, ts=10, closed=True, epoch="b", base=True, prev=5),
+        frame(2, ts=20, closed=True, epoch="b", prev=10),
+    ]
+    assert state.take(frame(3, ts=30, epoch="b", prev=20)) is True
+    state.mend([frame(2, ts=10, closed=True, prev=5), *new])
+    client.flush()
+    assert [
+        (m["type"], m["epoch"], m["seq"], m["ohlcv"]["ts"], m["ohlcv"]["closed"]) for m in outlet.messages[1:]
+    ] == [
+        ("market_update", "a", 2, 10, True),
+        ("snapshot", "b", 1, 10, True),
+        ("market_update", "b", 2, 20, True),
+        ("market_update", "b", 3, 30, False),
+    ]
+
+
+def test_a_rewritten_past_replaces_the_old_one():
+    state, client, outlet = joined()
+    state.take(frame(1, ts=1_000, prev=900))
+    state.take(frame(1, ts=10, closed=True, epoch="b", base=True, reset=True, prev=5))
+    state.mend([frame(2, ts=1_000, closed=True, prev=900)])
+    state.take(frame(2, ts=20, epoch="b", prev=10))
+    client.flush()
+    assert [(m["type"], m["ohlcv"]["ts"]) for m in outlet.messages] == [
+        ("snapshot", 1_000), ("snapshot", 10), ("market_update", 20),
+    ]  # fmt: skip
+
+
+def test_a_refreshed_base_is_for_those_who_join_and_goes_to_nobody():
+    state, client, outlet = joined()
+    state.take(frame(1, ts=10, closed=True, base=True))
+    state.take(frame(1, ts=10, closed=True, base=True, ids=("RSI_14", "SMA_20")))
+    client.flush()
+    assert kinds(outlet) == [("snapshot", 1)]
+    assert "SMA_20" in state.newest.data["indicators"]
+
+
+def test_a_slow_client_gets_lagged_then_the_newest_with_the_view_it_has_then():
+    state, client, outlet = joined()
+    state.take(frame(1))
+    outlet.blocked = True
+    client.flush()
+    for seq in (2, 3, 4):
+        state.take(frame(seq, ids=("RSI_14", "SMA_20")))
+    assert client.slow
+    state.enter(client, {"SMA_20": "SMA_20"})
+    outlet.blocked = False
+    client.resume()
+    assert kinds(outlet) == [("snapshot", 1), ("lagged", (2, 3)), ("market_update", 4)]
+    assert list(outlet.messages[-1]["indicators"]) == ["SMA_20"]
+
+
+def test_a_client_whose_backlog_outgrows_its_bound_is_closed_as_too_slow():
+    state, client, outlet = joined(bound=5_000)
+    state.take(frame(1))
+    outlet.blocked = True
+    client.flush()
+    for seq in range(2, 40):
+        state.take(frame(seq, ts=seq, closed=True, prev=seq - 1 if seq > 2 else 0))
+    assert outlet.closed == 4008
+    assert client._mailbox.size == 0
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_whatever_pubsub_loses_closed_bars_come_exactly_once_in_order(data):
+    """A stream of closed and forming frames over several epochs, of which any may be lost on the way; the log has all
+    closed ones. Seen from the client: within an epoch seq grows by one, or `lagged` names what is missing."""
+    state, client, outlet = joined(bound=10**9)
+    log, closed_ts, ts = [], [], 0
+    for epoch in "abc"[: data.draw(st.integers(1, 3))]:
+        seq = 1
+        base = frame(1, ts=ts, closed=True, epoch=epoch, base=True, prev=max(0, ts - 1))
+        log.append(base)
+        sent = [base]
+        for closes in data.draw(st.lists(st.booleans(), min_size=1, max_size=8)):
+            seq += 1
+            if closes:
+                ts += 1
+                closed_ts.append(ts)
+                log.append(frame(seq, ts=ts, closed=True, epoch=epoch, prev=ts - 1))
+                sent.append(log[-1])
+            else:
+                sent.append(frame(seq, ts=ts + 1, epoch=epoch, prev=ts))
+        sent.append(frame(seq + 1, ts=ts + 1, epoch=epoch, prev=ts))
+        first = epoch == "a"
+        for place, each in enumerate(sent):
+            arrives = (first and place == 0) or place == len(sent) - 1 or data.draw(st.booleans())
+            if arrives and state.take(each):
+                state.mend([each for each in log if (each.epoch, each.seq) <= (epoch, sent[place].seq)])
+    client.flush()
+    got = [m["ohlcv"]["ts"] for m in outlet.messages if m["type"] == "market_update" and m["ohlcv"]["closed"]]
+    assert got == closed_ts
+    at = None
+    for message in outlet.messages:
+        if message["type"] == "snapshot":
+            at = (message["epoch"], message["seq"])
+        elif message["type"] == "lagged":
+            assert message["from_seq"] == at[1] + 1
+            at = (at[0], message["to_seq"])
+        else:
+            assert (message["epoch"], message["seq"]) == (at[0], at[1] + 1)
+            at = (message["epoch"], message["seq"])

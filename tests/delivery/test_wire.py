@@ -1,0 +1,79 @@
+"""Messages as clients send them, and frames as they get them."""
+
+import orjson
+import pytest
+
+from stocksblitz.delivery import wire
+from stocksblitz.delivery.outlets import payload_of
+from stocksblitz.errors import StocksBlitzError
+from tests.delivery.frames import frame
+
+
+def refused(text, known=wire.INDICATOR_MESSAGES):
+    with pytest.raises(StocksBlitzError) as caught:
+        wire.parse(text, known)
+    return caught.value
+
+
+@pytest.mark.parametrize("text", ["", "{", "nan", '{"type":"list"}}', b"\xff\xfe"])
+def test_what_does_not_parse_is_invalid_json(text):
+    assert refused(text).code == "invalid_json"
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "1", "null", '"subscribe"', "{}", '{"type":1}', '{"type":"list","id":[]}']
+)
+def test_what_is_no_message_is_invalid(text):
+    assert refused(text).code == "invalid_message"
+
+
+def test_unknown_fields_and_types_are_refused_with_the_id_of_the_request():
+    error = refused('{"type":"list","id":7,"extra":1}')
+    assert (error.code, error.request_id) == ("invalid_message", 7)
+    error = refused('{"type":"shout","id":"x"}')
+    assert (error.code, error.request_id) == ("unknown_type", "x")
+
+
+def test_the_seeds_ping_is_understood():
+    request = wire.parse('{"action":"ping","subscriptions":[]}', wire.INDICATOR_MESSAGES)
+    assert (request.type, request.body) == ("ping", {"subscriptions": []})
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536, 100_000])
+def test_a_text_frame_is_read_back_by_an_independent_parser(size):
+    from websockets.client import ClientProtocol
+    from websockets.frames import Frame, Opcode
+    from websockets.protocol import State
+    from websockets.uri import parse_uri
+
+    peer = ClientProtocol(parse_uri("ws://localhost/"), state=State.OPEN, max_size=None)
+    peer.receive_data(wire.text_frame(b"x" * size))
+    (event,) = peer.events_received()
+    assert event == Frame(Opcode.TEXT, b"x" * size)
+    assert payload_of(wire.text_frame(b"x" * size)) == "x" * size
+
+
+def test_a_view_gets_its_ids_under_its_names_and_nothing_else():
+    view = wire.View({"RSI_14_100": "RSI_14"})
+    message = orjson.loads(payload_of(frame(3, ids=("RSI_14", "SMA_20")).message(view)))
+    assert message["type"] == "market_update"
+    assert message["indicators"] == {"RSI_14_100": {"ts": 0, "value": 3, "timeframe": "5min", "ready": True}}
+    assert not message.keys() & {"prev", "flushed", "base", "reset"}
+
+
+def test_an_id_without_a_value_yet_is_there_with_null():
+    message = orjson.loads(payload_of(frame(3, ts=5).message(wire.View({"SMA_20": "SMA_20"}))))
+    assert message["indicators"] == {"SMA_20": {"ts": 5, "value": None, "timeframe": "5min", "ready": False}}
+
+
+def test_a_view_without_indicators_is_a_whole_message():
+    assert orjson.loads(payload_of(frame(1).message(wire.View({}))))["indicators"] == {}
+
+
+def test_sessions_of_one_view_share_one_encoding():
+    view, shown = wire.View({"RSI_14": "RSI_14"}), frame(1)
+    assert shown.message(view) is shown.message(view)
+
+
+def test_numbers_that_json_does_not_know_become_null():
+    assert wire.encode({"a": float("nan"), "b": float("inf")}) == b'{"a":null,"b":null}'
