@@ -4,15 +4,26 @@ Beside the usual way (`bench.baselines.pandas_values`: for each value the bars a
 pandas-ta) stands the engine alone, and the engine as compute runs it: frames encoded, stored, published.
 """
 
+import asyncio
 import itertools
 import json
 import random
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
+import uvloop
+from redis import asyncio as aioredis
+
+from bench import harness
+from bench.harness import Process, Rig
+from bench.listen import Listener
 from bench.report import Report
+from bench.site import prepare, procfile
 from indicators.engine import Stream
 from indicators.spec import parse
+from stocksblitz.feed_spec import FeedSpec
+from stocksblitz.keys import Keys, computation
 from stocksblitz.market.bars import MINUTE_MS, Bar
 
 MIX = (
@@ -35,6 +46,10 @@ SAMPLES = 3
 BASELINE_S = 3.0
 ENGINE_S = 1.5
 START_MS = 1_763_596_800_000
+TIMEFRAME = "1min"
+WORKER_S = 3.0
+FLUSH_S = 20.0
+SETTLE_S = 60.0
 
 
 def walk(seed: int, count: int) -> list[Bar]:
@@ -111,8 +126,94 @@ def warm(bars: list[Bar]) -> Stream:
     return stream
 
 
+class Flushes:
+    """Plays the feed of a running compute worker: bars in Redis, forming ones renewed by each flush."""
+
+    def __init__(self, redis: Any, keys: Keys, histories: list[list[Bar]]) -> None:
+        self.redis, self.keys, self.histories = redis, keys, histories
+        self.symbols = [f"MIX{at}" for at in range(len(histories))]
+        self.forming = [forming(bars) for bars in histories]
+
+    async def begin(self) -> None:
+        """The closed bars, and a live subscriber for each indicator of each symbol."""
+        pipe = self.redis.pipeline(transaction=False)
+        for symbol, bars in zip(self.symbols, self.histories, strict=True):
+            pipe.zadd(self.keys.bars(symbol, TIMEFRAME), {json.dumps(list(bar)): bar.ts for bar in bars})
+            pipe.hset(
+                self.keys.market(symbol), mapping={"gen": 1, "source": "external", "fresh_until": 2**53}
+            )
+            pipe.sadd(self.keys.wanted, *[computation(symbol, TIMEFRAME, each) for each in MIX])
+        await pipe.execute()
+        await self.write()
+
+    async def write(self) -> None:
+        pipe = self.redis.pipeline(transaction=False)
+        for symbol, bars, ticks in zip(self.symbols, self.histories, self.forming, strict=True):
+            pipe.hset(self.keys.market(symbol), f"bar:{TIMEFRAME}", json.dumps([*next(ticks), bars[-1].ts]))
+        await pipe.execute()
+
+    async def tell(self) -> None:
+        told = {"symbols": self.symbols, "ts": time.time_ns() // 1_000_000}
+        await self.redis.publish(self.keys.bar_updates, json.dumps(told))
+
+    async def complete(self) -> bool:
+        """Whether the newest frame of every symbol has all values of the mix."""
+        names = [self.keys.stream(symbol, TIMEFRAME, "frame") for symbol in self.symbols]
+        frames = [json.loads(raw) for raw in await self.redis.mget(names) if raw]
+        values = [each for frame in frames for each in frame["indicators"].values()]
+        return len(values) == SYMBOLS * len(MIX) and all(each["ready"] for each in values)
+
+    async def settle(self, worker: Process) -> None:
+        """Wait until the worker has its leases and has opened every stream, and is quiet again."""
+        end = time.monotonic() + SETTLE_S
+        while not await self.complete():
+            worker.check()
+            if time.monotonic() > end:
+                raise TimeoutError("compute did not publish every value of every symbol")
+            await self.write()
+            await self.tell()
+            await asyncio.sleep(0.5)
+        await asyncio.sleep(1.0)
+
+
+async def worker_rates(rig: Rig, histories: list[list[Bar]]) -> tuple[float, float]:
+    """Values per second from the notice of a flush to the last frame published, and per CPU second of compute."""
+    keys = Keys(FeedSpec.parse(rig.env["FEED"]).prefix)
+    async with aioredis.Redis.from_url(rig.redis_url) as redis:
+        flushes = Flushes(redis, keys, histories)
+        await flushes.begin()
+        heard = await Listener.open(
+            rig.redis_url, [keys.updates(each, TIMEFRAME) for each in flushes.symbols]
+        )
+        worker = rig.start("compute", procfile()["compute"].split())
+        await flushes.settle(worker)
+        cpu, spent, rounds = worker.cpu_s(), 0.0, 0
+        while spent < WORKER_S:
+            await flushes.write()
+            goal, start = heard.messages + SYMBOLS, time.perf_counter()
+            await flushes.tell()
+            await heard.until(goal, FLUSH_S)
+            spent += time.perf_counter() - start
+            rounds += 1
+        values = rounds * SYMBOLS * len(MIX)
+        if not await flushes.complete():
+            raise AssertionError("values went missing on the way")
+        return values / spent, values / (worker.cpu_s() - cpu)
+
+
 def run(report: Report) -> None:
     histories = [walk(seed, HISTORY) for seed in range(SYMBOLS)]
+    baseline = in_process(histories, report)
+    with harness.rig() as rig:
+        prepare(rig, symbols=[f"MIX{at}" for at in range(SYMBOLS)])
+        wall, cpu = uvloop.run(worker_rates(rig, histories))
+    name = "compute: frames encoded, stored, published by a compute process"
+    report(f"{name} (vs pandas-ta, each value)", wall, "values/s", baseline, target=">= 100")
+    report(f"{name}, per CPU second (vs pandas-ta, each value)", cpu, "values/s", baseline)
+
+
+def in_process(histories: list[list[Bar]], report: Report) -> float:
+    """The baseline and the engine alone; returns the baseline's rate."""
     one, ten = pandas_steps(histories)
     engine = engine_step(histories)
     rates: dict[str, list[float]] = {"one": [], "ten": [], "engine": []}
@@ -125,3 +226,4 @@ def run(report: Report) -> None:
     report("compute: the same, one DataFrame for ten values", kinder, "values/s", baseline)
     report("compute: engine alone (vs pandas-ta, each value)", alone, "values/s", baseline, target=">= 500")
     report("compute: engine alone (vs pandas-ta, one DataFrame for ten)", alone, "values/s", kinder)
+    return baseline

@@ -75,12 +75,18 @@ class Process:
         fields = Path(f"/proc/{self.pid}/statm").read_text().split()
         return int(fields[1]) * resource.getpagesize()
 
+    def check(self) -> None:
+        """NotStarted when it has ended."""
+        if self.popen.poll() is not None:
+            raise NotStarted(f"{self.name} ended:\n{self.log_end()}")
+
     def wait_until(self, ready: Callable[[], bool], timeout: float = START_S) -> "Process":
         """Wait until it is ready; NotStarted when it ends before, or takes too long."""
         deadline = time.monotonic() + timeout
         while not ready():
-            if self.popen.poll() is not None or time.monotonic() > deadline:
-                raise NotStarted(f"{self.name} did not start:\n{self.log_end()}")
+            self.check()
+            if time.monotonic() > deadline:
+                raise NotStarted(f"{self.name} does not answer:\n{self.log_end()}")
             time.sleep(0.02)
         return self
 
