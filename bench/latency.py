@@ -36,6 +36,7 @@ STALL_S = float(os.environ.get("BENCH_STALL_S", "60"))
 WARM_S = 5.0
 READY_S = 60.0
 RESUME_S = 10.0
+LOOK_S = 0.05
 FLUSH_MS = int(os.environ.get("FEED_FLUSH_MS") or 100)
 NAMES = [f"LAT{at}" for at in range(SYMBOLS)]
 
@@ -155,10 +156,12 @@ def recent(writer: TickWriter) -> list[float]:
 
 
 async def within(seconds: float, condition: Callable[[], bool]) -> bool:
-    end = time.monotonic() + seconds
-    while not (held := condition()) and time.monotonic() < end:
-        await asyncio.sleep(0.05)
-    return held
+    """Whether the condition holds before so much time is over."""
+    for _ in range(int(seconds / LOOK_S)):
+        if condition():
+            return True
+        await asyncio.sleep(LOOK_S)
+    return condition()
 
 
 async def ready(watch: Watch, writer: TickWriter) -> None:

@@ -50,3 +50,41 @@ def reading(tokens: list[str], wanted: list[list[Want]]) -> Iterator[bytes]:
         yield get(
             f"/indicators/{symbol}/current?timeframe={timeframe}&indicators={','.join(indicators)}", token
         )
+
+
+async def reuse(site: Site, report: Report) -> None:
+    async with aioredis.Redis.from_url(site.rig.redis_url) as redis, asyncio.TaskGroup() as tasks:
+        writer, begun = TickWriter(redis, site.keys, NAMES, TICKS_PER_S), time.time()
+        # The market ends now and began five of its minutes ago: no time of it lies in the future.
+        writer.market_ms = lambda: int(
+            (time.time() - (MARKET_S / SPEED - (time.time() - begun)) * (SPEED - 1)) * 1000
+        )
+        web = await asyncio.to_thread(site.web)
+        for worker in ("feed", "compute"):
+            site.worker(worker)
+        await writer.write(SYMBOLS)
+        wanted = wants()
+        crowd = await sessions(web.port, site.paths(SESSIONS), wanted)
+        begun = time.time()
+        ticking = tasks.create_task(writer.run())
+        seconds = MARKET_S / SPEED
+        answers = await hammer(web.port, reading(site.tokens, wanted), READERS, seconds)
+        ticking.cancel()
+        await tell(site, web.port, len(answers), report)
+        crowd.close()
+
+
+async def tell(site: Site, port: int, reads: int, report: Report) -> None:
+    """The server's own figures, while all sessions are still there."""
+    connection = await Connection.open(port)
+    answer = expect(200)(await connection.request(get("/indicators/metrics", site.tokens[0])))
+    figures = json.loads(answer.body)
+    report.say(f"{reads} reads; the server says {answer.body.decode()}")
+    report("reuse: cache hit rate", figures["cache"]["hit_rate"], "of 1", target="> 0.95")
+    report("reuse: users per computation", figures["users_per_computation"], "sessions", target="> 3")
+    report("reuse: uses of a value per computation of it", figures["reuse_ratio"], "uses", target="> 10")
+
+
+def run(report: Report) -> None:
+    with harness.rig(**LIMITS, FEED="external") as rig:
+        uvloop.run(reuse(prepare(rig, symbols=NAMES), report))
