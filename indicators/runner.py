@@ -1,6 +1,7 @@
 """Redis -> engine -> Redis: computes exactly what live sessions want, for the symbols whose leases this worker holds."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import defaultdict
@@ -55,6 +56,7 @@ class Runner:
         self._live: dict[StreamId, LiveStream] = {}
         self._fences: dict[StreamId, int] = {}
         self._unwanted: dict[StreamId, float] = {}
+        self._counters: dict[StreamId, list[Any]] = {}
         self._unfit: dict[StreamId, int] = defaultdict(int)
         self._opened: dict[StreamId, float] = {}
         self._changed: set[StreamId] = set()
@@ -71,6 +73,10 @@ class Runner:
         await self._bus.close()
         await self.leases.close()
         await self.redis.aclose()
+
+    def wake(self) -> None:
+        """Something changed that no message tells of, such as a lease."""
+        self._wake.set()
 
     # --- what is wanted -----------------------------------------------------------------------------------------------
 
@@ -140,7 +146,9 @@ class Runner:
             self._by_symbol[stream[0]].discard(stream)
             if not self._by_symbol[stream[0]]:
                 del self._by_symbol[stream[0]]
-            if self._live.pop(stream, None) is not None:
+            live = self._live.pop(stream, None)
+            if live is not None:
+                self._uncount(stream, live.ids)
                 await self._publisher.end(stream, self._fences.pop(stream))
 
     # --- one step -----------------------------------------------------------------------------------------------------
@@ -302,7 +310,9 @@ class Runner:
         if bars is not None:
             live.close(bars, batch, now)
             if changed:
+                gone = live.ids - self._wanted[stream].keys()
                 live.want(self._wanted[stream].values(), bars)
+                self._uncount(stream, gone)
         if forming is not None:
             *bar, prev_ts = forming
             if live.peek(Bar(int(bar[0]), *map(float, bar[1:6]), int(bar[6])), int(prev_ts), batch, now):
@@ -311,7 +321,7 @@ class Runner:
                 self._reread(stream)
         elif changed and not batch:
             live.repeat(batch, now)
-        self._count(live, batch)
+        self._count(stream, live, batch)
 
     def _reread(self, stream: StreamId) -> None:
         """The forming bar follows a bar we have not seen: it was written between two reads. Read again, soon."""
@@ -323,11 +333,21 @@ class Runner:
         self._dirty.add(stream[0])
         asyncio.get_running_loop().call_later(0.01, self._wake.set)
 
-    def _count(self, live: LiveStream, batch: Batch) -> None:
+    def _count(self, stream: StreamId, live: LiveStream, batch: Batch) -> None:
         frames = len(batch.logged) + (batch.forming is not None)
-        for each in live.ids:
-            metrics.computations.labels(live.symbol, live.timeframe, each).inc(frames)
-        self.computed += frames * len(live.ids)
+        counters = self._counters.get(stream)
+        if counters is None or len(counters) != len(live.ids):
+            counters = self._counters[stream] = [metrics.computations.labels(*stream, each) for each in live.ids]
+        for counter in counters:
+            counter.inc(frames)
+        self.computed += frames * len(counters)
+
+    def _uncount(self, stream: StreamId, indicators: Iterable[str]) -> None:
+        """Labels live as long as their demand, so that their number stays bounded."""
+        self._counters.pop(stream, None)
+        for each in indicators:
+            with contextlib.suppress(KeyError):
+                metrics.computations.remove(*stream, each)
 
     async def _write(self, batches: dict[StreamId, Batch]) -> None:
         due = [

@@ -5,14 +5,12 @@ import logging
 import time
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
 
 from indicators import subscriptions
 from indicators.jobs import JobQueue
 from indicators.oneshot import OneShot
 from indicators.runner import Runner
-from stocksblitz import mirror
 from stocksblitz.worker import HEARTBEAT_S, persist, wait
 
 log = logging.getLogger(__name__)
@@ -42,7 +40,6 @@ class ComputeWorker:
                 tasks.create_task(persist("rebuilding", subscriptions.ensure_rebuilt, stop, every=1.0))
                 tasks.create_task(self._clean_up(stop))
                 tasks.create_task(self._work_on_jobs(stop))
-                tasks.create_task(mirror.run("compute", self.runner.redis, stop))
         finally:
             await asyncio.wait_for(self.runner.close(), STOP_S)
             log.info("stopped", extra={"action": "stopped", "computed": self.runner.computed})
@@ -84,5 +81,3 @@ async def persist_once(name: str, step: Any) -> None:
     except Exception:
         log.exception("%s failed, next time again", name, extra={"action": "trouble"})
 
-
-__all__ = ["ComputeWorker", "sync_to_async"]
