@@ -111,7 +111,7 @@ class Stalled:
 
 def wants() -> list[list[Want]]:
     """One stream for each session but the last, which has all of them."""
-    singles = [[(NAMES[at % SYMBOLS], TIMEFRAME, INDICATORS)] for at in range(SESSIONS - 1)]
+    singles: list[list[Want]] = [[(NAMES[at % SYMBOLS], TIMEFRAME, INDICATORS)] for at in range(SESSIONS - 1)]
     return [*singles, [(name, TIMEFRAME, INDICATORS) for name in NAMES]]
 
 

@@ -23,7 +23,7 @@ class Report:
         self, name: str, value: float, unit: str, baseline: float | None = None, target: str | None = None
     ) -> None:
         ratio = value / baseline if baseline else None
-        line = {
+        line: dict[str, object] = {
             "name": name,
             "value": rounded(value),
             "unit": unit,

@@ -4,13 +4,22 @@ Each session follows some streams and reads `current` again and again. The figur
 ``/indicators/metrics``. ``BENCH_REUSE_SPEED`` says how many times faster than the clock the market runs.
 """
 
+import asyncio
 import itertools
+import json
 import os
 import random
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
-from bench.http_clients import get
-from bench.site import Want
+import uvloop
+from redis import asyncio as aioredis
+
+from bench import harness
+from bench.http_clients import Connection, expect, get, hammer
+from bench.report import Report
+from bench.site import LIMITS, Site, Want, prepare, sessions
+from bench.ticks import TickWriter
 
 SESSIONS, SYMBOLS = 200, 20
 MARKET_S = 300
@@ -52,20 +61,23 @@ def reading(tokens: list[str], wanted: list[list[Want]]) -> Iterator[bytes]:
         )
 
 
+def fast_motion() -> Callable[[], int]:
+    """A clock that runs `SPEED` times as fast from some minutes ago on, and is right when these are over."""
+    begun = time.time()
+    first = begun + MARKET_S / SPEED - MARKET_S
+    return lambda: int((first + (time.time() - begun) * SPEED) * 1000)
+
+
 async def reuse(site: Site, report: Report) -> None:
     async with aioredis.Redis.from_url(site.rig.redis_url) as redis, asyncio.TaskGroup() as tasks:
-        writer, begun = TickWriter(redis, site.keys, NAMES, TICKS_PER_S), time.time()
-        # The market ends now and began five of its minutes ago: no time of it lies in the future.
-        writer.market_ms = lambda: int(
-            (time.time() - (MARKET_S / SPEED - (time.time() - begun)) * (SPEED - 1)) * 1000
-        )
+        writer = TickWriter(redis, site.keys, NAMES, TICKS_PER_S)
         web = await asyncio.to_thread(site.web)
         for worker in ("feed", "compute"):
             site.worker(worker)
         await writer.write(SYMBOLS)
         wanted = wants()
         crowd = await sessions(web.port, site.paths(SESSIONS), wanted)
-        begun = time.time()
+        writer.market_ms = fast_motion()
         ticking = tasks.create_task(writer.run())
         seconds = MARKET_S / SPEED
         answers = await hammer(web.port, reading(site.tokens, wanted), READERS, seconds)

@@ -26,15 +26,14 @@ import django  # noqa: E402  (needs the settings above)
 django.setup()
 
 from channels.generic.websocket import AsyncWebsocketConsumer  # noqa: E402
-from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
-from django.urls import path  # noqa: E402
+from channels.routing import ProtocolTypeRouter  # noqa: E402
 
 
-class Group(AsyncWebsocketConsumer):  # type: ignore[misc]
+class Group(AsyncWebsocketConsumer):
     groups = [GROUP]
 
     async def market_update(self, event: dict[str, str]) -> None:
         await self.send(text_data=event["text"])
 
 
-application = ProtocolTypeRouter({"websocket": URLRouter([path("", Group.as_asgi())])})
+application = ProtocolTypeRouter({"websocket": Group.as_asgi()})

@@ -8,7 +8,9 @@ from typing import Any
 warnings.filterwarnings("ignore")
 
 import pandas as pd  # noqa: E402  (pandas-ta warns while it loads)
-import pandas_ta as ta  # noqa: E402
+import pandas_ta  # noqa: E402
+
+ta: Any = pandas_ta  # its annotations are not to be relied on
 
 MIX: dict[str, Callable[[pd.DataFrame], Any]] = {
     "RSI_14": lambda df: ta.rsi(df.close, length=14),
