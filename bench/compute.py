@@ -7,9 +7,8 @@ pandas-ta) stands the engine alone, and the engine as compute runs it: frames en
 import asyncio
 import itertools
 import json
-import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import uvloop
@@ -18,13 +17,14 @@ from redis import asyncio as aioredis
 from bench import harness
 from bench.harness import Process, Rig
 from bench.listen import Listener
+from bench.playback import Playback, forming, walk
 from bench.report import Report
 from bench.site import prepare, procfile
 from indicators.engine import Stream
 from indicators.spec import parse
 from stocksblitz.feed_spec import FeedSpec
 from stocksblitz.keys import Keys, computation
-from stocksblitz.market.bars import MINUTE_MS, Bar
+from stocksblitz.market.bars import Bar
 
 MIX = (
     "RSI_14",
@@ -50,31 +50,6 @@ TIMEFRAME = "1min"
 WORKER_S = 3.0
 FLUSH_S = 20.0
 SETTLE_S = 60.0
-
-
-def walk(seed: int, count: int) -> list[Bar]:
-    """A random walk of one-minute bars, the same for one seed; sessions of one day."""
-    rng, price, bars = random.Random(seed), 1_000.0 + seed, []
-    for at in range(count):
-        ts = START_MS + at * MINUTE_MS
-        opened, price = price, price * (1 + rng.gauss(0, 0.001))
-        high, low = (
-            max(opened, price) * (1 + rng.random() / 2000),
-            min(opened, price) * (1 - rng.random() / 2000),
-        )
-        bars.append(
-            Bar(ts, opened, high, low, price, float(rng.randrange(1, 5000)), ts - ts % (1440 * MINUTE_MS))
-        )
-    return bars
-
-
-def forming(bars: list[Bar]) -> Iterator[Bar]:
-    """The bar after these, forming without end: its close moves with every tick."""
-    last = bars[-1]
-    for tick in itertools.count():
-        close = last.close * (1 + 0.0001 * (tick % 17 - 8))
-        high, low = max(last.close, close) * 1.0005, min(last.close, close) * 0.9995
-        yield Bar(last.ts + MINUTE_MS, last.close, high, low, close, 100.0 + tick % 1000, last.session)
 
 
 def per_second(step: Callable[[], int], seconds: float) -> float:
@@ -126,39 +101,26 @@ def warm(bars: list[Bar]) -> Stream:
     return stream
 
 
-class Flushes:
-    """Plays the feed of a running compute worker: bars in Redis, forming ones renewed by each flush."""
+class Work:
+    """What a running compute worker is given: all symbols, with a live subscriber for each indicator."""
 
     def __init__(self, redis: Any, keys: Keys, histories: list[list[Bar]]) -> None:
-        self.redis, self.keys, self.histories = redis, keys, histories
-        self.symbols = [f"MIX{at}" for at in range(len(histories))]
-        self.forming = [forming(bars) for bars in histories]
+        self.redis, self.keys = redis, keys
+        self.histories = {f"MIX{at}": bars for at, bars in enumerate(histories)}
+        self.ticks = {symbol: forming(bars) for symbol, bars in self.histories.items()}
+        self.feed = Playback(redis, keys, TIMEFRAME)
 
     async def begin(self) -> None:
-        """The closed bars, and a live subscriber for each indicator of each symbol."""
-        pipe = self.redis.pipeline(transaction=False)
-        for symbol, bars in zip(self.symbols, self.histories, strict=True):
-            pipe.zadd(self.keys.bars(symbol, TIMEFRAME), {json.dumps(list(bar)): bar.ts for bar in bars})
-            pipe.hset(
-                self.keys.market(symbol), mapping={"gen": 1, "source": "external", "fresh_until": 2**53}
-            )
-            pipe.sadd(self.keys.wanted, *[computation(symbol, TIMEFRAME, each) for each in MIX])
-        await pipe.execute()
-        await self.write()
+        await self.feed.begin(self.histories)
+        everything = [computation(symbol, TIMEFRAME, each) for symbol in self.histories for each in MIX]
+        await self.redis.sadd(self.keys.wanted, *everything)
 
     async def write(self) -> None:
-        pipe = self.redis.pipeline(transaction=False)
-        for symbol, bars, ticks in zip(self.symbols, self.histories, self.forming, strict=True):
-            pipe.hset(self.keys.market(symbol), f"bar:{TIMEFRAME}", json.dumps([*next(ticks), bars[-1].ts]))
-        await pipe.execute()
-
-    async def tell(self) -> None:
-        told = {"symbols": self.symbols, "ts": time.time_ns() // 1_000_000}
-        await self.redis.publish(self.keys.bar_updates, json.dumps(told))
+        await self.feed.form({symbol: next(bars) for symbol, bars in self.ticks.items()})
 
     async def complete(self) -> bool:
         """Whether the newest frame of every symbol has all values of the mix."""
-        names = [self.keys.stream(symbol, TIMEFRAME, "frame") for symbol in self.symbols]
+        names = [self.keys.stream(symbol, TIMEFRAME, "frame") for symbol in self.histories]
         frames = [json.loads(raw) for raw in await self.redis.mget(names) if raw]
         values = [each for frame in frames for each in frame["indicators"].values()]
         return len(values) == SYMBOLS * len(MIX) and all(each["ready"] for each in values)
@@ -171,7 +133,7 @@ class Flushes:
             if time.monotonic() > end:
                 raise TimeoutError("compute did not publish every value of every symbol")
             await self.write()
-            await self.tell()
+            await self.feed.tell()
             await asyncio.sleep(0.5)
         await asyncio.sleep(1.0)
 
@@ -180,29 +142,27 @@ async def worker_rates(rig: Rig, histories: list[list[Bar]]) -> tuple[float, flo
     """Values per second from the notice of a flush to the last frame published, and per CPU second of compute."""
     keys = Keys(FeedSpec.parse(rig.env["FEED"]).prefix)
     async with aioredis.Redis.from_url(rig.redis_url) as redis:
-        flushes = Flushes(redis, keys, histories)
-        await flushes.begin()
-        heard = await Listener.open(
-            rig.redis_url, [keys.updates(each, TIMEFRAME) for each in flushes.symbols]
-        )
+        work = Work(redis, keys, histories)
+        await work.begin()
+        heard = await Listener.open(rig.redis_url, [keys.updates(each, TIMEFRAME) for each in work.histories])
         worker = rig.start("compute", procfile()["compute"].split())
-        await flushes.settle(worker)
+        await work.settle(worker)
         cpu, spent, rounds = worker.cpu_s(), 0.0, 0
         while spent < WORKER_S:
-            await flushes.write()
+            await work.write()
             goal, start = heard.messages + SYMBOLS, time.perf_counter()
-            await flushes.tell()
+            await work.feed.tell()
             await heard.until(goal, FLUSH_S)
             spent += time.perf_counter() - start
             rounds += 1
         values = rounds * SYMBOLS * len(MIX)
-        if not await flushes.complete():
+        if not await work.complete():
             raise AssertionError("values went missing on the way")
         return values / spent, values / (worker.cpu_s() - cpu)
 
 
 def run(report: Report) -> None:
-    histories = [walk(seed, HISTORY) for seed in range(SYMBOLS)]
+    histories = [walk(seed, HISTORY, START_MS) for seed in range(SYMBOLS)]
     baseline = in_process(histories, report)
     with harness.rig() as rig:
         prepare(rig, symbols=[f"MIX{at}" for at in range(SYMBOLS)])

@@ -10,21 +10,21 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import uvloop
 from redis import asyncio as aioredis
 
 from bench import harness
 from bench.http_clients import Connection, expect, get, hammer
+from bench.playback import Playback, walk
 from bench.report import Report
 from bench.site import LIMITS, Site, Want, prepare, sessions
-from bench.ticks import TickWriter
+from stocksblitz.market.bars import MINUTE_MS, Bar
 
 SESSIONS, SYMBOLS = 200, 20
 MARKET_S = 300
 SPEED = float(os.environ.get("BENCH_REUSE_SPEED", "10"))
-TICKS_PER_S = 200
 READERS = 8
 TIMEFRAME = "1min"
 POOL = (
@@ -39,7 +39,7 @@ POOL = (
     "VWAP",
 )
 STREAMS_EACH, INDICATORS_EACH = 3, 4
-HISTORY_MIN = 300
+HISTORY = 600
 NAMES = [f"REUSE{at}" for at in range(SYMBOLS)]
 
 
@@ -61,27 +61,58 @@ def reading(tokens: list[str], wanted: list[list[Want]]) -> Iterator[bytes]:
         )
 
 
-def fast_motion() -> Callable[[], int]:
-    """A clock that runs `SPEED` times as fast from some minutes ago on, and is right when these are over."""
-    begun = time.time()
-    first = begun + MARKET_S / SPEED - MARKET_S
-    return lambda: int((first + (time.time() - begun) * SPEED) * 1000)
+class Market:
+    """All symbols, one second of theirs per flush; a bar closes every sixty flushes."""
+
+    def __init__(self, feed: Playback) -> None:
+        start = time.time_ns() // 1_000_000 // MINUTE_MS * MINUTE_MS - (HISTORY + MARKET_S // 60) * MINUTE_MS
+        self.feed, self.flushes = feed, 0
+        self.bars = {
+            symbol: walk(seed, HISTORY + MARKET_S // 60 + 1, start) for seed, symbol in enumerate(NAMES)
+        }
+
+    async def begin(self) -> None:
+        await self.feed.begin({symbol: bars[:HISTORY] for symbol, bars in self.bars.items()})
+        await self.flush()
+
+    async def flush(self) -> None:
+        minute, second = divmod(self.flushes, 60)
+        if minute and not second:
+            await self.feed.close(
+                {symbol: [bars[HISTORY + minute - 1]] for symbol, bars in self.bars.items()}
+            )
+        share = (second + 1) / 60
+        await self.feed.form(
+            {symbol: part(bars[HISTORY + minute], share) for symbol, bars in self.bars.items()}
+        )
+        await self.feed.tell()
+        self.flushes += 1
+
+    async def run(self) -> None:
+        """Until the market time is over."""
+        while self.flushes < MARKET_S:
+            await asyncio.gather(self.flush(), asyncio.sleep(1 / SPEED))
+
+
+def part(bar: Bar, share: float) -> Bar:
+    """A bar as it stands when so much of its time has passed."""
+    close = bar.open + (bar.close - bar.open) * share
+    return bar._replace(
+        high=max(bar.open, close), low=min(bar.open, close), close=close, volume=bar.volume * share
+    )
 
 
 async def reuse(site: Site, report: Report) -> None:
-    async with aioredis.Redis.from_url(site.rig.redis_url) as redis, asyncio.TaskGroup() as tasks:
-        writer = TickWriter(redis, site.keys, NAMES, TICKS_PER_S)
+    async with aioredis.Redis.from_url(site.rig.redis_url) as redis:
+        market, wanted = Market(Playback(redis, site.keys, TIMEFRAME)), wants()
+        await market.begin()
+        site.worker("compute")
         web = await asyncio.to_thread(site.web)
-        for worker in ("feed", "compute"):
-            site.worker(worker)
-        await writer.write(SYMBOLS)
-        wanted = wants()
         crowd = await sessions(web.port, site.paths(SESSIONS), wanted)
-        writer.market_ms = fast_motion()
-        ticking = tasks.create_task(writer.run())
-        seconds = MARKET_S / SPEED
-        answers = await hammer(web.port, reading(site.tokens, wanted), READERS, seconds)
-        ticking.cancel()
+        reads = hammer(web.port, reading(site.tokens, wanted), READERS, MARKET_S / SPEED)
+        answers, _ = await asyncio.gather(reads, market.run())
+        for answer in answers:
+            expect(200)(answer)
         await tell(site, web.port, len(answers), report)
         crowd.close()
 

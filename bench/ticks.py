@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from stocksblitz.keys import Keys
@@ -25,12 +25,10 @@ class TickWriter:
         self.redis, self.keys, self.symbols, self.per_second = redis, keys, symbols, per_second
         self.written: dict[str, dict[float, float]] = {symbol: {} for symbol in symbols}
         self.ticks = 0
-        self.market_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
-        """The market's clock: the wall's, unless it runs in fast motion."""
 
     async def write(self, count: int) -> None:
         """So many ticks in one round trip."""
-        pipe, now, ts = self.redis.pipeline(transaction=False), time.time(), self.market_ms()
+        pipe, now, ts = self.redis.pipeline(transaction=False), time.time(), time.time_ns() // 1_000_000
         for _ in range(count):
             symbol, last = (
                 self.symbols[self.ticks % len(self.symbols)],
