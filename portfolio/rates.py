@@ -48,16 +48,16 @@ class Graph:
 
     def __init__(self, pairs: Iterable[Pair]) -> None:
         self._edges: dict[str, list[tuple[str, Leg]]] = {}
-        self._symbols: set[str] = set()
+        self.symbols: set[str] = set()
         # A pair named by its two currencies is preferred to others of the same two; the rest is
         # alphabetical, so that every process and the oracle take the same chain.
         for pair in sorted(pairs, key=lambda each: (each.symbol != each.base + each.quote, each.symbol)):
-            self._symbols.add(pair.symbol)
+            self.symbols.add(pair.symbol)
             self._edges.setdefault(pair.base, []).append((pair.quote, Leg(pair.symbol, inverse=False)))
             self._edges.setdefault(pair.quote, []).append((pair.base, Leg(pair.symbol, inverse=True)))
 
     def __contains__(self, symbol: str) -> bool:
-        return symbol in self._symbols
+        return symbol in self.symbols
 
     def path(self, source: str, target: str, usable: Callable[[str], bool]) -> Path | None:
         """The shortest chain over usable pairs; () when the currencies are the same, None when there is no

@@ -96,6 +96,21 @@ QUOTE_ACCOUNTS = env("QUOTE_ACCOUNTS", "")
 QUOTE_TIMEOUT = float(env("QUOTE_TIMEOUT", "10"))
 """Seconds that a caller waits for a price at most."""
 PORTFOLIO_CYCLE_MS = env_int("PORTFOLIO_CYCLE_MS", 200)
+PORTFOLIO_USER_TYPES = env_list("PORTFOLIO_USER_TYPES", "live,demo")
+PORTFOLIO_MOCK_TYPES = env_list("PORTFOLIO_MOCK_TYPES", "demo")
+"""Types of accounts that simulated and replayed prices may revalue and close; never ``live``."""
+PORTFOLIO_MARGIN_CALL_LEVEL = env("PORTFOLIO_MARGIN_CALL_LEVEL", "100")
+PORTFOLIO_STOP_OUT_LEVEL = env("PORTFOLIO_STOP_OUT_LEVEL", "50")
+PORTFOLIO_PRICE_STALE_MS = env_int("PORTFOLIO_PRICE_STALE_MS", 60_000)
+"""Age at which a price is stale whose feed does not say until when it is fresh."""
+PORTFOLIO_MAX_DIRTY = env_int("PORTFOLIO_MAX_DIRTY", 1_000_000)
+"""Bound of dirty accounts of one type that wait; beyond it everything held is dirty, which needs no list."""
+PORTFOLIO_SWEEP_S = env_int("PORTFOLIO_SWEEP_S", 5)
+"""Everything held is read and revalued this often, whatever notifications were lost."""
+PORTFOLIO_DRIFT_SAMPLE = env_int("PORTFOLIO_DRIFT_SAMPLE", 100)
+"""One of so many revalued accounts is reckoned again in Decimal; a difference is an alarm."""
+PORTFOLIO_QUOTE_ACCOUNT = env("PORTFOLIO_QUOTE_ACCOUNT", "feed")
+"""The account of QUOTE_ACCOUNTS by which market orders and closes ask for their price."""
 
 # --- Django ----------------------------------------------------------------------------------------------------------
 

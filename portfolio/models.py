@@ -1,0 +1,277 @@
+"""Accounts, positions, orders and what happened to them: the truth of the portfolio."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.db import models
+
+from stocksblitz.market.models import Instrument
+from stocksblitz.worker import shard_of
+
+KEY_PATTERN = r"[a-z][a-z0-9_]{0,15}:[A-Za-z0-9_-]{1,32}"
+CURRENCY_PATTERN = r"[A-Z][A-Z0-9]{2,7}"
+
+
+def _money(**options: Any) -> models.DecimalField:
+    return models.DecimalField(max_digits=24, decimal_places=8, **options)
+
+
+def _price(**options: Any) -> models.DecimalField:
+    return models.DecimalField(max_digits=24, decimal_places=10, **options)
+
+
+def _quantity(**options: Any) -> models.DecimalField:
+    return models.DecimalField(max_digits=20, decimal_places=8, **options)
+
+
+def _level(help_text: str) -> models.DecimalField:
+    return models.DecimalField(max_digits=16, decimal_places=4, null=True, blank=True, help_text=help_text)
+
+
+class Side(models.TextChoices):
+    BUY = "buy"
+    SELL = "sell"
+
+
+class LevelsIn(models.TextChoices):
+    PERCENT = "percent"
+    MONEY = "money"
+
+
+class AccountGroup(models.Model):
+    """Levels and terms that accounts share where they have none of their own."""
+
+    name = models.CharField(max_length=64, unique=True)
+    margin_call_level = _level("Empty: the server's")
+    stop_out_level = _level("Empty: the server's")
+    levels_in = models.CharField(max_length=7, choices=LevelsIn.choices, default=LevelsIn.PERCENT)
+    commission_rate = models.DecimalField(
+        max_digits=12, decimal_places=8, default=0, help_text="Part of the value"
+    )
+    tiers = models.JSONField(
+        default=list,
+        blank=True,
+        help_text='[["10", "1"], ["10", "2"]]: margin of each next lots times a factor',
+    )
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Account(models.Model):
+    """Money of one owner in one currency, and the rules by which it is reckoned."""
+
+    class PositionMode(models.TextChoices):
+        HEDGING = "hedging"
+        NETTING = "netting"
+
+    class Marking(models.TextChoices):
+        SIDED = "sided", "long at bid, short at ask"
+        MID = "mid", "at the middle"
+
+    class MarginPolicy(models.TextChoices):
+        FROZEN = "frozen", "as it was at the opening"
+        FLOATING = "floating", "at the current price"
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="accounts")
+    group = models.ForeignKey(
+        AccountGroup, on_delete=models.PROTECT, null=True, blank=True, related_name="accounts"
+    )
+    user_type = models.CharField(max_length=16, help_text="live, demo, or a type of PORTFOLIO_USER_TYPES")
+    number = models.CharField(max_length=32)
+    key = models.CharField(max_length=49, unique=True, validators=[RegexValidator(rf"\A{KEY_PATTERN}\Z")])
+    currency = models.CharField(max_length=8, validators=[RegexValidator(rf"\A{CURRENCY_PATTERN}\Z")])
+    balance = _money(default=0)
+    leverage = models.PositiveIntegerField(
+        default=1, validators=[MinValueValidator(1), MaxValueValidator(5000)]
+    )
+    position_mode = models.CharField(max_length=7, choices=PositionMode.choices, default=PositionMode.HEDGING)
+    marking = models.CharField(max_length=5, choices=Marking.choices, default=Marking.SIDED)
+    margin_policy = models.CharField(max_length=8, choices=MarginPolicy.choices, default=MarginPolicy.FROZEN)
+    margin_call_level = _level("Empty: the group's")
+    stop_out_level = _level("Empty: the group's")
+    levels_in = models.CharField(
+        max_length=7, choices=LevelsIn.choices, blank=True, help_text="Empty: the group's"
+    )
+    state = models.CharField(max_length=16, default="ok", help_text="The margin level last told of")
+    shard = models.PositiveSmallIntegerField(editable=False, db_index=True)
+    revision = models.BigIntegerField(
+        default=0, editable=False, help_text="Grows with every change of what it holds"
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["key"]
+
+    def __str__(self) -> str:
+        return self.key
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if not self.key:
+            self.key = f"{self.user_type}:{self.number}"
+        self.user_type, _, self.number = self.key.partition(":")
+        self.shard = shard_of(self.key)
+        super().save(*args, **kwargs)
+
+
+class Position(models.Model):
+    """What an account holds, or held. ``margin`` is what was frozen at the opening, empty where no rate was
+    known.
+    """
+
+    class Status(models.TextChoices):
+        OPEN = "open"
+        CLOSED = "closed"
+
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="positions")
+    instrument = models.ForeignKey(Instrument, on_delete=models.PROTECT, related_name="positions")
+    side = models.CharField(max_length=4, choices=Side.choices)
+    quantity = _quantity(help_text="Lots still open")
+    opened_quantity = _quantity()
+    price = _price(help_text="Average price of the opening")
+    margin = _money(null=True, blank=True)
+    status = models.CharField(max_length=6, choices=Status.choices, default=Status.OPEN)
+    realized_pnl = _money(default=0, help_text="In the account's currency")
+    version = models.BigIntegerField(default=0, editable=False)
+    opened_at = models.DateTimeField(auto_now_add=True)
+    closed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [models.Index(fields=["account", "status"]), models.Index(fields=["instrument", "status"])]
+
+    def __str__(self) -> str:
+        return f"{self.side} {self.quantity} {self.instrument_id} #{self.pk}"
+
+
+class Order(models.Model):
+    """An order and what became of it. A pending one reserves ``margin``."""
+
+    class Type(models.TextChoices):
+        MARKET = "market"
+        LIMIT = "limit"
+        STOP = "stop"
+
+    class Status(models.TextChoices):
+        PENDING = "pending"
+        FILLED = "filled"
+        CANCELLED = "cancelled"
+        REJECTED = "rejected"
+
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="orders")
+    instrument = models.ForeignKey(Instrument, on_delete=models.PROTECT, related_name="orders")
+    side = models.CharField(max_length=4, choices=Side.choices)
+    type = models.CharField(max_length=6, choices=Type.choices)
+    quantity = _quantity()
+    price = _price(null=True, blank=True, help_text="Of a limit or stop order")
+    margin = _money(null=True, blank=True)
+    status = models.CharField(max_length=9, choices=Status.choices, default=Status.PENDING)
+    reason = models.CharField(max_length=120, blank=True, help_text="Why it was cancelled or rejected")
+    filled_price = _price(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    done_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [models.Index(fields=["account", "status"]), models.Index(fields=["status", "instrument"])]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.side} {self.quantity} {self.instrument_id} #{self.pk}"
+
+
+class Fill(models.Model):
+    """One execution. What it closed earned ``realized_pnl``; what it opened earned nothing yet."""
+
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="fills")
+    order = models.ForeignKey(Order, on_delete=models.PROTECT, null=True, blank=True, related_name="fills")
+    position = models.ForeignKey(Position, on_delete=models.PROTECT, related_name="fills")
+    instrument = models.ForeignKey(Instrument, on_delete=models.PROTECT, related_name="fills")
+    side = models.CharField(max_length=4, choices=Side.choices)
+    quantity = _quantity()
+    price = _price()
+    opening = models.BooleanField()
+    realized_pnl = _money(default=0)
+    commission = _money(default=0)
+    reason = models.CharField(max_length=16, default="order")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [models.Index(fields=["account", "id"])]
+
+    def __str__(self) -> str:
+        return f"{self.side} {self.quantity} at {self.price}"
+
+
+class LedgerEntry(models.Model):
+    """One change of a balance; ``reference`` is unique, so that no change is booked twice."""
+
+    class Kind(models.TextChoices):
+        DEPOSIT = "deposit"
+        TRADE = "trade"
+        COMMISSION = "commission"
+        CORRECTION = "correction"
+
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="ledger")
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+    amount = _money()
+    balance = _money(help_text="After it")
+    reference = models.CharField(max_length=80)
+    note = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["id"]
+        verbose_name_plural = "ledger entries"
+        constraints = [models.UniqueConstraint(fields=["account", "reference"], name="booked_once")]
+
+    def __str__(self) -> str:
+        return f"{self.amount} {self.reference}"
+
+
+class MarginEvent(models.Model):
+    """A decision about an account's margin with everything that led to it."""
+
+    class Kind(models.TextChoices):
+        MARGIN_CALL = "margin_call"
+        RESTORED = "restored"
+        STOP_OUT = "stop_out"
+        ORDER_CANCELLED = "order_cancelled"
+        POSITION_CLOSED = "position_closed"
+        ORDER_FILLED = "order_filled"
+        ORDER_REJECTED = "order_rejected"
+
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="events")
+    kind = models.CharField(max_length=16, choices=Kind.choices)
+    reference = models.CharField(max_length=80, help_text="What it is about, once")
+    text = models.CharField(max_length=300)
+    inputs = models.JSONField(help_text="Prices, rates, and the numbers before and after")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [models.UniqueConstraint(fields=["account", "reference"], name="decided_once")]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class IdempotencyKey(models.Model):
+    """A request that moved money, and its answer for whoever sends it again."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    key = models.CharField(max_length=128)
+    digest = models.CharField(max_length=64, help_text="Of the request")
+    status = models.PositiveSmallIntegerField()
+    answer = models.JSONField()
+    created_at = models.DateTimeField(auto_now_add=True, db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "key"], name="once_per_key")]
+
+    def __str__(self) -> str:
+        return self.key
