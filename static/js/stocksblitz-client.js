@@ -58,7 +58,8 @@
  * @property {{symbol: string, timeframe: string, expected: number, got: number}} gap frames missing that no `lagged` named
  * @property {ClientError} error
  */
-/** @typedef {{symbol: string, timeframe: string, indicators: Set<string>, lastClosed: number, epoch: string, seq: number}} Stream */
+/** @typedef {{symbol: string, timeframe: string, indicators: Set<string>, bars: boolean, lastClosed: number, epoch: string, seq: number}} Stream
+ *   bars: asked for without indicators, so it stays when the last of them goes */
 /**
  * @typedef {object} Request
  * @property {Record<string, any>} message
@@ -239,11 +240,7 @@ export class StocksBlitzClient {
     /** Drop indicators of a pair, a whole pair, a whole symbol, or everything.
      * @param {string} [symbol] @param {string} [timeframe] @param {string[]} [indicators] */
     unsubscribe(symbol, timeframe, indicators) {
-        for (const [pair, stream] of this.#streams) {
-            if ((symbol && stream.symbol !== symbol) || (timeframe && stream.timeframe !== timeframe)) continue;
-            if (indicators) indicators.forEach((id) => stream.indicators.delete(id));
-            else this.#streams.delete(pair);
-        }
+        this.#forget(symbol, timeframe, indicators);
         const message = { type: "unsubscribe", symbol, timeframe, indicators };
         return this.#request(JSON.parse(JSON.stringify(message)));
     }
@@ -541,6 +538,7 @@ export class StocksBlitzClient {
     #resume(stream) {
         const { symbol, timeframe, indicators, lastClosed } = stream;
         const message = { type: "subscribe", symbol, timeframe, indicators: [...indicators] };
+        if (stream.bars && indicators.size) this.#request({ ...message, indicators: [] }, true).catch(() => {});
         this.#request(lastClosed ? { ...message, since_bar: lastClosed } : message, true).catch((error) => {
             if (this.#streams.get(pairOf(symbol, timeframe)) !== stream) return;
             this.#emit("error", error);
@@ -556,15 +554,26 @@ export class StocksBlitzClient {
         if (!request) return;
         this.#requests.delete(message.id);
         this.#joining.set(pair, [...(this.#joining.get(pair) ?? []), request]);
-        const known = this.#streams.get(pair);
-        if (known) known.indicators = new Set(message.indicators);
-        else this.#streams.set(pair, { symbol: message.symbol, timeframe: message.timeframe, indicators: new Set(message.indicators), lastClosed: 0, epoch: "", seq: 0 });
+        const { symbol, timeframe } = message;
+        const stream = this.#streams.get(pair) ?? { symbol, timeframe, indicators: new Set(), bars: false, lastClosed: 0, epoch: "", seq: 0 };
+        stream.indicators = new Set(message.indicators);
+        stream.bars ||= Object.keys(request.message.indicators).length === 0;
+        this.#streams.set(pair, stream);
     }
 
-    /** @param {{symbol?: string, timeframe?: string, indicators?: string[]}} message */
-    #onUnsubscribed({ symbol, timeframe, indicators }) {
-        const stream = symbol && timeframe ? this.#streams.get(pairOf(symbol, timeframe)) : undefined;
-        if (stream && indicators) stream.indicators = new Set(indicators);
+    /** @param {string} [symbol] @param {string} [timeframe] @param {string[]} [indicators] */
+    #forget(symbol, timeframe, indicators) {
+        for (const [pair, stream] of this.#streams) {
+            if ((symbol && stream.symbol !== symbol) || (timeframe && stream.timeframe !== timeframe)) continue;
+            indicators?.forEach((id) => stream.indicators.delete(id));
+            if (!indicators || (!stream.indicators.size && !stream.bars)) this.#streams.delete(pair);
+        }
+    }
+
+    /** Forgotten once more: a reply to an earlier subscribe may have come in between. @param {{id: number}} reply */
+    #onUnsubscribed({ id }) {
+        const asked = this.#requests.get(id)?.message;
+        if (asked) this.#forget(asked.symbol, asked.timeframe, asked.indicators);
     }
 
     /** @param {Snapshot} message */

@@ -1,4 +1,4 @@
-"""A real Chromium for tests. Import the fixtures that a module needs: ``from tests.e2e.browser import chromium, page``."""
+"""A real Chromium for tests; conftest.py makes these fixtures known."""
 
 import shutil
 from collections.abc import Iterator

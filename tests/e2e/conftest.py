@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.e2e.browser import chromium, complaints, context, page  # noqa: F401  (fixtures)
 from tests.e2e.stack import Stack
 
 

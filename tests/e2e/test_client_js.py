@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page, WebSocketRoute
 
-from tests.e2e.browser import chromium, context, page  # noqa: F401
-
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(60)]
 
 ORIGIN = "http://localhost:9999"
@@ -109,11 +107,11 @@ class Server:
 
 
 @pytest.fixture
-def server(context: BrowserContext) -> Server:  # noqa: F811
+def server(context: BrowserContext) -> Server:
     return Server(context)
 
 
-def open_client(page: Page, options: str = "{}", connect: bool = True) -> None:  # noqa: F811
+def open_client(page: Page, options: str = "{}", connect: bool = True) -> None:
     """A page whose ``client`` writes every event into ``events``."""
     if not page.url.startswith(ORIGIN):
         page.goto(f"{ORIGIN}/")
@@ -131,28 +129,28 @@ def open_client(page: Page, options: str = "{}", connect: bool = True) -> None: 
     )
 
 
-def until(page: Page, condition: str, timeout: float = 8000) -> None:  # noqa: F811
+def until(page: Page, condition: str, timeout: float = 8000) -> None:
     page.wait_for_function(condition, timeout=timeout, polling=20)
 
 
-def events(page: Page, name: str) -> list[Any]:  # noqa: F811
+def events(page: Page, name: str) -> list[Any]:
     return page.evaluate(
         "(name) => events.filter(([one]) => one === name).map(([, payload]) => payload)", name
     )
 
 
-def subscribe(page: Page, indicators: str = '["RSI_14"]', symbol: str = "X", history: int = 1) -> Any:  # noqa: F811
+def subscribe(page: Page, indicators: str = '["RSI_14"]', symbol: str = "X", history: int = 1) -> Any:
     return page.evaluate(f'client.subscribe("{symbol}", "1min", {indicators}, {{history: {history}}})')
 
 
-def outcome(page: Page, call: str) -> dict[str, Any]:  # noqa: F811
+def outcome(page: Page, call: str) -> dict[str, Any]:
     """How a promise that should fail failed."""
     return page.evaluate(
         f"{call}.then(() => null, (error) => ({{code: error.code, message: error.message, retryable: error.retryable}}))"
     )
 
 
-def test_it_opens_with_a_ticket_against_the_cookie(page, server):  # noqa: F811
+def test_it_opens_with_a_ticket_against_the_cookie(page, server):
     open_client(page)
     session = page.evaluate("client.sessionId")
     assert server.tickets[0]["x-csrftoken"] == "c5rf"
@@ -161,20 +159,20 @@ def test_it_opens_with_a_ticket_against_the_cookie(page, server):  # noqa: F811
     assert [state["state"] for state in events(page, "state")] == ["connecting", "live"]
 
 
-def test_a_token_takes_the_place_of_the_ticket(page, server):  # noqa: F811
+def test_a_token_takes_the_place_of_the_ticket(page, server):
     open_client(page, '{token: async () => "j.w.t", sessionId: "given"}')
     assert server.tickets == []
     assert server.urls == ["ws://localhost:9999/ws/indicators?session_id=given&token=j.w.t"]
 
 
-def test_a_renewable_token_is_renewed_before_it_expires(page, server):  # noqa: F811
+def test_a_renewable_token_is_renewed_before_it_expires(page, server):
     server.connected["expires_at"] = "2020-01-01T00:00:00Z"
     open_client(page, '{token: () => "fresh"}')
     page.wait_for_timeout(1300)
     assert server.sent("authenticate")[0]["token"] == "fresh"
 
 
-def test_subscribe_resolves_with_the_snapshot_and_updates_follow(page, server):  # noqa: F811
+def test_subscribe_resolves_with_the_snapshot_and_updates_follow(page, server):
     open_client(page)
     snapshot = subscribe(page)
     assert snapshot["history"]["bars"][0][0] == T0 - MINUTE
@@ -187,7 +185,7 @@ def test_subscribe_resolves_with_the_snapshot_and_updates_follow(page, server): 
     assert page.evaluate("client.list()") == [{"symbol": "X"}]
 
 
-def test_a_refusal_rejects_and_nothing_is_kept(page, server):  # noqa: F811
+def test_a_refusal_rejects_and_nothing_is_kept(page, server):
     refusal = {
         "type": "error",
         "code": "unknown_indicator",
@@ -205,7 +203,7 @@ def test_a_refusal_rejects_and_nothing_is_kept(page, server):  # noqa: F811
     assert server.sent("subscribe") == []
 
 
-def test_an_error_without_an_id_is_an_event(page, server):  # noqa: F811
+def test_an_error_without_an_id_is_an_event(page, server):
     open_client(page)
     server.tell(
         {"type": "error", "id": None, "code": "rate_limited", "message": "slow down", "retryable": True}
@@ -215,7 +213,7 @@ def test_an_error_without_an_id_is_an_event(page, server):  # noqa: F811
 
 
 @pytest.mark.parametrize("code", [1001, 1006, 1011, 1012, 4000, 4008, 4029])
-def test_it_comes_back_and_asks_for_what_closed_meanwhile(page, server, code):  # noqa: F811
+def test_it_comes_back_and_asks_for_what_closed_meanwhile(page, server, code):
     open_client(page)
     subscribe(page)
     server.tell(update(11, 0, closed=True))
@@ -245,7 +243,7 @@ def test_it_comes_back_and_asks_for_what_closed_meanwhile(page, server, code):  
         (4777, "something new"),
     ],
 )
-def test_it_stays_away_when_it_is_told_to(page, server, code, reason):  # noqa: F811
+def test_it_stays_away_when_it_is_told_to(page, server, code, reason):
     open_client(page)
     subscribe(page)
     server.sockets[-1].close(code=code, reason="something new")
@@ -256,7 +254,7 @@ def test_it_stays_away_when_it_is_told_to(page, server, code, reason):  # noqa: 
     assert outcome(page, 'client.subscribe("X", "1min", [])')["code"] == "stopped"
 
 
-def test_a_restart_hint_spreads_the_return(page, server):  # noqa: F811
+def test_a_restart_hint_spreads_the_return(page, server):
     open_client(page)
     page.evaluate("Math.random = () => 0.5")
     server.sockets[-1].close(code=1012, reason="restart jitter_ms=40")
@@ -265,7 +263,7 @@ def test_a_restart_hint_spreads_the_return(page, server):  # noqa: F811
     assert waiting["retryInMs"] == 20
 
 
-def test_pauses_double_to_half_a_minute_and_half_of_each_is_random(page, server):  # noqa: F811
+def test_pauses_double_to_half_a_minute_and_half_of_each_is_random(page, server):
     page.goto(f"{ORIGIN}/")
     delays = page.evaluate(
         """async () => { const { backoff } = await import("/client.js");
@@ -276,7 +274,7 @@ def test_pauses_double_to_half_a_minute_and_half_of_each_is_random(page, server)
     ]  # fmt: skip
 
 
-def test_a_server_that_is_away_is_tried_again_and_a_refused_login_is_not(page, server):  # noqa: F811
+def test_a_server_that_is_away_is_tried_again_and_a_refused_login_is_not(page, server):
     server.ticket_status = 503
     open_client(page, connect=False)
     page.evaluate("void client.connect().catch(() => {})")
@@ -286,7 +284,7 @@ def test_a_server_that_is_away_is_tried_again_and_a_refused_login_is_not(page, s
     assert page.evaluate("client.state.code") == 4501
 
 
-def test_what_was_asked_while_away_is_asked_on_return(page, server):  # noqa: F811
+def test_what_was_asked_while_away_is_asked_on_return(page, server):
     open_client(page)
     server.sockets[-1].close(code=4000, reason="")
     until(page, "client.state.state === 'reconnecting'")
@@ -295,7 +293,7 @@ def test_what_was_asked_while_away_is_asked_on_return(page, server):  # noqa: F8
     assert server.sent("subscribe")[0]["indicators"] == ["EMA_9"]
 
 
-def test_a_subscribe_that_the_socket_lost_is_sent_again(page, server):  # noqa: F811
+def test_a_subscribe_that_the_socket_lost_is_sent_again(page, server):
     server.answers = lambda message: []
     open_client(page)
     page.evaluate("void (window.late = client.subscribe('X', '1min', ['RSI_14']))")
@@ -307,7 +305,7 @@ def test_a_subscribe_that_the_socket_lost_is_sent_again(page, server):  # noqa: 
     assert len(server.sent("subscribe")) == 2
 
 
-def test_unsubscribed_streams_do_not_come_back(page, server):  # noqa: F811
+def test_unsubscribed_streams_do_not_come_back(page, server):
     open_client(page)
     subscribe(page, symbol="X")
     subscribe(page, symbol="Y")
@@ -320,14 +318,14 @@ def test_unsubscribed_streams_do_not_come_back(page, server):  # noqa: F811
     assert [(one["symbol"], one["indicators"]) for one in server.sent("subscribe")] == [("Z", ["RSI_14"])]
 
 
-def test_what_an_earlier_page_left_behind_is_dropped(page, server):  # noqa: F811
+def test_what_an_earlier_page_left_behind_is_dropped(page, server):
     server.connected["retained"] = [{"symbol": "OLD", "timeframe": "5min", "indicators": ["RSI_14"]}]
     open_client(page)
     page.wait_for_timeout(100)
     assert server.sent("unsubscribe") == [{"type": "unsubscribe", "symbol": "OLD", "timeframe": "5min"}]
 
 
-def test_missing_frames_are_noticed_counted_and_fetched(page, server):  # noqa: F811
+def test_missing_frames_are_noticed_counted_and_fetched(page, server):
     open_client(page)
     subscribe(page)
     server.tell(update(11, 0, closed=True))
@@ -339,7 +337,7 @@ def test_missing_frames_are_noticed_counted_and_fetched(page, server):  # noqa: 
     assert server.sent("subscribe")[0]["since_bar"] == T0
 
 
-def test_frames_that_lagged_named_are_no_gap(page, server):  # noqa: F811
+def test_frames_that_lagged_named_are_no_gap(page, server):
     open_client(page)
     subscribe(page)
     server.tell({"type": "lagged", "symbol": "X", "timeframe": "1min", "from_seq": 11, "to_seq": 14})
@@ -349,7 +347,7 @@ def test_frames_that_lagged_named_are_no_gap(page, server):  # noqa: F811
     assert len(events(page, "lagged")) == 1
 
 
-def test_frames_come_once_and_a_new_epoch_counts_anew(page, server):  # noqa: F811
+def test_frames_come_once_and_a_new_epoch_counts_anew(page, server):
     open_client(page)
     subscribe(page)
     for seq in (11, 11, 9):
@@ -370,7 +368,7 @@ def test_frames_come_once_and_a_new_epoch_counts_anew(page, server):  # noqa: F8
     ]
 
 
-def test_streams_that_nobody_asked_for_are_ignored(page, server):  # noqa: F811
+def test_streams_that_nobody_asked_for_are_ignored(page, server):
     open_client(page)
     subscribe(page)
     server.tell({**update(1, 0), "symbol": "OTHER"})
@@ -380,14 +378,14 @@ def test_streams_that_nobody_asked_for_are_ignored(page, server):  # noqa: F811
     assert [one["symbol"] for one in events(page, "update")] == ["X"]
 
 
-def test_it_beats_as_often_as_the_server_says(page, server):  # noqa: F811
+def test_it_beats_as_often_as_the_server_says(page, server):
     server.connected["heartbeat_ms"] = 60
     open_client(page)
     page.wait_for_timeout(500)
     assert 3 <= len(server.sent("heartbeat")) <= 9
 
 
-def test_a_silent_connection_is_given_up(page, server):  # noqa: F811
+def test_a_silent_connection_is_given_up(page, server):
     page.clock.install()
     server.connected["heartbeat_ms"] = 30_000
     server.answers = lambda message: []
@@ -398,7 +396,7 @@ def test_a_silent_connection_is_given_up(page, server):  # noqa: F811
     assert [one["reason"] for one in events(page, "state") if one["state"] == "reconnecting"] == ["no answer"]
 
 
-def test_a_reloaded_tab_keeps_its_session_and_a_duplicated_one_gets_its_own(page, server):  # noqa: F811
+def test_a_reloaded_tab_keeps_its_session_and_a_duplicated_one_gets_its_own(page, server):
     open_client(page)
     session = page.evaluate("client.sessionId")
     page.reload()
@@ -422,7 +420,7 @@ def test_a_reloaded_tab_keeps_its_session_and_a_duplicated_one_gets_its_own(page
     )
 
 
-def test_a_session_that_was_ended_while_the_tab_slept_is_replaced_once(page, server):  # noqa: F811
+def test_a_session_that_was_ended_while_the_tab_slept_is_replaced_once(page, server):
     page.goto(f"{ORIGIN}/")
     page.evaluate("sessionStorage.setItem('stocksblitz.session', 'ended')")
     opened = server._open
@@ -440,7 +438,7 @@ def test_a_session_that_was_ended_while_the_tab_slept_is_replaced_once(page, ser
     assert len(server.urls) == 2
 
 
-def test_many_subscriptions_stay_under_the_message_limit(page, server):  # noqa: F811
+def test_many_subscriptions_stay_under_the_message_limit(page, server):
     open_client(page)
     page.evaluate("""() => { window.all = Promise.all(Array.from({length: 60}, (_, n) =>
                           client.subscribe("S" + n, "1min", []))); }""")
@@ -449,7 +447,7 @@ def test_many_subscriptions_stay_under_the_message_limit(page, server):  # noqa:
     assert len(page.evaluate("all")) == 60
 
 
-def test_close_ends_everything(page, server):  # noqa: F811
+def test_close_ends_everything(page, server):
     open_client(page)
     subscribe(page)
     page.evaluate("client.close()")

@@ -27,10 +27,15 @@ export class Streams {
         }
     }
 
-    /** Drop some indicators of an owner. @param {string} owner @param {string} symbol @param {string} timeframe @param {string[]} ids */
+    /** Drop some indicators of an owner; the bars of the pair go on. @param {string} owner @param {string} symbol
+     * @param {string} timeframe @param {string[]} ids */
     async release(owner, symbol, timeframe, ids) {
-        ids.forEach((id) => this.#wants.get(`${symbol}|${timeframe}`)?.get(owner)?.delete(id));
-        await this.client.unsubscribe(symbol, timeframe, ids);
+        const owners = this.#wants.get(`${symbol}|${timeframe}`);
+        ids.forEach((id) => owners?.get(owner)?.delete(id));
+        const last = ![...(owners?.values() ?? [])].some((wanted) => wanted.size);
+        // A pair without indicators is dropped, unless its bars are wanted for themselves.
+        const kept = last ? this.client.subscribe(symbol, timeframe, []) : null;
+        await Promise.all([kept, this.client.unsubscribe(symbol, timeframe, ids)]);
     }
 
     /** The owner has no use for the pair any more. @param {string} owner @param {string} symbol @param {string} timeframe */
@@ -38,12 +43,13 @@ export class Streams {
         const pair = `${symbol}|${timeframe}`;
         const owners = this.#wants.get(pair);
         const ids = [...(owners?.get(owner) ?? [])];
-        if (!owners?.delete(owner)) return;
-        if (!owners.size) {
+        if (!owners?.has(owner)) return;
+        if (owners.size === 1) {
             this.#wants.delete(pair);
-            await this.client.unsubscribe(symbol, timeframe);
-        } else if (ids.length) {
-            await this.client.unsubscribe(symbol, timeframe, ids);
+            return void (await this.client.unsubscribe(symbol, timeframe));
         }
+        const released = ids.length ? this.release(owner, symbol, timeframe, ids) : null;
+        owners.delete(owner);
+        await released;
     }
 }
