@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from asyncio import Event
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from stocksblitz.market.bars import TIMEFRAMES, Bar, Closed
@@ -89,8 +89,8 @@ class Feed(ABC):
     async def past(self, symbol: str) -> Past:
         """Closed bars up to now, for a hot store that was lost."""
 
-    def state(self) -> dict[str, bytes]:
-        """Redis keys that the feed goes on from after a restart, written behind the bars of each flush."""
+    def state(self, symbols: Collection[str]) -> dict[str, bytes]:
+        """Redis keys that the feed goes on from after a restart, written behind the bars of the symbols that changed."""
         return {}
 
     async def intake(self, stop: Event) -> None:

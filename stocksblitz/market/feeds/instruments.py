@@ -41,3 +41,9 @@ def terms_of(symbol: str, exchange: str, decimals: int) -> dict[str, Any]:
 def ensure_instruments(rows: Sequence[dict[str, Any]]) -> None:
     """Make those of the instruments that do not exist."""
     Instrument.objects.bulk_create([Instrument(**row) for row in rows], ignore_conflicts=True)
+
+
+@sync_to_async
+def active_exchanges() -> dict[str, str]:
+    """Symbol to exchange of every instrument that is in use."""
+    return dict(Instrument.objects.filter(active=True).values_list("symbol", "exchange"))

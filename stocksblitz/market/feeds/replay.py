@@ -6,6 +6,7 @@ what it writes twice is the same.
 
 import asyncio
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -191,7 +192,7 @@ class ReplayFeed(Feed):
     async def past(self, symbol: str) -> Past:
         return await asyncio.to_thread(self._past)
 
-    def state(self) -> dict[str, bytes]:
+    def state(self, symbols: Collection[str]) -> dict[str, bytes]:
         place = {"row": self.round.next, "gen": self.markets[self.symbol].gen}
         return {self.cursor: orjson.dumps(place)}
 

@@ -7,9 +7,13 @@ import time
 from typing import Any
 
 from django.conf import settings
+from django.db import DatabaseError
+from redis.exceptions import RedisError
 
+from stocksblitz.errors import StocksBlitzError
 from stocksblitz.feed_spec import FeedSpec
 from stocksblitz.keys import Keys
+from stocksblitz.market.feeds.archive import Archive
 from stocksblitz.market.feeds.base import Feed
 from stocksblitz.market.feeds.lease import FeedLease
 from stocksblitz.market.feeds.writer import Writer
@@ -19,6 +23,8 @@ from stocksblitz.worker import HEARTBEAT_S, now_ms, persist, stop_event, wait
 
 log = logging.getLogger(__name__)
 
+ARCHIVE_S = 0.5
+"""How long closed bars are collected before they are saved together."""
 CLOSE_WITHIN_S = 1.5
 """The last flush and the lease's return may take this long after a stop."""
 
@@ -27,7 +33,7 @@ class LeaseLost(Exception):
     """Another feed writes to this realm now; the supervisor starts us anew to wait for our turn."""
 
 
-def make_feed(spec: FeedSpec, redis: Any, names: Keys) -> Feed:
+def make_feed(spec: FeedSpec, redis: Any, names: Keys, archive: Archive) -> Feed:
     """The feed that the setting names."""
     if spec.name == "simulated":
         from stocksblitz.market.feeds.simulated import SimulatedFeed
@@ -37,7 +43,13 @@ def make_feed(spec: FeedSpec, redis: Any, names: Keys) -> Feed:
         from stocksblitz.market.feeds.replay import ReplayFeed
 
         return ReplayFeed(spec, redis, names)
-    raise NotImplementedError(spec.name)
+    if spec.name == "external":
+        from stocksblitz.market.feeds.external import ExternalFeed
+
+        return ExternalFeed(spec, redis, names, archive)
+    raise StocksBlitzError(
+        "invalid_parameter", f"there is no feed {spec.name!r}: simulated, replay, external"
+    )
 
 
 class Runner:
@@ -45,8 +57,10 @@ class Runner:
 
     def __init__(self, spec: FeedSpec, *, once: bool = False) -> None:
         self.redis, self.keys, self.once = connect(), keys(), once
-        self.feed = make_feed(spec, self.redis, self.keys)
-        self.writer = Writer(self.redis, self.keys, self.feed, mock=spec.mock)
+        self.archive = Archive(self.redis, self.keys)
+        self.feed = make_feed(spec, self.redis, self.keys, self.archive)
+        archive = None if spec.mock else self.archive
+        self.writer = Writer(self.redis, self.keys, self.feed, mock=spec.mock, archive=archive)
         self.lease = FeedLease(self.redis, self.keys, "feed")
         self.opened = False
 
@@ -78,10 +92,15 @@ class Runner:
             side = [
                 tasks.create_task(persist("lease", self._hold, stop, every=HEARTBEAT_S)),
                 tasks.create_task(self.feed.intake(stop)),
+                tasks.create_task(persist("archive", lambda: self._save(stop), stop, every=0)),
             ]
             await persist("feed", lambda: self._turn(stop), stop, every=0, cap=0.5)
             for task in side:
                 task.cancel()
+
+    async def _save(self, stop: asyncio.Event) -> None:
+        if not await self.archive.step():
+            await wait(stop, ARCHIVE_S)
 
     async def _hold(self) -> None:
         if not await self.lease.renew():
@@ -112,11 +131,17 @@ class Runner:
             await purge(self.redis, self.keys)
         await self.feed.open(intact=intact, gen=self.writer.gen)
         self.opened = True
+        if not self.writer.mock and not intact:
+            await self.writer.refill()
         log.info("the feed runs", extra={"action": "start", "feed": self.feed.source})
 
     async def _close(self) -> None:
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(TimeoutError, RedisError, OSError, DatabaseError):
             async with asyncio.timeout(CLOSE_WITHIN_S):
+                if self.opened and self.lease.ours:
+                    await self.writer.flush()
+                    while await self.archive.step():
+                        pass
                 await self.feed.close()
                 await self.lease.close()
                 await self.redis.aclose()

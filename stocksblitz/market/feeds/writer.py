@@ -111,38 +111,38 @@ class Writer:
         self._bury(pipe, name)
 
     async def _write(self, changed: list[Market], taken: dict[str, list[Closed]]) -> None:
-        pipe = self.redis.pipeline(transaction=False)
-        pipe.get(self.marker)
+        """Bars, then what names them, then the news. All is put together before the first await: one moment's truth."""
+        bars, quotes, news = (self.redis.pipeline(transaction=False) for _ in range(3))
+        bars.get(self.marker)
         for market in changed:
             if market.reset:
-                pipe.delete(*(self.keys.bars(market.symbol, timeframe) for timeframe in market.timeframes))
-        self._bars(pipe, taken)
-        pipe = await self._next(pipe)
+                bars.delete(*(self.keys.bars(market.symbol, timeframe) for timeframe in market.timeframes))
+        self._bars(bars, taken)
         for market in changed:
-            name = self.keys.market(market.symbol)
-            pipe.hset(name, mapping=self._fields(market))
-            self._bury(pipe, name)
-        for name, value in self.feed.state().items():
-            pipe.set(name, value, ex=MOCK_TTL_S if self.mock else None)
+            quotes.hset(name := self.keys.market(market.symbol), mapping=self._fields(market))
+            self._bury(quotes, name)
+        for name, value in self.feed.state([market.symbol for market in changed]).items():
+            quotes.set(name, value, ex=MOCK_TTL_S if self.mock else None)
             self._mortal.add(name)
-        pipe = await self._next(pipe)
         if changed:
-            self._announce(pipe, [market.symbol for market in changed])
-        self._check((await pipe.execute())[:1] if not self._clustered else self._first)
+            self._announce(news, [market.symbol for market in changed])
+        self._check(await self._execute(bars, quotes, news))
 
-    @property
-    def _clustered(self) -> bool:
-        return isinstance(self.redis, RedisCluster)
+    async def _execute(self, *pipes: Any) -> Any:
+        """Run pipelines one after the other; returns the first answer.
 
-    async def _next(self, pipe: Any) -> Any:
-        """One server keeps a pipeline's order; a cluster's nodes do not wait for each other, so each part is sent alone."""
-        if not self._clustered:
-            return pipe
-        self._first = (await pipe.execute())[:1] or getattr(self, "_first", [])
-        return self.redis.pipeline(transaction=False)
+        One server keeps the order within a pipeline. The nodes of a cluster do not wait for each other.
+        """
+        if isinstance(self.redis, RedisCluster):
+            answers = [await pipe.execute() for pipe in pipes if len(pipe)]
+            return answers[0][0]
+        first, *others = pipes
+        for pipe in others:
+            first.command_stack.extend(pipe.command_stack)
+        return (await first.execute())[0]
 
-    def _check(self, first: list[Any]) -> None:
-        if self.marked and first and first[0] != self._mark:
+    def _check(self, mark: Any) -> None:
+        if self.marked and mark != self._mark:
             self.marked, self.lost = False, True
 
     def _bars(self, pipe: Any, taken: dict[str, list[Closed]]) -> None:

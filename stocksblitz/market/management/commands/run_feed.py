@@ -5,7 +5,9 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
+
+from stocksblitz.errors import StocksBlitzError
 
 
 class Command(BaseCommand):
@@ -15,9 +17,14 @@ class Command(BaseCommand):
         parser.add_argument("--once", action="store_true", help="end when there is nothing more to write")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        from stocksblitz.market.feeds.runner import Runner
+        from stocksblitz.market.feeds.runner import LeaseLost, Runner
 
         async def main() -> None:
             await Runner(settings.FEED, once=options["once"]).run()
 
-        asyncio.run(main())
+        try:
+            asyncio.run(main())
+        except* StocksBlitzError as errors:
+            raise CommandError(f"FEED: {errors.exceptions[0]}") from None
+        except* LeaseLost:
+            raise CommandError("another feed writes to this realm now") from None

@@ -1,0 +1,282 @@
+"""Somebody else writes the prices: this feed builds the bars from them.
+
+Whoever it is writes the hash ``market:{SYMBOL}`` (bid, ask, last, volume, ts) and publishes the symbol on
+``market_price_updates``. Price and volume stay theirs; forming bars and closed ones are ours.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from math import isfinite, nan
+from typing import Any
+
+import orjson
+
+from stocksblitz.bus import Subscriber
+from stocksblitz.errors import StocksBlitzError
+from stocksblitz.feed_spec import FeedSpec
+from stocksblitz.keys import Keys
+from stocksblitz.market import calendars
+from stocksblitz.market.bars import TIMEFRAMES, Bar, Session, TickBars
+from stocksblitz.market.feeds.archive import Archive, bar_of
+from stocksblitz.market.feeds.base import Feed, Market, Past
+from stocksblitz.market.feeds.instruments import active_exchanges
+from stocksblitz.market.feeds.restore import restore
+from stocksblitz.metrics import feed_rejected, feed_ticks
+from stocksblitz.worker import now_ms, persist
+
+log = logging.getLogger(__name__)
+
+GRACE_MS = 500
+"""How long after its end a bar waits for ticks of its own that are still on their way."""
+AHEAD_MS = 5_000
+"""A tick may be this far ahead of our clock; one farther ahead would close bars that are not over."""
+LEARN_S = 2.0
+"""Unknown symbols are looked up in the database at most this often."""
+_PRICES = ("bid", "ask", "last", "volume", "ts")
+
+
+@dataclass(slots=True)
+class Tick:
+    """A price hash as it was read; NaN where a number is missing or none."""
+
+    bid: float
+    ask: float
+    last: float
+    volume: float
+    ts: int
+
+    @classmethod
+    def of(cls, values: list[bytes | None], now: int) -> "Tick":
+        bid, ask, last, volume, ts = map(_number, values)
+        return cls(bid, ask, last, volume, int(ts) if isfinite(ts) else now)
+
+    @property
+    def price(self) -> float:
+        """The last price, else the middle of bid and ask, else NaN."""
+        return self.last if isfinite(self.last) and self.last else (self.bid + self.ask) / 2
+
+    @property
+    def crossed(self) -> bool:
+        """The bid is above the ask: neither can be true."""
+        return self.bid > self.ask
+
+
+def _number(raw: bytes | None) -> float:
+    try:
+        return float(raw) if raw else nan
+    except ValueError:
+        return nan
+
+
+@dataclass(slots=True)
+class Listing:
+    """A symbol that we build bars of."""
+
+    exchange: str
+    bars: TickBars
+    volume: float = 0.0
+    """The volume of its session that is in bars already."""
+    session: int = 0
+
+    def added(self, tick: Tick, session: int) -> float:
+        """What was traded since the tick before; the volume counts from the open of each session."""
+        if not isfinite(tick.volume):
+            return 0.0
+        before = self.volume if session == self.session and tick.volume >= self.volume else 0.0
+        self.volume, self.session = tick.volume, session
+        return tick.volume - before
+
+
+class ExternalFeed(Feed):
+    """``external?stale=30``: a price is stale that many seconds after it came."""
+
+    source = "external"
+    writes_quotes = False
+
+    def __init__(self, spec: FeedSpec, redis: Any, keys: Keys, archive: Archive) -> None:
+        super().__init__()
+        if unknown := spec.options.keys() - {"stale"}:
+            raise StocksBlitzError(
+                "invalid_parameter", f"external knows the option stale, not {min(unknown)!r}"
+            )
+        self.allowance = round(float(spec.options.get("stale", "30")) * 1000)
+        self.redis, self.keys, self.archive = redis, keys, archive
+        self.listings: dict[str, Listing] = {}
+        self._changed: set[str] = set()
+        self._unknown: set[str] = set()
+        self._wake = asyncio.Event()
+        self._learned = 0.0
+        self._gen = 0
+        self._told: set[tuple[str, int]] = set()
+
+    @property
+    def identity(self) -> str:
+        return self.source
+
+    async def open(self, *, intact: bool, gen: int) -> None:
+        self._gen = gen
+        await self._learn(now_ms())
+        await self.archive.recover(list(self.listings))
+
+    async def intake(self, stop: asyncio.Event) -> None:
+        """Read the hashes of the symbols that are published, as they come."""
+        bus = Subscriber(self._on_message, self._on_connect)
+        await bus.start()
+        try:
+            await bus.subscribe(self.keys.price_updates)
+            await persist("prices", self._read_changed, stop, every=0, cap=0.5)
+        finally:
+            await bus.close()
+
+    async def step(self, now: int) -> bool:
+        if self._unknown and time.monotonic() - self._learned > LEARN_S:
+            await self._learn(now)
+        for symbol, listing in self.listings.items():
+            market = self.markets[symbol]
+            market.close(listing.bars.pass_time(now - GRACE_MS))
+            if market.dirty:
+                self._show(market, listing)
+            if market.fresh_until <= now and market.fresh_until:
+                self._excuse(market, listing, now)
+        return False
+
+    async def past(self, symbol: str) -> Past:
+        return await self.archive.past(symbol)
+
+    def state(self, symbols: Collection[str]) -> dict[str, bytes]:
+        listings = {symbol: self.listings[symbol] for symbol in symbols}
+        return {self._seen(s): orjson.dumps([each.volume, each.session]) for s, each in listings.items()}
+
+    # --- what comes in ----------------------------------------------------------------------------------------
+
+    def _on_message(self, channel: str, data: bytes) -> None:
+        symbol = data.decode(errors="replace")
+        if symbol in self.listings:
+            self._changed.add(symbol)
+            self._wake.set()
+            return
+        feed_rejected.labels("unknown_symbol").inc()
+        if len(self._unknown) < 1_000:
+            self._unknown.add(symbol)
+
+    async def _on_connect(self) -> None:
+        """Anything may have been missed."""
+        self._changed.update(self.listings)
+        self._wake.set()
+
+    async def _read_changed(self) -> None:
+        await self._wake.wait()
+        self._wake.clear()
+        symbols, self._changed = list(self._changed), set()
+        try:
+            pipe = self.redis.pipeline(transaction=False)
+            for symbol in symbols:
+                pipe.hmget(self.keys.market(symbol), _PRICES)
+            answers = await pipe.execute()
+        except Exception:
+            self._changed.update(symbols)
+            self._wake.set()
+            raise
+        now = now_ms()
+        for symbol, values in zip(symbols, answers, strict=True):
+            if any(values):
+                self._take(symbol, Tick.of(values, now), now)
+
+    def _take(self, symbol: str, tick: Tick, now: int) -> None:
+        listing, market = self.listings[symbol], self.markets[symbol]
+        bars = listing.bars
+        if tick.crossed or tick.ts > now + AHEAD_MS:
+            feed_rejected.labels("crossed" if tick.crossed else "future").inc()
+            return
+        session = bars.ladder.session(tick.ts)
+        self._mention(listing.exchange, session)
+        before, refused = (listing.volume, listing.session), bars.refused.total()
+        closed = bars.tick(tick.ts, tick.price, listing.added(tick, session.open))
+        if bars.refused.total() > refused:
+            listing.volume, listing.session = before
+            feed_rejected.labels(next(reversed(bars.refused))).inc()
+            return
+        feed_ticks.inc()
+        market.close(closed)
+        market.dirty = True
+        market.fresh_until = self._fresh_until(listing, min(tick.ts, now))
+
+    def _fresh_until(self, listing: Listing, ts: int) -> int:
+        """When a price of that time gets stale: it may be as old as allowed, and older while the exchange is closed."""
+        until = ts + self.allowance
+        session = listing.bars.ladder.session(until)
+        return until if until < session.close else session.until + self.allowance
+
+    def _excuse(self, market: Market, listing: Listing, now: int) -> None:
+        """An old price is not stale once its exchange has closed."""
+        session = listing.bars.ladder.session(now)
+        if now >= session.close:
+            market.fresh_until, market.dirty = session.until + self.allowance, True
+
+    def _show(self, market: Market, listing: Listing) -> None:
+        market.forming, market.last = listing.bars.forming(), listing.bars.ladder.last
+
+    def _mention(self, exchange: str, session: Session) -> None:
+        year = time.gmtime(session.open / 1000).tm_year
+        if not session.certain and (exchange, year) not in self._told:
+            self._told.add((exchange, year))
+            extra = {"action": "uncovered_year", "exchange": exchange, "year": year}
+            log.warning("no calendar covers this year, the ordinary week stands in", extra=extra)
+
+    # --- what there is ----------------------------------------------------------------------------------------
+
+    async def _learn(self, now: int) -> None:
+        """Take up instruments that we did not know."""
+        self._unknown, self._learned = set(), time.monotonic()
+        found = await active_exchanges()
+        for symbol in [symbol for symbol in found if symbol not in self.listings]:
+            try:
+                await self._take_up(symbol, found[symbol], now)
+            except StocksBlitzError as error:
+                log.error("%s is left out: %s", symbol, error, extra={"action": "bad_instrument"})
+
+    async def _take_up(self, symbol: str, exchange: str, now: int) -> None:
+        calendars.session_at(exchange, now)
+        bars = TickBars(lambda ts: calendars.session_at(exchange, ts))
+        market, listing = Market(symbol, self._gen), Listing(exchange, bars)
+        fields, seen, minutes, *newest = await self._left_behind(symbol)
+        forming = _forming(fields[5:])
+        last = {tf: int(found[0][1]) for tf, found in zip(TIMEFRAMES, newest, strict=True) if found}
+        market.close(restore(bars, [bar_of(raw) for raw in minutes], last, forming))
+        tick = Tick.of(fields[:5], now)
+        if seen:
+            listing.volume, listing.session = orjson.loads(seen)
+        elif isfinite(tick.volume):
+            listing.volume, listing.session = tick.volume, bars.ladder.session(tick.ts).open
+            bars.newest = max(bars.newest, tick.ts + 1 if bars.ladder.start(now) > tick.ts else 0)
+        self.listings[symbol], self.markets[symbol] = listing, market
+        if last or forming:
+            market.dirty = True
+            market.fresh_until = self._fresh_until(listing, min(tick.ts, now))
+        self._changed.add(symbol)
+        self._wake.set()
+
+    async def _left_behind(self, symbol: str) -> list[Any]:
+        pipe = self.redis.pipeline(transaction=False)
+        pipe.hmget(self.keys.market(symbol), [*_PRICES, *(f"bar:{timeframe}" for timeframe in TIMEFRAMES)])
+        pipe.get(self._seen(symbol))
+        pipe.zrange(self.keys.bars(symbol, "1min"), -_SESSION_MINUTES, -1)
+        for timeframe in TIMEFRAMES:
+            pipe.zrange(self.keys.bars(symbol, timeframe), -1, -1, withscores=True)
+        found: list[Any] = await pipe.execute()
+        return found
+
+    def _seen(self, symbol: str) -> str:
+        return self.keys.name("feed", "seen", symbol)
+
+
+_SESSION_MINUTES = 1_501
+"""One more than the longest session has."""
+
+
+def _forming(fields: list[bytes | None]) -> dict[str, Bar]:
+    """The forming bars of a market hash."""
+    return {tf: Bar(*orjson.loads(raw)[:7]) for tf, raw in zip(TIMEFRAMES, fields, strict=True) if raw}

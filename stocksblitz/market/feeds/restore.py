@@ -1,0 +1,47 @@
+"""Takes up the bars of a symbol where a feed that ended left them (pure)."""
+
+from collections.abc import Mapping, Sequence
+
+from stocksblitz.market.bars import Bar, Closed, TickBars, joined
+
+
+def restore(
+    bars: TickBars, minutes: Sequence[Bar], last: Mapping[str, int], forming: Mapping[str, Bar]
+) -> list[Closed]:
+    """Set ``bars`` to where an earlier feed was; returns the larger bars that it did not come to close.
+
+    ``minutes``: the newest closed bars of the smallest timeframe. The larger ones that were forming are built from them
+    again, exactly; only where they do not reach back far enough, what the earlier feed had of one is believed.
+    ``last``: what was closed last, by timeframe; ``forming``: what was written of the rest.
+    """
+    ladder, closed = bars.ladder, []
+    newest = minutes[-1] if minutes else None
+    session = newest.session if newest else 0
+    for minute in minutes:
+        if minute.session == session:
+            closed += [each for each in ladder.add(minute) if each[0] != ladder.base]
+    if newest:
+        closed += ladder.pass_time(newest.ts + ladder.length)
+    part = forming.get(ladder.base)
+    bars.part = part if part and (newest is None or part.ts > newest.ts) else None
+    begun = next((minute.ts for minute in minutes if minute.session == session), 0)
+    complete = not minutes or minutes[0].ts < begun or begun == session
+    if not complete:
+        _believe(bars, begun, forming)
+    closed = [(timeframe, bar) for timeframe, bar in closed if bar.ts > last.get(timeframe, -1)]
+    ladder.last = {**last, **ladder.last}
+    bars.newest = bars.part.ts if bars.part else newest.ts + ladder.length - 1 if newest else 0
+    return closed
+
+
+def _believe(bars: TickBars, begun: int, forming: Mapping[str, Bar]) -> None:
+    """Put what was forming before the first minute that is known in front of what was built from there on."""
+    built = bars.ladder.forming(None)
+    for timeframe, bar in built.items():
+        earlier = forming.get(timeframe)
+        if earlier and earlier.ts == bar.ts and bar.ts < begun:
+            part = bars.part
+            volume = earlier.volume - (part.volume if part else 0.0)
+            whole = joined(earlier._replace(volume=0.0), bar._replace(volume=volume))
+            built[timeframe] = whole
+    bars.ladder.restore(bars.ladder.last, built)
