@@ -30,7 +30,15 @@ from indicators.requests import (
     UnsubscribeResult,
 )
 from indicators.spec import Spec
-from indicators.upkeep import ensure_rebuilt, purge, purge_sync, rebuild, rebuild_sync
+from indicators.upkeep import (
+    cleanup,
+    cleanup_sync,
+    ensure_rebuilt,
+    purge,
+    purge_sync,
+    rebuild,
+    rebuild_sync,
+)
 from indicators.writing import writer
 from stocksblitz.delivery import control
 from stocksblitz.keys import member
@@ -43,6 +51,8 @@ __all__ = [
     "UnsubscribeResult",
     "active",
     "active_sync",
+    "cleanup",
+    "cleanup_sync",
     "end_login",
     "end_login_sync",
     "end_session",

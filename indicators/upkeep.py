@@ -91,7 +91,7 @@ def rebuild_sync() -> int:
     for chunk in batched(sorted(found), CHUNK):
         demand.run(shared(), [demand.apply(keys(), state, now_ms()) for state in _stored(chunk)])
     shared().set(_marker(), 1)
-    log.info("subscriptions rebuilt", extra={"action": "rebuild", "sessions": len(found)})
+    log.debug("subscriptions rebuilt", extra={"action": "rebuild", "sessions": len(found)})
     return len(found)
 
 
@@ -123,3 +123,15 @@ async def ensure_rebuilt() -> bool:
         return False
     await rebuild()
     return True
+
+
+def cleanup_sync() -> int:
+    """What is due every minute: remove what ran out, and repair what Redis lost; returns how much had run out."""
+    removed = purge_sync()
+    rebuild_sync()
+    return removed
+
+
+async def cleanup() -> int:
+    count: int = await database_sync_to_async(cleanup_sync, thread_sensitive=False)()
+    return count
