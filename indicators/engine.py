@@ -7,7 +7,6 @@ kernel as it was, and a kernel that fails is named in `Stream.broken` while the 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from typing import Any
 
 from indicators.kernels import Kernel, Value, open_kernel
 from indicators.spec import Spec
@@ -89,24 +88,25 @@ class Stream:
             return self._nothing()
         self._bars.append(usable)
         self._trim()
-        return self._values(usable, Kernel.update, 0)
+        return self._values(usable, Kernel.update)
 
     def peek(self, bar: Bar) -> Values:
         """The values with this forming bar; nothing is changed."""
         usable = clean(bar)
-        return self._nothing() if usable is None else self._values(usable, Kernel.peek, 1)
+        return self._nothing() if usable is None else self._values(usable, Kernel.peek)
 
     def last_values(self) -> Values:
         """The values at the last closed bar, as its `update` gave them or would have given them."""
-        return self._values(None, lambda kernel, _: kernel.last(), 0)
+        return self._nothing() | {id: kernel.last() for id, kernel in self._kernels.items()}
 
-    def _values(self, bar: Bar | None, ask: Callable[[Kernel, Any], Value], more: int) -> Values:
+    def _values(self, bar: Bar, ask: Callable[[Kernel, Bar], Value]) -> Values:
         found: Values = {}
         failed: dict[str, str] = {}
         for id, kernel in self._kernels.items():
             try:
+                # asked before the bar is taken in, so that peek and update say the same
+                ready = kernel.ready
                 value = ask(kernel, bar)
-                ready = kernel.count + more >= kernel.warmup and kernel.settled
                 found[id] = (value, True) if ready else (None, False)
             except Exception as error:  # whatever it is: one indicator never stops the others
                 failed[id] = repr(error)

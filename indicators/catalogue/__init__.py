@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from indicators.catalogue import momentum, overlap, trend, volatility, volume
+from indicators.catalogue import candles, momentum, overlap, statistics, trend, volatility, volume
 from indicators.catalogue.entry import KEPT_BARS, Entry, Param, Params, ParamValue
 
 __all__ = ["CATALOGUE", "KEPT_BARS", "Entry", "Param", "ParamValue", "Params", "catalogue"]
 
-_FAMILIES = (overlap, momentum, trend, volatility, volume)
+_FAMILIES = (overlap, momentum, trend, volatility, volume, statistics, candles)
 
 CATALOGUE: Mapping[str, Entry] = MappingProxyType(
     {entry.name: entry for family in _FAMILIES for entry in family.ENTRIES}

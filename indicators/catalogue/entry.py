@@ -1,7 +1,7 @@
 """What the catalogue says of one indicator: typed parameters, parts, and how many bars it needs."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from types import CodeType
@@ -47,6 +47,11 @@ def number(name: str, default: float, low: float, high: float, primary: bool = T
     return Param(name, float(default), "float", low, high, primary=primary)
 
 
+def whole(name: str, default: int, low: int, high: int) -> Param:
+    """A whole number that is seldom set."""
+    return Param(name, default, "int", low, high, primary=False)
+
+
 def scalar(default: float = 100) -> Param:
     """The factor that pandas-ta calls scalar."""
     return Param("scalar", float(default), "float", -1e6, 1e6, primary=False)
@@ -74,7 +79,7 @@ class Entry:
     params: tuple[Param, ...] = ()
     parts: tuple[str, ...] = ()
     warmup: str = "1"
-    kernel: str = ""
+    kernel: str = "own"
     convention: str = ""
     pane: Literal["overlay", "pane"] = "pane"
     category: str = ""
@@ -140,6 +145,25 @@ def decay(alpha: float, stages: int = 1, remainder: float = REMAINDER) -> int:
     return math.ceil(time_constants(stages, remainder) / -math.log1p(-alpha))
 
 
+@cache
+def holt(na: float, nb: float, nc: float) -> int:
+    """Bars until Holt's and Winters' smoothing has forgotten its start: the state of a unit start is followed."""
+    states = [(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)]
+    for bars in range(1, KEPT_BARS + 2):
+        for i, (level, speed, bend) in enumerate(states):
+            new_level = (1 - na) * (level + speed + bend / 2)
+            new_speed = (1 - nb) * (speed + bend) + nb * (new_level - level)
+            states[i] = (new_level, new_speed, (1 - nc) * bend + nc * (new_speed - speed))
+        if max(abs(value) for state in states for value in state) < PRICE_REMAINDER:
+            return bars
+    return KEPT_BARS + 1
+
+
+def poles(period: float) -> int:
+    """Bars until Ehlers' smoothing filter of this period has forgotten its start."""
+    return math.ceil(-math.log(REMAINDER) * period / (math.pi * math.sqrt(2)))
+
+
 def ema(period: int, stages: int = 1) -> int:
     """Seed and memory of EMA(period), taken ``stages`` times one after another."""
     return (period - 1) * stages + decay(2 / (period + 1), stages) + 1
@@ -155,13 +179,14 @@ def rma(period: int, stages: int = 1) -> int:
     return period * stages + decay(1 / period, stages) + 1
 
 
-RULES = {
+RULES: dict[str, Callable[..., float]] = {
     "ema": ema,
     "price": price,
     "rma": rma,
     "decay": decay,
+    "holt": holt,
+    "poles": poles,
     "max": max,
     "min": min,
     "ceil": math.ceil,
-    "KEPT": KEPT_BARS,
 }

@@ -1,11 +1,13 @@
-"""Overlap: lines drawn over the price."""
+"""Overlap: averages of the price and lines that follow it."""
 
 from functools import partial
 
 from indicators.catalogue.entry import Entry as _Entry
-from indicators.catalogue.entry import length, number
+from indicators.catalogue.entry import choice, length, number
 
 Entry = partial(_Entry, category="overlap", pane="overlay")
+LEVELS = ("P", "S1", "S2", "S3", "S4", "R1", "R2", "R3", "R4")
+ADAPTIVE = "Moves faster or slower with the data, so these also decide when its start is forgotten."
 
 ENTRIES = (
     Entry(
@@ -33,7 +35,227 @@ ENTRIES = (
         kernel="TA-Lib SUPERTREND",
         convention="Bands around the middle by multiplier times ATR, both kept from loosening. SUPERTd is +1 "
         "in an uptrend (ta.supertrend of TradingView gives -1 there), SUPERTl is the line of an uptrend, "
-        "SUPERTs that of a downtrend.",
+        "SUPERTs that of a downtrend. Ready once it has turned both ways.",
         settles=True,
+    ),
+    Entry(
+        "ALLIGATOR",
+        "Williams Alligator",
+        (length(13, "jaw"), length(8, "teeth"), length(5, "lips")),
+        ("AGj", "AGt", "AGl"),
+        warmup="max(rma(jaw), rma(teeth), rma(lips))",
+        convention="Wilder's averages of the close, not shifted into the future as a chart draws them.",
+    ),
+    Entry(
+        "ALMA",
+        "Arnaud Legoux Moving Average",
+        (length(9, low=2), number("sigma", 6, 0.1, 100), number("dist_offset", 0.85, 0, 1)),
+        warmup="length",
+        convention="The middle of the bell is not rounded down to a whole bar, as in TradingView.",
+    ),
+    Entry(
+        "DEMA",
+        "Double Exponential Moving Average",
+        (length(10, low=2),),
+        warmup="price(length, 2)",
+        kernel="TA-Lib DEMA",
+        convention="2 EMA - EMA of EMA.",
+    ),
+    Entry(
+        "FWMA",
+        "Fibonacci's Weighted Moving Average",
+        (length(10, high=70),),
+        warmup="length",
+        convention="Fibonacci numbers as weights, the newest bar has the largest.",
+    ),
+    Entry(
+        "HILO",
+        "Gann HiLo Activator",
+        (length(13, "high_length"), length(21, "low_length")),
+        ("HILO", "HILOl", "HILOs"),
+        warmup="max(high_length, low_length) + 60",
+        convention="Average of the lows after a close above the average of the highs, and the other way round.",
+        settles=True,
+    ),
+    Entry("HL2", "Middle of High and Low", convention="(high + low) / 2."),
+    Entry("HLC3", "Typical Price", convention="(high + low + close) / 3."),
+    Entry(
+        "HMA",
+        "Hull Moving Average",
+        (length(10, low=2),),
+        warmup="length + ceil(length ** 0.5)",
+        convention="Weighted averages of length, half of it and its root, both rounded down.",
+    ),
+    Entry(
+        "HWMA",
+        "Holt-Winter Moving Average",
+        (number("na", 0.2, 0.01, 0.99), number("nb", 0.1, 0.01, 0.99), number("nc", 0.1, 0.01, 0.99)),
+        warmup="holt(na, nb, nc)",
+        convention="Level, speed and acceleration, the first close as the first level.",
+    ),
+    Entry(
+        "ICHIMOKU",
+        "Ichimoku Kinko Hyo",
+        (length(9, "tenkan"), length(26, "kijun", 2), length(52, "senkou")),
+        ("ISA", "ISB", "ITS", "IKS"),
+        warmup="max(tenkan, kijun, senkou) + kijun - 1",
+        convention="ISA and ISB are the spans that stand under this bar on a chart. The lagging span is the close "
+        "of a later bar and left out.",
+    ),
+    Entry(
+        "JMA",
+        "Jurik Moving Average",
+        (length(7, low=2), number("phase", 0, -100, 100)),
+        warmup="max(76 + 3 * length, 136)",
+        convention=f"As generally reconstructed. {ADAPTIVE}",
+        settles=True,
+    ),
+    Entry(
+        "KAMA",
+        "Kaufman's Adaptive Moving Average",
+        (length(10, low=2), length(2, "fast"), length(30, "slow")),
+        warmup="length + 60",
+        convention=f"Begins with the first close. {ADAPTIVE}",
+        ascending=("fast", "slow"),
+        settles=True,
+    ),
+    Entry(
+        "LINREG",
+        "Linear Regression",
+        (length(14, low=2),),
+        warmup="length",
+        convention="Where the least-squares line ends.",
+    ),
+    Entry(
+        "MAMA",
+        "MESA Adaptive Moving Average",
+        (number("fastlimit", 0.5, 0.01, 0.99), number("slowlimit", 0.05, 0.01, 0.99)),
+        ("MAMA", "FAMA"),
+        warmup="133",
+        kernel="TA-Lib MAMA",
+        convention=ADAPTIVE,
+        settles=True,
+    ),
+    Entry(
+        "MCGD",
+        "McGinley Dynamic",
+        (length(10), number("c", 1, 0.1, 1, primary=False)),
+        warmup="60",
+        convention=f"Recursive, as in TradingView; never moves more than the whole way. {ADAPTIVE}",
+        settles=True,
+    ),
+    Entry(
+        "MIDPOINT",
+        "Midpoint",
+        (length(14),),
+        warmup="length",
+        convention="Middle of the highest and the lowest close.",
+    ),
+    Entry(
+        "MIDPRICE",
+        "Midprice",
+        (length(14),),
+        warmup="length",
+        convention="Middle of the highest high and the lowest low.",
+    ),
+    Entry("OHLC4", "Average Price", convention="(open + high + low + close) / 4."),
+    Entry(
+        "PIVOTS",
+        "Pivot Points",
+        (choice("method", "traditional", "fibonacci", "woodie", "classic", "demark", "camarilla"),),
+        LEVELS,
+        warmup="2",
+        convention="From the exchange session before; TradingView's formulas. Ready after one whole session.",
+        settles=True,
+    ),
+    Entry(
+        "PWMA",
+        "Pascal's Weighted Moving Average",
+        (length(10, high=500),),
+        warmup="length",
+        convention="A row of Pascal's triangle as weights.",
+    ),
+    Entry(
+        "RMA",
+        "Wilder's Moving Average",
+        (length(14),),
+        warmup="1 + length + decay(1 / length, 1, 1e-7)",
+        convention="Weight 1 / length, seeded with a mean.",
+    ),
+    Entry(
+        "SINWMA",
+        "Sine Weighted Moving Average",
+        (length(14),),
+        warmup="length",
+        convention="Half a sine as weights.",
+    ),
+    Entry(
+        "SMMA",
+        "Smoothed Moving Average",
+        (length(7),),
+        warmup="1 + length + decay(1 / length, 1, 1e-7)",
+        convention="The same as RMA.",
+    ),
+    Entry(
+        "SSF",
+        "Ehlers' Super Smoother Filter",
+        (length(20, low=2),),
+        warmup="poles(length)",
+        convention="Two poles, the cosine of an angle in radians.",
+    ),
+    Entry(
+        "SSF3",
+        "Ehlers' Three Pole Super Smoother Filter",
+        (length(20, low=2),),
+        warmup="2 * poles(length)",
+        convention="Three poles.",
+    ),
+    Entry(
+        "SWMA",
+        "Symmetric Weighted Moving Average",
+        (length(10),),
+        warmup="length",
+        convention="A triangle as weights.",
+    ),
+    Entry(
+        "T3",
+        "Tillson's T3",
+        (length(10, low=2), number("a", 0.7, 0, 1)),
+        warmup="price(length, 6)",
+        kernel="TA-Lib T3",
+        convention="Six EMAs one after another.",
+    ),
+    Entry(
+        "TEMA",
+        "Triple Exponential Moving Average",
+        (length(10, low=2),),
+        warmup="price(length, 3)",
+        kernel="TA-Lib TEMA",
+        convention="3 EMA - 3 EMA of EMA + EMA of that.",
+    ),
+    Entry(
+        "TRIMA",
+        "Triangular Moving Average",
+        (length(10, low=2),),
+        warmup="length",
+        kernel="TA-Lib TRIMA",
+        convention="A simple average of a simple average.",
+    ),
+    Entry(
+        "VIDYA",
+        "Variable Index Dynamic Average",
+        (length(14, low=2),),
+        warmup="length + 60",
+        convention=f"Steered by the absolute Chande momentum of plain sums; begins with the first close. {ADAPTIVE}",
+        settles=True,
+    ),
+    Entry("WCP", "Weighted Closing Price", convention="(high + low + 2 close) / 4."),
+    Entry("WMA", "Weighted Moving Average", (length(10),), warmup="length", convention="Linear weights."),
+    Entry(
+        "ZLMA",
+        "Zero Lag Moving Average",
+        (length(10, low=3),),
+        warmup="(length - 1) // 2 + price(length)",
+        convention="EMA of 2 close - close (length - 1) / 2 bars ago.",
     ),
 )

@@ -1,8 +1,9 @@
 """One indicator as a state machine: opened from history, moved on by closed bars, asked of a forming one."""
 
 from collections.abc import Callable, Iterable
+from math import nan
 
-from indicators.kernels import momentum, overlap, trend, volatility, volume
+from indicators.kernels import candles, momentum, oscillators, overlap, statistics, trend, volatility, volume
 from indicators.kernels.nodes import Step
 from indicators.spec import Spec
 from stocksblitz.market.bars import Bar
@@ -13,7 +14,7 @@ type Value = float | dict[str, float | None] | None
 
 FACTORIES: dict[str, Callable[..., Step]] = {
     name: factory
-    for family in (overlap, momentum, trend, volatility, volume)
+    for family in (overlap, momentum, oscillators, trend, volatility, volume, statistics, candles)
     for name, factory in family.KERNELS.items()
 }
 
@@ -22,47 +23,53 @@ class Kernel:
     """The values of one indicator, bar by bar. Bars are finite (`indicators.engine.clean` sees to it).
 
     Values are finite floats or None; a part that is undefined is None.
+    ``ready``: whether the next value, and with it every later one, agrees with any longer history.
     """
 
-    __slots__ = ("_last", "_parts", "_step", "count", "spec", "warmup")
+    __slots__ = ("_last", "_last_ready", "_parts", "_settles", "_step", "_warming", "ready", "spec")
 
     def __init__(self, spec: Spec, bars: Iterable[Bar] = ()) -> None:
-        self.spec, self.warmup, self.count = spec, spec.warmup, 0
-        self._parts = spec.entry.parts
+        self.spec = spec
+        self._parts, self._settles = spec.entry.parts, spec.entry.settles
         self._step = FACTORIES[spec.name](**spec.params)
-        self._last: float | tuple[float, ...] | None = None
+        self._warming, self.ready = spec.warmup - 1, spec.warmup <= 1 and not self._settles
+        self._last: float | tuple[float, ...] = nan
+        self._last_ready = False
         for bar in bars:
-            self._last = self._step(True, bar)
-            self.count += 1
+            self._keep(bar)
 
     def update(self, bar: Bar) -> Value:
         """Take in a closed bar."""
-        self.count += 1
-        self._last = self._step(True, bar)
-        return self._shape(self._last)
-
-    def last(self) -> Value:
-        """The value at the last closed bar, None before the first."""
-        return None if self._last is None else self._shape(self._last)
+        return self._shape(self._keep(bar))
 
     def peek(self, bar: Bar) -> Value:
         """What `update` with this bar would give; nothing is changed."""
         return self._shape(self._step(False, bar))
 
-    @property
-    def settled(self) -> bool:
-        """Whether the data, too, say that a longer history would change nothing (see `Entry.settles`)."""
-        return getattr(self._step, "settled", True)
+    def last(self) -> tuple[Value, bool]:
+        """The value at the last closed bar and whether it was ready; None before the first."""
+        return (self._shape(self._last) if self._last_ready else None), self._last_ready
+
+    def _keep(self, bar: Bar) -> float | tuple[float, ...]:
+        self._last, self._last_ready = self._step(True, bar), self.ready
+        if not self.ready:
+            self._warming -= 1
+            self.ready = self._warming <= 0 and (not self._settles or self._step.settled)  # type: ignore[attr-defined]
+        return self._last
 
     def _shape(self, value: float | tuple[float, ...]) -> Value:
-        if self._parts:
-            return _parts(self._parts, value)  # type: ignore[arg-type]
-        return value if value - value == 0.0 else None  # type: ignore[operator,return-value]
+        if isinstance(value, tuple):
+            return _named(self._parts, value)
+        return value if value - value == 0.0 else None
 
 
-def _parts(names: tuple[str, ...], values: tuple[float, ...]) -> Value:
-    found = {name: value if value - value == 0.0 else None for name, value in zip(names, values)}  # noqa: B905
-    return found if any(value is not None for value in values) else None
+def _named(names: tuple[str, ...], values: tuple[float, ...]) -> Value:
+    found: dict[str, float | None] = dict(zip(names, values, strict=False))
+    whole = sum(values)
+    if whole - whole == 0.0:
+        return found
+    found = {name: value if value - value == 0.0 else None for name, value in zip(names, values, strict=True)}
+    return found if any(value is not None for value in found.values()) else None
 
 
 def open_kernel(spec: Spec, bars: Iterable[Bar] = ()) -> Kernel:

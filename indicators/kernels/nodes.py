@@ -2,12 +2,13 @@
 
 A node is called with ``keep`` first: True takes the value in for good, False tells what that would give and
 changes nothing. NaN means "not yet" or "undefined" inside the kernels; a node that is given NaN returns NaN
-and skips it.
+and skips it (`Lag` alone keeps it, as it counts bars).
 """
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import talib.abstract
@@ -18,7 +19,7 @@ from stocksblitz.market.bars import Bar
 NAN = math.nan
 
 type Node = Callable[[bool, float], float]
-type Step = Callable[[bool, Bar], float | tuple[float, ...]]
+type Step = Callable[[bool, Bar], Any]
 """A whole kernel: a bar in, its value or the values of its parts out. May have an attribute ``settled``."""
 
 
@@ -37,12 +38,12 @@ class Ta:
         self._rows: list[tuple[float, ...]] = []
         self._update = self._peek = None
 
-    def __call__(self, keep: bool, *values: float):  # type: ignore[no-untyped-def]
+    def __call__(self, keep: bool, *values: float) -> Any:
         if self._update is None:
             return self._warm(keep, values)
         return self._update(*values) if keep else self._peek(*values)
 
-    def _warm(self, keep: bool, values: tuple[float, ...]):  # type: ignore[no-untyped-def]
+    def _warm(self, keep: bool, values: tuple[float, ...]) -> Any:
         rows = [*self._rows, values]
         handle = self._open(rows) if len(rows) >= self._need else None
         if keep:
@@ -51,24 +52,23 @@ class Ta:
                 self._update, self._peek, self._rows = handle.update, handle.peek, []
         return self._empty if handle is None else handle.value
 
-    def _open(self, rows: list[tuple[float, ...]]):  # type: ignore[no-untyped-def]
+    def _open(self, rows: list[tuple[float, ...]]) -> Any:
         try:
             return self._function(*np.array(rows, dtype=np.float64).T.copy(), **self._params)
         except talib.InsufficientHistory:  # type: ignore[attr-defined]
             return None
 
 
-class Smooth(Ta):
-    """A TA-Lib function of one input that may not be there yet."""
+def on_close(name: str, **params: float) -> Step:
+    """A TA-Lib function of the close as a kernel."""
+    line = Ta(name, **params)
+    return lambda keep, bar: line(keep, bar.close)
 
-    __slots__ = ()
 
-    def __call__(self, keep: bool, value: float):  # type: ignore[no-untyped-def,override]
-        if value - value != 0.0:
-            return self._empty
-        if self._update is None:
-            return self._warm(keep, (value,))
-        return self._update(value) if keep else self._peek(value)
+def on_range(name: str, **params: float) -> Step:
+    """A TA-Lib function of high, low and close as a kernel."""
+    line = Ta(name, **params)
+    return lambda keep, bar: line(keep, bar.high, bar.low, bar.close)
 
 
 class Ewm:
@@ -100,6 +100,86 @@ def rma(period: int) -> Ewm:
     return Ewm(1 / period, period)
 
 
+class Rolling:
+    """A function of the last ``bars`` values, oldest first; computed anew each time, so it never drifts."""
+
+    __slots__ = ("_bars", "_function", "_values")
+
+    def __init__(self, bars: int, function: Callable[[Sequence[float]], float]) -> None:
+        self._bars, self._function, self._values = bars, function, deque[float](maxlen=bars)
+
+    def __call__(self, keep: bool, value: float) -> float:
+        if value - value != 0.0:
+            return NAN
+        window: Sequence[float] = self._values
+        if keep:
+            self._values.append(value)
+        else:
+            window = [*self._values, value][-self._bars :]
+        return self._function(window) if len(window) == self._bars else NAN
+
+
+def total(bars: int) -> Rolling:
+    return Rolling(bars, sum)
+
+
+def mean(bars: int) -> Rolling:
+    return Rolling(bars, lambda window: sum(window) / bars)
+
+
+def highest(bars: int) -> Rolling:
+    return Rolling(bars, max)
+
+
+def lowest(bars: int) -> Rolling:
+    return Rolling(bars, min)
+
+
+def variance(bars: int, ddof: int = 0) -> Rolling:
+    """Of the population, or of a sample with ``ddof`` 1."""
+
+    def compute(window: Sequence[float]) -> float:
+        average = sum(window) / bars
+        off = [value - average for value in window]
+        return math.sumprod(off, off) / (bars - ddof)
+
+    return Rolling(bars, compute)
+
+
+def deviation(bars: int, ddof: int = 0) -> Node:
+    """The square root of `variance`."""
+    spread = variance(bars, ddof)
+    return lambda keep, value: math.sqrt(spread(keep, value))
+
+
+def weighted(weights: Iterable[float]) -> Rolling:
+    """The weighted mean of as many values as there are weights, the oldest first."""
+    scaled = tuple(weights)
+    whole = sum(scaled)
+    scaled = tuple(weight / whole for weight in scaled)
+    return Rolling(len(scaled), lambda window: math.sumprod(scaled, window))
+
+
+def wma(bars: int) -> Rolling:
+    """Linearly weighted average."""
+    return weighted(range(1, bars + 1))
+
+
+def slope(bars: int) -> Rolling:
+    """Slope per bar of the least-squares line."""
+    middle = (bars - 1) / 2
+    square = sum((i - middle) ** 2 for i in range(bars))
+    weights = tuple((i - middle) / square for i in range(bars))
+    return Rolling(bars, lambda window: math.sumprod(weights, window))
+
+
+def forecast(bars: int, ahead: float = 0) -> Node:
+    """The least-squares line ``ahead`` bars beyond the newest one."""
+    rise, middle = slope(bars), mean(bars)
+    reach = (bars - 1) / 2 + ahead
+    return lambda keep, value: middle(keep, value) + rise(keep, value) * reach
+
+
 class Lag:
     """The value ``bars`` bars ago."""
 
@@ -116,6 +196,75 @@ class Lag:
         return past
 
 
+def change(bars: int = 1) -> Node:
+    """The difference to the value ``bars`` bars ago."""
+    lag = Lag(bars)
+    return lambda keep, value: value - lag(keep, value)
+
+
+def rate(bars: int = 1) -> Node:
+    """The change to the value ``bars`` bars ago, as a fraction of it."""
+    lag = Lag(bars)
+
+    def node(keep: bool, value: float) -> float:
+        past = lag(keep, value)
+        return ratio(value - past, past)
+
+    return node
+
+
+def true_range() -> Step:
+    """The true range; of the first bar high less low, as TradingView's ATR begins."""
+    before = Lag()
+
+    def step(keep: bool, bar: Bar) -> float:
+        past = before(keep, bar.close)
+        if past - past != 0.0:
+            return bar.high - bar.low
+        return max(bar.high, past) - min(bar.low, past)
+
+    return step
+
+
+def atr(bars: int, average: Callable[[int], Node] = rma) -> Step:
+    """An average of the true range."""
+    range_, smooth = true_range(), average(bars)
+    return lambda keep, bar: smooth(keep, range_(keep, bar))
+
+
 def ratio(value: float, by: float) -> float:
     """A quotient, NaN where it is undefined."""
     return value / by if by else NAN
+
+
+class Twin:
+    """A kernel whose memory depends on the data: settled once a twin that began later gives the same values."""
+
+    LATER = 40
+    """Bars by which the twin is behind."""
+    AGREED = 20
+    """Bars in a row on which both must agree."""
+    TOLERANCE = 1e-9
+
+    def __init__(self, make: Callable[[], Step]) -> None:
+        self._step, self._twin = make(), make()
+        self._behind, self._agreed, self.settled = self.LATER, 0, False
+
+    def __call__(self, keep: bool, bar: Bar) -> Any:
+        value = self._step(keep, bar)
+        if keep and not self.settled:
+            self._compare(bar, value)
+        return value
+
+    def _compare(self, bar: Bar, value: Any) -> None:
+        if self._behind:
+            self._behind -= 1
+            return
+        other = self._twin(True, bar)
+        agree = all(map(self._same, value, other)) if isinstance(value, tuple) else self._same(value, other)
+        self._agreed = self._agreed + 1 if agree else 0
+        if self._agreed == self.AGREED:
+            self.settled, self._twin = True, self._step
+
+    def _same(self, value: float, other: float) -> bool:
+        return abs(value - other) <= self.TOLERANCE * abs(value) or (value != value and other != other)
