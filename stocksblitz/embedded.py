@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
+LOG = "redis.log"
 LONGEST_SOCKET_PATH = 103
 """Bytes that every system takes for the path of a unix socket (Linux 107, macOS 103)."""
 
@@ -43,6 +44,7 @@ def command(server: str, data: Path) -> list[str]:
         "appendfsync": "everysec",
         "save": "",
         "maxmemory-policy": "noeviction",
+        "logfile": str(data / LOG),
         "loglevel": "warning",
     }
     return [server, *(part for name, value in options.items() for part in (f"--{name}", value))]

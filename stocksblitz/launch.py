@@ -93,8 +93,8 @@ def redis_program() -> Program:
     return Program("redis", embedded.command(server, settings.DATA_DIR))
 
 
-async def redis_answers(stop: asyncio.Event, deadline_s: float) -> None:
-    """Wait for Redis; LaunchError when it does not answer within the deadline."""
+async def redis_answers(stop: asyncio.Event, deadline_s: float, where: str) -> None:
+    """Wait for Redis; LaunchError when it does not answer within the deadline, with where to look for the reason."""
     deadline = time.monotonic() + deadline_s
     async with contextlib.aclosing(connect()) as client:
         while not stop.is_set():
@@ -103,7 +103,7 @@ async def redis_answers(stop: asyncio.Event, deadline_s: float) -> None:
                 return
             except (RedisError, OSError) as error:
                 if time.monotonic() > deadline:
-                    raise LaunchError(f"Redis does not answer: {error}; see REDIS_URL") from error
+                    raise LaunchError(f"Redis does not answer: {error}; see {where}") from error
             await wait(stop, 0.02)
 
 
@@ -175,10 +175,10 @@ def allow_many_sockets() -> None:
 
 async def _start(supervisor: Supervisor, console: Console, stop: asyncio.Event) -> None:
     if os.environ.get("REDIS_URL"):
-        await redis_answers(stop, REDIS_DEADLINE_S)
+        await redis_answers(stop, REDIS_DEADLINE_S, "REDIS_URL")
     else:
         supervisor.start([redis_program()])
-        await redis_answers(stop, EMBEDDED_REDIS_DEADLINE_S)
+        await redis_answers(stop, EMBEDDED_REDIS_DEADLINE_S, str(settings.DATA_DIR / embedded.LOG))
     if not stop.is_set():
         await asyncio.to_thread(prepare)
     if not stop.is_set():

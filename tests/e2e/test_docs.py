@@ -59,9 +59,17 @@ def environment_reads() -> Iterator[tuple[str, ast.expr | None]]:
                     yield name, None
 
 
-DOCUMENTED = {
-    name: row for row in rows(CONFIGURATION) for name in coded(row[0]) if re.fullmatch(r"[A-Z][A-Z_]+", name)
-}
+def documented() -> dict[str, list[str]]:
+    """The row of each setting's own table: the first that begins with its name."""
+    found: dict[str, list[str]] = {}
+    for row in rows(CONFIGURATION):
+        for name in coded(row[0]):
+            if re.fullmatch(r"[A-Z][A-Z_]+", name):
+                found.setdefault(name, row)
+    return found
+
+
+DOCUMENTED = documented()
 
 
 def test_every_setting_is_documented_and_every_documented_setting_exists():

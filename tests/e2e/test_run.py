@@ -78,7 +78,7 @@ def test_a_signal_stops_all_and_a_second_start_is_quick(stack, number):
 
 def test_a_stop_while_it_starts_leaves_nothing(stack):
     starting = stack().start()
-    eventually(lambda: "redis     |" in starting.log, 30)
+    eventually((starting.data / "run.json").exists, 30)
     family = starting.family()
     assert starting.stop() == 0
     assert all_gone(family)
