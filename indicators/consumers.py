@@ -48,8 +48,9 @@ class IndicatorConsumer(SocketConsumer):
                 ],
             }
         )
-        replaced = control.close(member(user_id, session_id), code=Close.REPLACED)
-        await control.aannounce({**replaced, "except_conn": ws_conn_id})
+        await control.announce(
+            "close", member(user_id, session_id), code=int(Close.REPLACED), except_conn=ws_conn_id
+        )
         return client
 
     def _asked_session(self) -> str:

@@ -8,6 +8,7 @@ import orjson
 from django.conf import settings
 
 from indicators.engine import Stream, series
+from indicators.jobs import Job
 from indicators.runner import bar_of
 from indicators.spec import Spec, parse
 from stocksblitz import metrics
@@ -21,6 +22,12 @@ class OneShot:
 
     def __init__(self, redis: Any, keys: Keys) -> None:
         self._redis, self._keys = redis, keys
+
+    async def compute(self, job: Job) -> Any:
+        """What the job asks for."""
+        if job.kind == "history":
+            return await self.history(job.symbol, job.timeframe, job.indicator, job.limit, job.before)
+        return await self.current(job.symbol, job.timeframe, job.indicator)
 
     async def current(self, symbol: str, timeframe: str, indicator: str) -> dict[str, Any]:
         """``{ts, value, timeframe, ready}`` at the forming bar, else at the newest closed one.

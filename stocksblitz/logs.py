@@ -30,7 +30,11 @@ def configure(options: dict[str, Any]) -> None:
         structlog.stdlib.ExtraAdder(),
     ]
     as_json = options["format"] == "json"
-    renderer: Any = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=False)
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    )
     tail: list[Any] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     if as_json:
         tail.append(structlog.processors.format_exc_info)
@@ -42,7 +46,12 @@ def configure(options: dict[str, Any]) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(options["level"])
-    for name, level in {"daphne": "WARNING", "axes": "WARNING", "httpx": "WARNING", "numba": "WARNING"}.items():
+    for name, level in {
+        "daphne": "WARNING",
+        "axes": "WARNING",
+        "httpx": "WARNING",
+        "numba": "WARNING",
+    }.items():
         logging.getLogger(name).setLevel(level)
     guard_server_logs()
 

@@ -268,7 +268,7 @@ class Hub:
         before, state.last_seen = state.last_seen, None
         if position is None:
             return False
-        epoch, _, seq = position.decode().partition("|")
+        epoch, seq, *_ = position.decode().split("|")
         state.last_seen = (epoch, int(seq))
         newest = state.newest
         if before is None:
