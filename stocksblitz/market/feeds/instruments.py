@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from asgiref.sync import sync_to_async
 
 from stocksblitz.errors import StocksBlitzError
-from stocksblitz.market.models import RESERVED_SYMBOLS, SYMBOL_PATTERN, Instrument
+from stocksblitz.market.models import RESERVED_SYMBOLS, SYMBOL_PATTERN, Instrument, OptionContract
+from stocksblitz.market.options import Contract
 
 _PAIR = re.compile(r"[A-Z]{6}")
 
@@ -47,3 +49,45 @@ def ensure_instruments(rows: Sequence[dict[str, Any]]) -> None:
 def active_exchanges() -> dict[str, str]:
     """Symbol to exchange of every instrument that is in use."""
     return dict(Instrument.objects.filter(active=True).values_list("symbol", "exchange"))
+
+
+@sync_to_async
+def ensure_contracts(terms: dict[str, Any], listed: Sequence[Contract], now: int) -> list[Contract]:
+    """Make the contracts that are not there, retire those that expired; returns all that live."""
+    underlying = Instrument.objects.get(symbol=terms.pop("underlying"))
+    moment = datetime.fromtimestamp(now / 1000, UTC)
+    Instrument.objects.bulk_create(
+        [Instrument(symbol=each.symbol, kind=Instrument.Kind.OPTION, **terms) for each in listed],
+        ignore_conflicts=True,
+    )
+    ids = dict(Instrument.objects.filter(symbol__in=[c.symbol for c in listed]).values_list("symbol", "pk"))
+    rows = [
+        OptionContract(
+            instrument_id=ids[each.symbol],
+            underlying=underlying,
+            expiry=datetime.fromtimestamp(each.expiry / 1000, UTC),
+            strike=str(each.strike),
+            right=each.right,
+        )
+        for each in listed
+    ]
+    OptionContract.objects.bulk_create(rows, ignore_conflicts=True)
+    Instrument.objects.filter(contract__underlying=underlying, contract__expiry__lte=moment).update(
+        active=False
+    )
+    return [contract for _, contract in _contracts(underlying.options.filter(expiry__gt=moment))]
+
+
+@sync_to_async
+def active_contracts(now: int) -> list[tuple[str, Contract]]:
+    """Underlying and contract of every option that lives."""
+    moment = datetime.fromtimestamp(now / 1000, UTC)
+    return _contracts(OptionContract.objects.filter(expiry__gt=moment, instrument__active=True))
+
+
+def _contracts(found: Any) -> list[tuple[str, Contract]]:
+    rows = found.values_list("underlying__symbol", "instrument__symbol", "expiry", "strike", "right")
+    return [
+        (underlying, Contract(symbol, round(expiry.timestamp() * 1000), float(strike), right))
+        for underlying, symbol, expiry, strike, right in rows
+    ]

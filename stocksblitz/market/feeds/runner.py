@@ -38,7 +38,7 @@ def make_feed(spec: FeedSpec, redis: Any, names: Keys, archive: Archive) -> Feed
     if spec.name == "simulated":
         from stocksblitz.market.feeds.simulated import SimulatedFeed
 
-        return SimulatedFeed(settings.SIMULATED_SEED)
+        return SimulatedFeed(settings.SIMULATED_SEED, redis, names)
     if spec.name == "replay":
         from stocksblitz.market.feeds.replay import ReplayFeed
 

@@ -3,20 +3,26 @@
 import asyncio
 import logging
 from dataclasses import dataclass, field
+from typing import Any
 
 from django.conf import settings
 
+from stocksblitz.keys import Keys
 from stocksblitz.market import calendars
 from stocksblitz.market.bars import MINUTE_MS, TIMEFRAMES, Bar, Closed, Ladder
 from stocksblitz.market.calendars import CONTINUOUS, DAY_MS
 from stocksblitz.market.feeds.base import Feed, Market, Past, Quote
 from stocksblitz.market.feeds.instruments import ensure_instruments
+from stocksblitz.market.feeds.simulated_chain import SimulatedChain, View
 from stocksblitz.market.feeds.simulated_instruments import PROFILES, Profile
 from stocksblitz.market.feeds.simulation import TICK_MS, Minutes, Path, Simulation, bars
 from stocksblitz.metrics import feed_ticks
+from stocksblitz.worker import now_ms
 
 log = logging.getLogger(__name__)
 
+CHAIN_MS = 1_000
+"""Each option chain moves once in this time."""
 ALLOWANCE_MS = 5_000
 """A simulated price older than this is stale: its feed is gone."""
 
@@ -79,6 +85,11 @@ class Course:
         high, low = int(path.high[k]) / units, int(path.low[k]) / units
         return quote, Bar(minute, row[0] / units, high, low, price / units, volume, self.opened)
 
+    def view(self, now: int) -> View:
+        """What an option of it needs to know."""
+        self.move(now)
+        return View(*self.now(now), self.minutes, self.done)
+
     def _row(self, i: int) -> tuple[int, int, int, int, int]:
         m = self.minutes
         return (
@@ -103,11 +114,13 @@ class SimulatedFeed(Feed):
 
     source = "simulated"
 
-    def __init__(self, seed: int, profiles: tuple[Profile, ...] = PROFILES) -> None:
+    def __init__(self, seed: int, redis: Any, keys: Keys, profiles: tuple[Profile, ...] = PROFILES) -> None:
         super().__init__()
-        self.seed = seed
+        self.seed, self.redis, self.keys = seed, redis, keys
         self.simulations = {p.symbol: Simulation(seed, p) for p in profiles}
         self.courses: dict[str, Course] = {}
+        self.chains: dict[str, SimulatedChain] = {}
+        self._moved = 0
         self._waiting: list[str] = []
         self._intact, self._gen = False, 0
 
@@ -127,6 +140,8 @@ class SimulatedFeed(Feed):
     async def open(self, *, intact: bool, gen: int) -> None:
         await ensure_instruments([_terms(s.profile) for s in self.simulations.values()])
         self._waiting, self._intact, self._gen = list(self.simulations), intact, gen
+        chained = [simulation for simulation in self.simulations.values() if simulation.profile.strike_step]
+        self.chains = {each.profile.symbol: SimulatedChain(each, gen) for each in chained}
 
     async def step(self, now: int) -> bool:
         if self._waiting:
@@ -134,10 +149,15 @@ class SimulatedFeed(Feed):
             self._waiting.pop(0)
         for symbol, course in self.courses.items():
             self._move(self.markets[symbol], course, now)
+        if not self._waiting:
+            await self._move_chain(now)
         return bool(self._waiting)
 
     async def past(self, symbol: str) -> Past:
-        return await asyncio.to_thread(self._past, self.simulations[symbol], self.courses[symbol].opened)
+        if symbol in self.courses:
+            return await asyncio.to_thread(self._whole_past, self.courses[symbol])
+        chain = next(chain for chain in self.chains.values() if symbol in chain.markets)
+        return await asyncio.to_thread(chain.past, symbol, self.courses[chain.profile.symbol].view(now_ms()))
 
     async def _begin(self, symbol: str, now: int) -> None:
         """Hand over an instrument's past; where it is written already, only what may have closed since."""
@@ -150,6 +170,36 @@ class SimulatedFeed(Feed):
             course.ladder.restore({timeframe: bars[-1].ts for timeframe, bars in past.items()}, {})
             log.info("history filled", extra={"action": "history", "symbol": symbol})
         self.courses[symbol], self.markets[symbol] = course, market
+
+    def _whole_past(self, course: Course) -> Past:
+        """What is closed up to now, this session's bars with it."""
+        past = {
+            timeframe: list(found)
+            for timeframe, found in self._past(course.simulation, course.opened).items()
+        }
+        again = Course.at(course.simulation, course.opened)
+        again.move(course.opened + course.done * MINUTE_MS)
+        for timeframe, bar in again.closed:
+            past[timeframe].append(bar)
+        return past
+
+    async def _move_chain(self, now: int) -> None:
+        """Move one chain at a time, each about once a second."""
+        if not self.chains or now - self._moved < CHAIN_MS // len(self.chains):
+            return
+        self._moved = now
+        symbol, chain = next(iter(self.chains.items()))
+        self.chains[symbol] = self.chains.pop(symbol)  # the next one's turn comes next
+        view = self.courses[symbol].view(now)
+        for gone in await chain.refresh(view, now):
+            del self.markets[gone]
+        self.markets.update(chain.markets)
+        await chain.want(await self._wanted(), view, now)
+        chain.move(self.markets[symbol], view, now, ALLOWANCE_MS)
+
+    async def _wanted(self) -> set[str]:
+        members = await self.redis.smembers(self.keys.wanted)
+        return {member.split(b"|", 1)[0].decode() for member in members}
 
     def _past(self, simulation: Simulation, until: int) -> Past:
         """The newest closed bars of the sessions before the one that opens at ``until``."""
