@@ -161,6 +161,12 @@ class Rig:
     def serving(self, process: Process) -> Process:
         return process.wait_until(lambda: answers(process.port))
 
+    def show_logs(self) -> None:
+        """What the processes said last, for whoever looks into a failure."""
+        for process in self.processes:
+            if process.name != "redis" and (said := process.log_end().strip()):
+                print(f"--- {process.name}\n{said}", file=sys.stderr)
+
     def stop(self) -> None:
         for process in reversed(self.processes):
             process.signal(signal.SIGTERM)
@@ -198,6 +204,9 @@ def rig(**env: str) -> Iterator[Rig]:
         argv = [redis_server(), "--port", "0", "--unixsocket", str(sock), "--save", "", "--appendonly", "no"]
         made.start("redis", [*argv, "--dir", str(folder)]).wait_until(sock.exists)
         yield made
+    except BaseException:
+        made.show_logs()
+        raise
     finally:
         made.stop()
         shutil.rmtree(folder, ignore_errors=True)

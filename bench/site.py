@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from bench.harness import ROOT, Process, Rig, free_port
-from bench.sockets import CONNECT_AT_ONCE, Crowd, Socket, connect
+from bench.sockets import CONNECT_AT_ONCE, Crowd, Socket, connect, ignore
 from stocksblitz.feed_spec import FeedSpec
 from stocksblitz.keys import Keys
 
@@ -94,12 +94,15 @@ class Joining:
             if not self.missing and not self.done.done():
                 self.done.set_result(None)
 
-    async def all(self, crowd: Crowd, timeout: float) -> None:
+    def on_lost(self, socket: Socket) -> None:
+        if not self.done.done():
+            self.done.set_exception(RuntimeError(f"a session was closed with {socket.closed}"))
+
+    async def all(self, timeout: float) -> None:
         try:
             await asyncio.wait_for(self.done, timeout)
         except TimeoutError:
-            closed = {member.closed for member in crowd.members} - {None}
-            raise TimeoutError(f"{self.missing} snapshots are missing; close codes: {closed}") from None
+            raise TimeoutError(f"{self.missing} snapshots are missing after {timeout} s") from None
 
 
 def request(want: Want) -> bytes:
@@ -113,14 +116,14 @@ async def sessions(
 ) -> Crowd:
     """Open one session per path, subscribe each to the wants at its place; then its sockets only count."""
     joining = Joining(wants)
-    crowd = await connect(port, paths, joining.on_text, at_once=at_once)
-    await joining.all(crowd, JOIN_S)
+    crowd = await connect(port, paths, joining.on_text, joining.on_lost, at_once=at_once)
+    await joining.all(JOIN_S)
     start_counting(crowd)
     return crowd
 
 
 def start_counting(crowd: Crowd) -> None:
     """Forget what came so far; from here on messages are only counted."""
-    crowd.received = 0
+    crowd.received, crowd.on_lost = 0, ignore
     for member in crowd.members:
         member.on_text, member.messages = None, 0

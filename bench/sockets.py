@@ -16,6 +16,14 @@ class Refused(RuntimeError):
     """The server did not accept the WebSocket."""
 
 
+type OnText = Callable[["Socket", bytes], None]
+type OnLost = Callable[["Socket"], None]
+
+
+def ignore(socket: "Socket") -> None:
+    """A socket that may go when it likes."""
+
+
 class Crowd:
     """Many sockets of one kind: how many messages all of them got, and who waits for how many."""
 
@@ -24,6 +32,7 @@ class Crowd:
         self.received = 0
         self._goal = 0
         self._reached: asyncio.Future[None] | None = None
+        self.on_lost: OnLost = ignore
 
     def count(self, messages: int) -> None:
         self.received += messages
@@ -63,11 +72,8 @@ class Socket(asyncio.Protocol):
         "transport",
     )
 
-    def __init__(
-        self, path: str, crowd: Crowd, on_text: Callable[["Socket", bytes], None] | None = None
-    ) -> None:
-        self.path, self.crowd, self.on_text = path, crowd, on_text
-        self.key = 0
+    def __init__(self, key: int, path: str, crowd: Crowd, on_text: OnText | None = None) -> None:
+        self.key, self.path, self.crowd, self.on_text = key, path, crowd, on_text
         self.messages = 0
         self.last = b""
         self.closed: int | None = None
@@ -161,6 +167,7 @@ class Socket(asyncio.Protocol):
             self._open.set_exception(Refused(f"the connection was lost: {exc}"))
         if self.closed is None:
             self.closed = 1006
+        self.crowd.on_lost(self)
 
     async def opened(self) -> None:
         if self._open is not None:
@@ -170,17 +177,18 @@ class Socket(asyncio.Protocol):
 async def connect(
     port: int,
     paths: Iterable[str],
-    on_text: Callable[[Socket, bytes], None] | None = None,
+    on_text: OnText | None = None,
+    on_lost: OnLost = ignore,
     *,
     at_once: int = CONNECT_AT_ONCE,
 ) -> Crowd:
     """Open one socket per path, so many at a time; Refused when one of them is not accepted."""
     crowd, loop, gate = Crowd(), asyncio.get_running_loop(), asyncio.Semaphore(at_once)
+    crowd.on_lost = on_lost
 
     async def one(key: int, path: str) -> Socket:
         async with gate:
-            _, made = await loop.create_connection(lambda: Socket(path, crowd, on_text), LOOPBACK, port)
-            made.key = key
+            _, made = await loop.create_connection(lambda: Socket(key, path, crowd, on_text), LOOPBACK, port)
             await made.opened()
             return made
 
