@@ -2,7 +2,7 @@
 /** A list under a text field: the field keeps the focus, arrows move, Enter or a click chooses. */
 
 export class Choices {
-    /** @param {HTMLInputElement} input @param {HTMLElement} list @param {(row: HTMLElement) => void} onChoose
+    /** @param {HTMLInputElement} input @param {HTMLElement} list @param {(row: HTMLElement, byKey: boolean) => void} onChoose
      * @param {(row: HTMLElement) => void} [onMove] */
     constructor(input, list, onChoose, onMove = () => {}) {
         this.input = input;
@@ -13,14 +13,14 @@ export class Choices {
             const current = this.current;
             if (event.key === "Enter" && current) {
                 event.preventDefault();
-                onChoose(current);
+                onChoose(current, true);
             }
         });
         list.addEventListener("click", (event) => {
             const row = event.target instanceof Element ? event.target.closest("[role=option]") : null;
             if (!(row instanceof HTMLElement)) return;
             this.move(row);
-            onChoose(row);
+            onChoose(row, false);
         });
     }
 

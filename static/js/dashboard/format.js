@@ -43,10 +43,13 @@ export function digitsOf(tick) {
     return 10;
 }
 
+/** A true minus, as wide as a plus. @param {string} text */
+const minus = (text) => text.replace("-", "−");
+
 /** @param {number | null | undefined} value @param {number} [digits] */
 export function number(value, digits = 2) {
     if (value === null || value === undefined || !Number.isFinite(value)) return NONE;
-    return value.toLocaleString(EN, { minimumFractionDigits: digits, maximumFractionDigits: digits });
+    return minus(value.toLocaleString(EN, { minimumFractionDigits: digits, maximumFractionDigits: digits }));
 }
 
 /** With a sign, a true minus. @param {number | null | undefined} value @param {number} [digits] */
@@ -60,7 +63,7 @@ export function signed(value, digits = 2) {
 export function compact(value) {
     if (value === null || value === undefined || !Number.isFinite(value)) return NONE;
     if (Math.abs(value) < 1000) return number(value, Number.isInteger(value) ? 0 : 2);
-    return value.toLocaleString(EN, { notation: "compact", maximumFractionDigits: 2 });
+    return minus(value.toLocaleString(EN, { notation: "compact", maximumFractionDigits: 2 }));
 }
 
 /** As many digits as a value of this size deserves. @param {number | null | undefined} value @param {number} [least] */

@@ -305,8 +305,18 @@ class Dashboard {
         if (id === replaces) return;
         if (this.placed.has(id)) throw new Error(`${labelOf(entry, params)} is on the chart already`);
         const color = this.placed.get(replaces ?? "")?.color ?? this.freeColor();
+        const order = [...this.placed.keys()];
         await this.place(id, { name: entry.name, params, color });
-        if (replaces) await this.remove(replaces);
+        if (!replaces) return;
+        this.arrange(order.map((one) => (one === replaces ? id : one)));
+        await this.remove(replaces);
+    }
+
+    /** Put the indicators in this order, those that are not named at the end. @param {string[]} order */
+    arrange(order) {
+        const placed = [...order, ...this.placed.keys()].map((id) => /** @type {const} */ ([id, this.placed.get(id)]));
+        this.placed = new Map(/** @type {[string, Placed][]} */ (placed.filter(([, one]) => one)));
+        [...this.chart.drawn.keys()].forEach((id) => this.chart.remove(id));
     }
 
     /** @param {string} id @param {Placed} placed */

@@ -26,7 +26,7 @@ export class IndicatorPicker {
     #list = $("#picker-list");
     #form = /** @type {HTMLFormElement} */ ($("#picker-form"));
     #chips = $("#picker-categories");
-    #choices = new Choices(this.#input, this.#list, () => this.#enter(), (row) => this.#describe(row.dataset.key ?? ""));
+    #choices = new Choices(this.#input, this.#list, (_, byKey) => this.#enter(byKey), (row) => this.#describe(row.dataset.key ?? ""));
     #category = ALL;
     /** @type {Entry | undefined} */ #entry;
     /** @type {{entry: Entry, params: Params, id: string} | null} an indicator whose settings are changed */ #editing = null;
@@ -140,12 +140,12 @@ export class IndicatorPicker {
         return !wrong;
     }
 
-    /** Enter in the list: one without parameters is added at once, else the first parameter is next. */
-    #enter() {
+    /** The first parameter is next; Enter adds one without parameters at once. @param {boolean} byKey */
+    #enter(byKey) {
         const first = /** @type {HTMLElement | null} */ (this.#form.querySelector("input, select"));
-        if (first && document.activeElement === this.#input) first.focus();
+        first?.focus();
         if (first instanceof HTMLInputElement) first.select();
-        if (!first) void this.#apply();
+        if (!first && byKey) void this.#apply();
     }
 
     async #apply() {

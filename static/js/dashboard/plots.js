@@ -15,27 +15,60 @@
 /** Colours that stay apart from each other, and readable, on light and dark. */
 export const PALETTE = ["#5b8def", "#e5a23b", "#b678e8", "#35b5d8", "#93ab37", "#d9769f", "#8f8ce8", "#c98b5e"];
 
-/** @type {Record<string, Record<string, Partial<Plot> | null>>} null: not drawn */
+/** @type {Partial<Plot>} */ const BARS = { shape: "histogram" };
+/** @type {Partial<Plot>} */ const MIDDLE = { dashed: true };
+/** @type {Partial<Plot>} */ const UP = { color: "up" };
+/** @type {Partial<Plot>} */ const DOWN = { color: "down" };
+/** @type {Partial<Plot>} */ const UP_STEP = { color: "up", broken: true };
+/** @type {Partial<Plot>} */ const DOWN_STEP = { color: "down", broken: true };
+/** @type {Partial<Plot>} */ const RESISTANCE = { color: "down", dashed: true };
+/** @type {Partial<Plot>} */ const SUPPORT = { color: "up", dashed: true };
+
+/** Parts that are drawn in a way of their own; null: not drawn, as its scale or meaning is another one.
+ * @type {Record<string, Record<string, Partial<Plot> | null>>} */
 const SPECIAL = {
-    MACD: { MACDh: { shape: "histogram" } },
-    MACDEXT: { MACDh: { shape: "histogram" } },
-    PPO: { PPOh: { shape: "histogram" } },
-    PVO: { PVOh: { shape: "histogram" } },
-    AO: { "": { shape: "histogram" } },
-    BBANDS: { BBM: { dashed: true }, BBB: null, BBP: null },
-    ACCBANDS: { ACCBM: { dashed: true } },
-    KC: { KCB: { dashed: true } },
-    DONCHIAN: { DCM: { dashed: true } },
-    SUPERTREND: { SUPERT: null, SUPERTd: null, SUPERTl: { color: "up", broken: true }, SUPERTs: { color: "down", broken: true } },
+    MACD: { MACDh: BARS },
+    PPO: { PPOh: BARS },
+    PVO: { PVOh: BARS },
+    SMI: { SMIo: BARS },
+    AO: { "": BARS },
+    BOP: { "": BARS },
+    INCREASING: { "": BARS },
+    DECREASING: { "": BARS },
+    TTM_TREND: { "": BARS },
+    EXHC: { EXHC_DN: BARS, EXHC_UP: BARS },
+    ERI: { BULLP: BARS, BEARP: BARS },
+    SQUEEZE: { SQZ: BARS, SQZ_ON: null, SQZ_OFF: null, SQZ_NO: null },
+    SQUEEZE_PRO: { SQZPRO: BARS, SQZPRO_ON_WIDE: null, SQZPRO_ON_NORMAL: null, SQZPRO_ON_NARROW: null, SQZPRO_OFF: null, SQZPRO_NO: null },
+    BBANDS: { BBM: MIDDLE, BBB: null, BBP: null },
+    ACCBANDS: { ACCBM: MIDDLE },
+    KC: { KCB: MIDDLE },
+    DONCHIAN: { DCM: MIDDLE },
+    HWC: { HWM: MIDDLE, HWW: null, HWPCT: null },
+    ABERRATION: { ABER_ZG: MIDDLE, ABER_ATR: null },
+    TOS_STDEVALL: { LR: MIDDLE },
+    SUPERTREND: { SUPERT: null, SUPERTd: null, SUPERTl: UP_STEP, SUPERTs: DOWN_STEP },
+    HILO: { HILO: null, HILOl: UP_STEP, HILOs: DOWN_STEP },
+    QQE: { QQEl: UP_STEP, QQEs: DOWN_STEP },
     PSAR: { PSARl: { shape: "dots", color: "up" }, PSARs: { shape: "dots", color: "down" }, PSARaf: null, PSARr: null },
-    HILO: { HILO: null, HILOl: { color: "up", broken: true }, HILOs: { color: "down", broken: true } },
-    ADX: { DMP: { color: "up" }, DMN: { color: "down" } },
-    SQUEEZE: { SQZ: { shape: "histogram" }, SQZ_ON: null, SQZ_OFF: null, SQZ_NO: null },
-    SQUEEZE_PRO: { SQZPRO: { shape: "histogram" } },
+    CHANDELIER_EXIT: { CHDLREXTl: UP_STEP, CHDLREXTs: DOWN_STEP, CHDLREXTd: null },
+    CKSP: { CKSPl: UP, CKSPs: DOWN },
+    ICHIMOKU: { ISA: UP, ISB: DOWN },
+    PIVOTS: { S1: SUPPORT, S2: SUPPORT, S3: SUPPORT, S4: SUPPORT, R1: RESISTANCE, R2: RESISTANCE, R3: RESISTANCE, R4: RESISTANCE },
+    HA: { HA_high: null, HA_low: null },
+    ADX: { DMP: UP, DMN: DOWN },
+    DM: { DMP: UP, DMN: DOWN },
+    VORTEX: { VTXP: UP, VTXM: DOWN },
+    RWI: { RWIh: UP, RWIl: DOWN },
+    AROON: { AROOND: DOWN, AROONU: UP, AROONOSC: null },
+    STC: { STCmacd: null, STCstoch: null },
+    THERMO: { THERMOl: null, THERMOs: null },
+    AOBV: { AOBV_LR: null, AOBV_SR: null },
+    DRAWDOWN: { DD: null, DD_LOG: null },
 };
 
 /** The same band in one colour: its edges belong together. */
-const ONE_COLOR = new Set(["BBANDS", "ACCBANDS", "KC", "DONCHIAN", "HWC", "TOS_STDEVALL"]);
+const ONE_COLOR = new Set(["BBANDS", "ACCBANDS", "KC", "DONCHIAN", "HWC", "ABERRATION", "TOS_STDEVALL"]);
 
 /** @type {Record<string, number[]>} */
 const GUIDES = {
@@ -60,7 +93,7 @@ export const guides = (entry) => GUIDES[entry.name] ?? [];
 /** @param {Entry} entry @param {number} color index of its first colour @returns {Plot[]} */
 export function plots(entry, color) {
     const parts = entry.parts.length > 1 ? entry.parts : [""];
-    const special = SPECIAL[entry.name] ?? {};
+    const special = SPECIAL[entry.name] ?? (entry.category === "candle" && entry.pane === "pane" ? { "": BARS } : {});
     const shared = ONE_COLOR.has(entry.name);
     return parts.flatMap((part, index) => {
         const given = special[part];

@@ -43,9 +43,17 @@ export class Status {
         this.#pill.dataset.state = state.state;
         setText($("#session"), this.client.sessionId.slice(0, 8) || "–");
         if (state.state === "reconnecting") return this.#count(state);
-        const text = state.state === "stopped" ? `stopped: ${state.reason}` : state.state;
-        const again = state.code === 4501 ? h("a", { href: `/login?next=${encodeURIComponent(location.pathname)}` }, "log in") : "";
-        $("span", this.#pill).replaceChildren(text, again && " ", again);
+        const stopped = state.state === "stopped";
+        setText($("span", this.#pill), stopped ? `stopped: ${state.reason}` : state.state);
+        this.#pill.title = stopped ? state.reason : "";
+        $("#banner").hidden = !stopped;
+        if (stopped) $("#banner").replaceChildren(`Live data stopped: ${state.reason}.`, this.#wayBack(state));
+    }
+
+    /** @param {State} state */
+    #wayBack({ code }) {
+        if (code === 4501 || code === 4508) return h("a", { class: "button", href: `/login?next=${encodeURIComponent(location.pathname)}` }, "Log in");
+        return h("button", { type: "button", class: "button", onclick: () => location.reload() }, "Connect again");
     }
 
     /** @param {State} state */
