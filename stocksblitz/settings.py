@@ -237,6 +237,10 @@ SECURE_CSP = {
     "form-action": [CSP.SELF],
     "object-src": [CSP.NONE],
 }
+SILENCED_SYSTEM_CHECKS = [
+    "security.W004",  # HSTS is the proxy's, as TLS is (deploy/nginx)
+    "security.W008",  # so is the way from http to https
+]
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env("SECURE_COOKIES", "0" if DEBUG else "1") == "1"
 
