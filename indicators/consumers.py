@@ -81,7 +81,7 @@ class IndicatorConsumer(SocketConsumer):
         if history is not None and since_bar is not None:
             raise StocksBlitzError("invalid_message", "give history or since_bar, not both")
         specs = requested(body.get("indicators"))
-        async with client.lock:
+        async with client.lock, self.hub.holding((symbol, timeframe)):
             result = await subscriptions.subscribe(
                 user_id=client.user_id,
                 session_id=client.session_id,

@@ -109,6 +109,12 @@ class LiveStream:
         self.close(missed, batch, now_ms)
         return batch
 
+    def follows(self, quote: Quote) -> bool:
+        """Whether the bars to come belong to the past that this stream was opened on."""
+        if not self.position.closed_ts and self.forming is None:
+            self.position.generation = quote.generation  # opened on nothing: any past will do
+        return quote.generation == self.position.generation
+
     def want(self, specs: Iterable[Spec], bars: Sequence[Bar]) -> None:
         """Compute exactly these; new ones are opened on ``bars``, closed and up to the last one published."""
         usable = [bar for bar in bars if bar.ts <= self.position.closed_ts]

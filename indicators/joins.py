@@ -73,8 +73,9 @@ async def join(
 ) -> None:
     """Enter the stream with exactly these ids; writes ``reply`` (if any) and the snapshot before its first frame."""
     state = await hub.open(stream)
-    await hub.values(state, set(ids.values()), VALUES_WAIT_S)
     blank = await blank_frame(hub, stream) if state.newest is None else None
+    if blank is None or blank.ts:  # else there is no bar yet that could have values
+        await hub.values(state, set(ids.values()), VALUES_WAIT_S)
     past = await read_past(state, stream, ids, history, since_bar)
     frame = state.newest or blank or await blank_frame(hub, stream)
     hub.enter(client, stream, ids)

@@ -213,7 +213,7 @@ class Runner:
         fresh: list[StreamId] = []
         for stream in streams:
             live = self._live.get(stream)
-            if live is None or live.quote.generation != quotes[stream[0]].generation:
+            if live is None or not live.follows(quotes[stream[0]]):
                 self._forget(stream)
                 fresh.append(stream)
             else:

@@ -9,7 +9,8 @@ import contextlib
 import logging
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 from channels.layers import get_channel_layer
@@ -25,6 +26,7 @@ from stocksblitz.delivery.mailbox import Stream
 from stocksblitz.delivery.streams import StreamState
 from stocksblitz.delivery.wire import Close, Frame
 from stocksblitz.redis import connect, keys
+from stocksblitz.worker import worker_id
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +35,16 @@ CHECK_S = 0.8
 IDLE_S = 5.0
 """How long a stream without sessions keeps its subscription, for tabs that reload."""
 STALLED_S = 45.0
-SLOW_CLOSED = 64
-"""Closed frames waiting in one mailbox from which on a replay is asked to wait."""
+PATIENCE_S = 10.0
+"""How long a replay at full speed waits for a session that does not read at all."""
 
 type Touch = Callable[[Sequence[tuple[int, str]]], Awaitable[Any]]
 type Resync = Callable[["Hub", Client], Awaitable[None]]
+
+
+def full_speed() -> bool:
+    """Whether the feed is a replay that goes as fast as its readers follow."""
+    return settings.FEED.name == "replay" and settings.FEED.options.get("speed") == "max"
 
 
 class Hub:
@@ -48,7 +55,10 @@ class Hub:
         self._streams: dict[Stream, StreamState] = {}
         self._channels: dict[str, StreamState] = {}
         self._due: list[Client] = []
+        self._held: set[Stream] = set()
+        self._joining: Counter[Stream] = Counter()
         self._keys = keys()
+        self._name = worker_id()
         self._redis: Any = None
         self._bus = Subscriber(self._on_message, self._on_connect)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -92,7 +102,7 @@ class Hub:
         """The session's socket is this one now; another one of it in this process is told so and closed."""
         before = self.clients.get(client.member)
         self.clients[client.member] = client
-        client.attach(self._on_due)
+        client.attach(self._on_due, self._on_pace)
         metrics.sockets.set(len(self.clients))
         if before is not None and before is not client:
             before.close(Close.REPLACED, "the session was opened elsewhere")
@@ -241,7 +251,8 @@ class Hub:
             await asyncio.sleep(CHECK_S)
             try:
                 await self._check_positions()
-                await self._flag_slow()
+                if self._held:
+                    await self._hold_replays()
             except (RedisError, OSError) as error:
                 log.debug("positions not checked: %s", error)
             await self._drop_idle()
@@ -279,18 +290,41 @@ class Hub:
             or (newest.epoch == before[0] and newest.seq < before[1])
         )
 
-    async def _flag_slow(self) -> None:
-        """Ask a replay to wait for the sessions that are behind."""
-        slow = {
+    @contextlib.asynccontextmanager
+    async def holding(self, stream: Stream) -> AsyncIterator[None]:
+        """While a session joins, a replay at full speed waits, as it does for a session that is behind."""
+        if not full_speed():
+            yield
+            return
+        self._joining[stream] += 1
+        await self._hold_replays()
+        try:
+            yield
+        finally:
+            self._joining[stream] -= 1
+            await self._hold_replays()
+
+    def _on_pace(self, client: Client) -> None:
+        if full_speed():
+            self.spawn(self._hold_replays())
+
+    async def _hold_replays(self) -> None:
+        """Ask replays to wait for the sessions that are behind or joining, and let them go on when none is."""
+        late = time.monotonic() - PATIENCE_S
+        held = {
             stream
             for client in self.clients.values()
-            if client.slow and client.backlog >= SLOW_CLOSED
+            if client.slow and (client.stalled_at or 0.0) > late
             for stream in client.views
-        }
-        if slow:
-            pipe = self._redis.pipeline(transaction=False)
-            for stream in slow:
-                pipe.set(self._keys.slow(*stream), 1, px=int(CHECK_S * 2000))
+        } | {stream for stream, joining in self._joining.items() if joining}
+        pipe = self._redis.pipeline(transaction=False)
+        for stream in held:
+            pipe.sadd(self._keys.slow(*stream), self._name)
+            pipe.pexpire(self._keys.slow(*stream), int(CHECK_S * 3000))
+        for stream in self._held - held:
+            pipe.srem(self._keys.slow(*stream), self._name)
+        self._held = held
+        with contextlib.suppress(RedisError, OSError):
             await pipe.execute()
 
     async def _drop_idle(self) -> None:

@@ -33,7 +33,9 @@ _BATCH = 500
 """Rows of one flush at most; full speed is many flushes, so that a stop is never far away."""
 _LOGGED = 20
 """Broken lines that are logged one by one."""
-_BREATH_S = 0.01
+_AHEAD = 64
+"""Bars by which full speed is ahead of its slowest reader at most: what a session can hold while it reads."""
+_BREATH_S = 0.002
 """How long full speed waits for its readers before it looks again."""
 _OPTIONS = {"symbol", "exchange", "speed", "loop", "timeframe"}
 
@@ -145,7 +147,7 @@ class ReplayFeed(Feed):
         self.symbol = self.options.symbol
         self.rows = self._read()
         self.round = Round(self.rows, self.options.exchange)
-        self.readers = Readers(settings.HOT_BARS // 2)
+        self.readers = Readers(settings.HOT_BARS // 2 if self.options.speed else _AHEAD)
         length = TIMEFRAMES[self.rows.timeframe]
         self.pace = length / self.options.speed if self.options.speed else 0.0
         """Milliseconds that a row takes."""
