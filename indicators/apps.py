@@ -11,9 +11,12 @@ class IndicatorsConfig(AppConfig):
     def ready(self) -> None:
         from django.contrib.auth.models import User
 
+        from indicators.reading import gauges
+        from stocksblitz import mirror
         from stocksblitz.identity.access import access_ended
 
         access_ended.connect(end_sessions)
+        mirror.sources.append(gauges)
         pre_delete.connect(forget_user, sender=User)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from channels.db import database_sync_to_async
@@ -69,6 +69,23 @@ def _seen(name: str) -> dict[str, int]:
         return {}
     seen = {field.decode()[2:]: int(ms) for field, ms in stored.items() if field.startswith(b"c:")}
     return {**seen, "": int(stored.get(b"seen", 0))}
+
+
+def seen_at(name: str) -> datetime | None:
+    """When a session was last alive, as far as Redis knows."""
+    ms = _seen(name).get("", 0)
+    return datetime.fromtimestamp(ms / 1000, UTC) if ms else None
+
+
+def live_counts(computations: Sequence[tuple[str, str, str]]) -> list[int]:
+    """How many live sessions share each; 0 where Redis is away."""
+    names, pipe = keys(), shared().pipeline(transaction=False)
+    for each in computations:
+        pipe.zcount(names.subscribers(*each), f"({now_ms()}", "+inf")
+    try:
+        return [int(count) for count in pipe.execute()]
+    except RedisError:
+        return [0] * len(computations)
 
 
 def _ms(at: datetime) -> int:

@@ -19,7 +19,7 @@ from indicators.models import Session
 from indicators.records import Key, Record, load
 from indicators.requests import Expire
 from indicators.writing import writer
-from stocksblitz import metrics
+from stocksblitz import metrics, mirror
 from stocksblitz.delivery import control
 from stocksblitz.redis import keys, shared
 from stocksblitz.worker import now_ms
@@ -126,9 +126,13 @@ async def ensure_rebuilt() -> bool:
 
 
 def cleanup_sync() -> int:
-    """What is due every minute: remove what ran out, and repair what Redis lost; returns how much had run out."""
+    """What is due every minute: remove what ran out, repair what Redis lost, forget series that nobody wants.
+
+    Returns how much had run out.
+    """
     removed = purge_sync()
     rebuild_sync()
+    mirror.drop({demand.split(each.decode()) for each in shared().smembers(keys().wanted)})
     return removed
 
 

@@ -20,7 +20,6 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
-from rest_framework.views import APIView
 
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.redis import realm_keys, shared
@@ -224,7 +223,7 @@ class UserThrottle(BaseThrottle):
 
     _wait_ms = 0
 
-    def allow_request(self, request: Request, view: APIView) -> bool:
+    def allow_request(self, request: Request, view: Any) -> bool:
         user_id = getattr(request.user, "pk", None)
         address = str(request.META.get("REMOTE_ADDR", ""))
         try:

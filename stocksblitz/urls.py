@@ -1,4 +1,33 @@
-from django.contrib import admin
-from django.urls import path
+"""Every route. None ends in a slash, but for Django's admin."""
 
-urlpatterns = [path("admin/", admin.site.urls)]
+from django.contrib import admin
+from django.contrib.auth.views import LoginView, LogoutView
+from django.urls import include, path, re_path
+
+from stocksblitz import rest, views
+
+urlpatterns = [
+    path("", views.PageView.as_view(template_name="dashboard.html"), name="dashboard"),
+    path("portfolio", views.PageView.as_view(template_name="portfolio.html"), name="portfolio"),
+    path(
+        "login", LoginView.as_view(template_name="login.html", redirect_authenticated_user=True), name="login"
+    ),
+    path("logout", LogoutView.as_view(), name="logout"),
+    path("admin/", admin.site.urls),
+    path("auth/", include("stocksblitz.identity.urls")),
+    path("indicators/", include("indicators.api.urls")),
+    path("api/market/portfolio/", include("portfolio.api.market_urls")),
+    path("api/market/", include("stocksblitz.market.urls")),
+    path("api/portfolio/", include("portfolio.api.urls")),
+    path("api/schema", views.SchemaView.as_view(), name="schema"),
+    path("api/docs", views.DocsView.as_view(url_name="schema"), name="docs"),
+    path("metrics", views.metrics),
+    path("healthz", views.healthz),
+    path("readyz", views.readyz),
+    re_path("", rest.not_found),
+]
+
+handler400 = "stocksblitz.rest.bad_request"
+handler403 = "stocksblitz.rest.forbidden"
+handler404 = "stocksblitz.rest.not_found"
+handler500 = "stocksblitz.rest.server_error"

@@ -1,0 +1,175 @@
+"""Sessions and subscriptions for staff: live counts beside the database's, and actions that reach sockets."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.timesince import timesince
+
+from indicators import subscriptions
+from indicators.models import Session, Subscription
+from indicators.presence import live_counts, seen_at
+from stocksblitz.delivery import control
+from stocksblitz.keys import member
+
+
+class _ReadOnly(admin.ModelAdmin):
+    """Rows are written by the service alone: a hand-made one would be unknown to Redis."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class StateFilter(admin.SimpleListFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("open", "open"), ("socket", "with a socket"), ("ended", "ended")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Session]) -> QuerySet[Session]:
+        match self.value():
+            case "open":
+                return queryset.filter(ended_at=None)
+            case "socket":
+                return queryset.filter(ended_at=None).exclude(ws_conn_id="")
+            case "ended":
+                return queryset.exclude(ended_at=None)
+        return queryset
+
+
+class AgeFilter(admin.SimpleListFilter):
+    title = "age"
+    parameter_name = "age"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("1", "up to an hour"), ("24", "up to a day"), ("old", "older")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Session]) -> QuerySet[Session]:
+        value = self.value()
+        if value == "old":
+            return queryset.filter(created_at__lt=timezone.now() - timedelta(hours=24))
+        if value in ("1", "24"):
+            return queryset.filter(created_at__gte=timezone.now() - timedelta(hours=int(value)))
+        return queryset
+
+
+class SubscriptionInline(admin.TabularInline):
+    model = Subscription
+    extra = 0
+    can_delete = False
+    fields = readonly_fields = ("symbol", "timeframe", "indicator", "canonical", "subscribed_at")
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Session)
+class SessionAdmin(_ReadOnly):
+    list_display = ("session_id", "user", "state", "streams", "age", "last_activity", "ws_conn_id")
+    list_filter = (StateFilter, AgeFilter)
+    search_fields = ("session_id", "user__username", "ws_conn_id")
+    list_select_related = ("user",)
+    date_hierarchy = "created_at"
+    inlines = (SubscriptionInline,)
+    actions = ("end_session",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Session]:
+        return super().get_queryset(request).annotate(wanted=Count("subscriptions"))
+
+    @admin.display(description="subscriptions", ordering="wanted")
+    def streams(self, session: Any) -> int:
+        return int(session.wanted)
+
+    @admin.display(description="state")
+    def state(self, session: Session) -> str:
+        if session.ended_at:
+            return "ended"
+        return "socket open" if session.ws_conn_id else "open"
+
+    @admin.display(ordering="created_at")
+    def age(self, session: Session) -> str:
+        return timesince(session.created_at)
+
+    @admin.display(description="last activity")
+    def last_activity(self, session: Session) -> str:
+        seen = seen_at(member(session.user_id, str(session.session_id)))
+        return f"{timesince(max(seen, session.last_seen) if seen else session.last_seen)} ago"
+
+    @admin.action(description="End the selected sessions", permissions=["end"])
+    def end_session(self, request: HttpRequest, queryset: QuerySet[Session]) -> None:
+        ended = sum(
+            subscriptions.end_session_sync(user_id=user_id, session_id=str(session_id))
+            for user_id, session_id in queryset.values_list("user_id", "session_id")
+        )
+        self.message_user(request, f"{ended} sessions ended, their sockets closed", messages.SUCCESS)
+
+    def has_end_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("indicators.delete_session"))  # type: ignore[union-attr]
+
+
+@admin.register(Subscription)
+class SubscriptionAdmin(_ReadOnly):
+    list_display = (
+        "symbol",
+        "timeframe",
+        "indicator",
+        "canonical",
+        "user",
+        "session",
+        "serves",
+        "stored",
+        "age",
+    )
+    list_filter = ("timeframe", "symbol")
+    search_fields = ("symbol", "indicator", "canonical", "session__session_id", "session__user__username")
+    list_select_related = ("session__user",)
+    date_hierarchy = "subscribed_at"
+    actions = ("drop_subscription",)
+
+    def user(self, row: Subscription) -> str:
+        return row.session.user.get_username()
+
+    @admin.display(description="live (Redis)")
+    def serves(self, row: Subscription) -> str:
+        what = (row.symbol, row.timeframe, row.canonical)
+        count = live_counts([what])[0]
+        return f"this computation serves {count} session{'' if count == 1 else 's'}"
+
+    @admin.display(description="in the database")
+    def stored(self, row: Subscription) -> int:
+        same = Subscription.objects.filter(
+            symbol=row.symbol, timeframe=row.timeframe, canonical=row.canonical
+        )
+        return same.values("session").distinct().count()
+
+    @admin.display(ordering="subscribed_at")
+    def age(self, row: Subscription) -> str:
+        return timesince(row.subscribed_at)
+
+    @admin.action(description="Drop the selected subscriptions", permissions=["drop"])
+    def drop_subscription(self, request: HttpRequest, queryset: QuerySet[Subscription]) -> None:
+        rows = list(queryset.select_related("session"))
+        for row in rows:
+            subscriptions.unsubscribe_sync(
+                user_id=row.session.user_id,
+                session_id=str(row.session.session_id),
+                symbol=row.symbol,
+                timeframe=row.timeframe,
+                indicators=[row.indicator],
+            )
+        touched = {member(row.session.user_id, str(row.session.session_id)) for row in rows}
+        control.send_sync([control.order("resync", each) for each in sorted(touched)])
+        self.message_user(request, f"{len(rows)} subscriptions dropped", messages.SUCCESS)
+
+    def has_drop_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("indicators.delete_subscription"))  # type: ignore[union-attr]

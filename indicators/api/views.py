@@ -1,0 +1,257 @@
+"""Indicators over REST: subscribe, read, and see what is shared."""
+
+from functools import cache as remember
+from typing import Any
+
+from django.conf import settings
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from indicators import cache, reading, subscriptions
+from indicators.api import serializers as shapes
+from indicators.spec import Spec, catalogue, parse_request
+from stocksblitz import inputs
+from stocksblitz.errors import StocksBlitzError
+from stocksblitz.identity.authentication import Credentials, session_id_of
+from stocksblitz.market.bars import TIMEFRAMES
+from stocksblitz.market.history import MOST_BARS
+from stocksblitz.market.instruments import check_symbol
+from stocksblitz.openapi import SESSION_HEADER, documented
+
+TIMEFRAME = OpenApiParameter("timeframe", enum=list(TIMEFRAMES), required=True)
+DEFAULT_BARS = 300
+MOST_ENTRIES = 1_024
+
+
+def _ids(request: Request, *, required: bool) -> dict[str, Spec]:
+    """The indicators of a query, separated by commas."""
+    given = [each for each in request.query_params.get("indicators", "").split(",") if each]
+    if required and not given:
+        raise StocksBlitzError("invalid_parameter", "indicators: expected ids separated by commas, got none")
+    return _specs(given)
+
+
+def _specs(given: Any) -> dict[str, Spec]:
+    if given is not None and not isinstance(given, dict | list):
+        raise StocksBlitzError("invalid_message", "indicators: expected an array or an object")
+    if given and len(given) > settings.WS_MAX_INDICATORS:
+        raise StocksBlitzError(
+            "limit_exceeded", f"expected at most {settings.WS_MAX_INDICATORS} indicators, got {len(given)}"
+        )
+    return parse_request(given)
+
+
+def _login(request: Request) -> Any:
+    return request.auth.login_id if isinstance(request.auth, Credentials) else None
+
+
+class SubscribeView(APIView):
+    @documented(
+        shapes.SubscribeReply,
+        404,
+        409,
+        body=shapes.SubscribeRequest,
+        parameters=[SESSION_HEADER],
+        tags=["indicators"],
+    )
+    def post(self, request: Request) -> Response:
+        """Subscribe this session to indicators; none: to the bars, Greeks and open interest alone."""
+        body = inputs.known_fields(request.data, "symbol", "timeframe", "indicators", "session_id")
+        session_id = session_id_of(request, body.get("session_id"))
+        symbol = inputs.well_formed(inputs.text(body, "symbol"))
+        timeframe = inputs.timeframe(body.get("timeframe"))
+        result = subscriptions.subscribe_sync(
+            user_id=int(request.user.pk),
+            session_id=session_id,
+            symbol=symbol,
+            timeframe=timeframe,
+            specs=_specs(body.get("indicators")),
+            login_id=_login(request),
+        )
+        return Response(
+            {
+                "status": "subscribed",
+                "session_id": session_id,
+                "symbol": symbol,
+                "timeframe": timeframe,
+                "indicators": result.indicators,
+                "results": result.results,
+            }
+        )
+
+
+class UnsubscribeView(APIView):
+    @documented(
+        shapes.UnsubscribeReply,
+        404,
+        body=shapes.UnsubscribeRequest,
+        parameters=[SESSION_HEADER],
+        tags=["indicators"],
+    )
+    def post(self, request: Request) -> Response:
+        """Take indicators of a stream away; what is not there is no error."""
+        body = inputs.known_fields(request.data, "symbol", "timeframe", "indicators", "session_id")
+        session_id = session_id_of(request, body.get("session_id"))
+        named = body.get("indicators")
+        if named is not None and not (
+            isinstance(named, list) and all(isinstance(each, str) for each in named)
+        ):
+            raise StocksBlitzError("invalid_message", "indicators: expected an array of ids")
+        result = subscriptions.unsubscribe_sync(
+            user_id=int(request.user.pk),
+            session_id=session_id,
+            symbol=inputs.well_formed(inputs.text(body, "symbol")),
+            timeframe=inputs.timeframe(body.get("timeframe")),
+            indicators=named,
+        )
+        shown = ("indicator", "last", "ref_count")
+        return Response(
+            {
+                "status": "unsubscribed",
+                "results": [{name: each[name] for name in shown} for each in result.results],
+            }
+        )
+
+
+class HeartbeatView(APIView):
+    @documented(
+        shapes.HeartbeatReply, body=shapes.HeartbeatRequest, parameters=[SESSION_HEADER], tags=["indicators"]
+    )
+    def post(self, request: Request) -> Response:
+        """Keep subscriptions alive; what is not named does not expire sooner."""
+        body = inputs.known_fields(request.data, "session_id", "subscriptions")
+        named = body.get("subscriptions", [])
+        if not isinstance(named, list) or len(named) > MOST_ENTRIES:
+            raise StocksBlitzError(
+                "invalid_message", f"subscriptions: expected an array of at most {MOST_ENTRIES}"
+            )
+        entries = [_entry(each) for each in named]
+        alive = subscriptions.heartbeat_sync(
+            user_id=int(request.user.pk),
+            session_id=session_id_of(request, body.get("session_id")),
+            entries=entries,
+        )
+        results = [{"indicator": entry[2], "alive": each} for entry, each in zip(entries, alive, strict=True)]
+        return Response({"status": "ok", "results": results})
+
+
+def _entry(given: object) -> tuple[str, str, str]:
+    entry = inputs.known_fields(given, "symbol", "timeframe", "indicator_id")
+    return inputs.text(entry, "symbol"), inputs.text(entry, "timeframe"), inputs.text(entry, "indicator_id")
+
+
+class DataView(APIView):
+    @documented(shapes.DataReply, 404, parameters=[TIMEFRAME, SESSION_HEADER], tags=["indicators"])
+    def get(self, request: Request, symbol: str) -> Response:
+        """The newest bar with exactly the indicators that this session has subscribed to."""
+        symbol, timeframe = (
+            inputs.well_formed(symbol),
+            inputs.timeframe(request.query_params.get("timeframe")),
+        )
+        specs = reading.subscribed(int(request.user.pk), session_id_of(request), symbol, timeframe)
+        return Response(reading.data(symbol, timeframe, specs))
+
+
+class CurrentView(APIView):
+    @documented(
+        shapes.CurrentReply,
+        404,
+        parameters=[
+            TIMEFRAME,
+            OpenApiParameter("indicators", required=True, description="ids, separated by commas"),
+        ],
+        tags=["indicators"],
+    )
+    def get(self, request: Request, symbol: str) -> Response:
+        """Newest values without a subscription: from the cache, else computed once for all who ask."""
+        timeframe = inputs.timeframe(request.query_params.get("timeframe"))
+        specs = _ids(request, required=True)
+        answer = cache.current_sync(check_symbol(symbol), timeframe, specs)
+        values = {asked: {**entry, "stale": answer.stale} for asked, entry in answer.values.items()}
+        body = {"symbol": symbol, "timeframe": timeframe, "indicators": values}
+        return Response(body, headers={"X-Cache": answer.outcome})
+
+
+class HistoryView(APIView):
+    @documented(
+        shapes.HistoryReply,
+        404,
+        parameters=[
+            TIMEFRAME,
+            OpenApiParameter("indicators", description="ids, separated by commas; none: bars alone"),
+            OpenApiParameter("limit", OpenApiTypes.INT, description=f"bars, at most {MOST_BARS}"),
+            OpenApiParameter("before", OpenApiTypes.INT, description="only bars that opened before (ms UTC)"),
+        ],
+        tags=["indicators"],
+    )
+    def get(self, request: Request, symbol: str) -> Response:
+        """Closed bars and one value per bar, oldest first."""
+        query = request.query_params
+        timeframe, specs = inputs.timeframe(query.get("timeframe")), _ids(request, required=False)
+        limit = inputs.whole(query, "limit", DEFAULT_BARS, 1, MOST_BARS)
+        before = inputs.whole(query, "before", None, 0, 10**15)
+        canonical = list(dict.fromkeys(spec.id for spec in specs.values()))
+        found = cache.history_sync(
+            check_symbol(symbol), timeframe, canonical, limit=limit or DEFAULT_BARS, before=before
+        )
+        body = {
+            "symbol": symbol,
+            "timeframe": timeframe,
+            "bars": found["bars"],
+            "indicators": {asked: found["indicators"][spec.id] for asked, spec in specs.items()},
+            "complete": found["complete"],
+        }
+        return Response(body, headers={"X-Cache": found["cache"]})
+
+
+class SubscriptionsView(APIView):
+    @documented(
+        shapes.SubscriptionsReply,
+        parameters=[
+            SESSION_HEADER,
+            OpenApiParameter("symbol"),
+            OpenApiParameter("timeframe", enum=list(TIMEFRAMES)),
+            OpenApiParameter(
+                "all", OpenApiTypes.BOOL, description="staff: every computation, and who shares it"
+            ),
+        ],
+        tags=["indicators"],
+    )
+    def get(self, request: Request) -> Response:
+        """What this session has subscribed to."""
+        query = request.query_params
+        symbol = inputs.well_formed(query["symbol"]) if query.get("symbol") else None
+        timeframe = inputs.timeframe(query["timeframe"]) if query.get("timeframe") else None
+        if query.get("all", "").lower() in ("true", "1"):
+            if not request.user.is_staff:
+                raise StocksBlitzError("forbidden", "all=true is for staff: leave it out to see your own")
+            return Response({"subscriptions": subscriptions.active_sync(symbol, timeframe)})
+        own = subscriptions.listing_sync(
+            user_id=int(request.user.pk),
+            session_id=session_id_of(request),
+            symbol=symbol,
+            timeframe=timeframe,
+        )
+        return Response({"subscriptions": own})
+
+
+@remember
+def _catalogue() -> list[dict[str, Any]]:
+    return catalogue()
+
+
+class CatalogueView(APIView):
+    @documented(shapes.CatalogueReply, tags=["indicators"])
+    def get(self, request: Request) -> Response:
+        """Every indicator there is."""
+        return Response({"indicators": _catalogue()})
+
+
+class MetricsView(APIView):
+    @documented(shapes.MetricsReply, tags=["indicators"])
+    def get(self, request: Request) -> Response:
+        """How much is shared, over all processes."""
+        return Response(reading.figures())

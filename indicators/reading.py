@@ -1,0 +1,134 @@
+"""What a session's own data are at this moment, for readers without a socket; and the figures of the whole."""
+
+from collections import Counter
+from typing import Any
+
+import orjson
+
+from indicators import cache
+from indicators.models import Subscription
+from indicators.presence import active_sync
+from indicators.spec import Spec, parse
+from stocksblitz import mirror
+from stocksblitz.delivery.wire import iso
+from stocksblitz.errors import StocksBlitzError
+from stocksblitz.market.history import forming
+from stocksblitz.redis import keys, shared
+from stocksblitz.worker import now_ms
+
+
+def subscribed(user_id: int, session_id: str, symbol: str, timeframe: str) -> dict[str, Spec]:
+    """The ids that a session used on a pair; StocksBlitzError ``not_subscribed`` where it has none (not even bars)."""
+    rows = Subscription.objects.filter(
+        session__user_id=user_id,
+        session__session_id=session_id,
+        session__ended_at=None,
+        symbol=symbol,
+        timeframe=timeframe,
+    ).order_by("pk")
+    asked = list(rows.values_list("indicator", "canonical"))
+    if not asked:
+        raise StocksBlitzError(
+            "not_subscribed", f"this session has no subscription to {symbol} {timeframe}: subscribe first"
+        )
+    return {indicator: parse(canonical) for indicator, canonical in asked if indicator}
+
+
+def _ohlcv(bar: list[Any] | None, *, closed: bool) -> dict[str, Any] | None:
+    if bar is None:
+        return None
+    return {
+        **dict(zip(("ts", "open", "high", "low", "close", "volume"), bar, strict=False)),
+        "closed": closed,
+    }
+
+
+def _blank(symbol: str, timeframe: str) -> dict[str, Any]:
+    """As a frame, from what the feed says, while nobody has computed one yet."""
+    names = keys()
+    pipe = shared().pipeline(transaction=False)
+    pipe.hgetall(names.market(symbol))
+    pipe.zrange(names.bars(symbol, timeframe), -1, -1)
+    market, last = pipe.execute()
+    bar = forming(market, timeframe)
+    parts = {
+        name: orjson.loads(market[name.encode()]) if market.get(name.encode()) else None
+        for name in ("greeks", "oi")
+    }
+    return {
+        "timestamp": iso(int(float(market.get(b"ts", 0))) or now_ms()),
+        "ohlcv": _ohlcv(bar, closed=False) or _ohlcv(orjson.loads(last[0]) if last else None, closed=True),
+        "indicators": {},
+        "source": market.get(b"source", b"").decode() or None,
+        "stale": float(market.get(b"fresh_until", 0)) < now_ms(),
+        **parts,
+    }
+
+
+def data(symbol: str, timeframe: str, specs: dict[str, Spec]) -> dict[str, Any]:
+    """Bar, Greeks, open interest, and exactly these indicators under the ids they were asked by."""
+    raw = shared().get(keys().stream(symbol, timeframe, "frame"))
+    frame: dict[str, Any] = orjson.loads(raw) if raw else _blank(symbol, timeframe)
+    values = dict(frame["indicators"])
+    missing = {spec.id: spec for spec in specs.values() if spec.id not in values}
+    if missing:
+        values |= _computed(symbol, timeframe, missing)
+    own = {asked: values[spec.id] for asked, spec in specs.items()}
+    shown = {name: frame.get(name) for name in ("timestamp", "ohlcv", "greeks", "oi", "source", "stale")}
+    return {"symbol": symbol, "timeframe": timeframe, **shown, "indicators": own}
+
+
+def _computed(symbol: str, timeframe: str, specs: dict[str, Spec]) -> dict[str, Any]:
+    """From the cache; null, and not ready, for what cannot be had now."""
+    try:
+        return cache.current_sync(symbol, timeframe, specs).values
+    except StocksBlitzError:
+        nothing = {"ts": None, "value": None, "timeframe": timeframe, "ready": False}
+        return dict.fromkeys(specs, nothing)
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    return round(part / whole, 4) if whole else None
+
+
+def figures() -> dict[str, Any]:
+    """What is shared, and how well; over all processes."""
+    mirror.push()
+    found, sums = active_sync(), mirror.totals()
+    counts = [each["ref_count"] for each in found]
+    hits, misses = (sums.get(f"indicator_cache_{name}_total", 0.0) for name in ("hits", "misses"))
+    computed = sums.get("indicator_computations_total", 0.0)
+    served = hits + misses + mirror.counter("stocksblitz_values_delivered_total")
+    return {
+        "total_subscriptions": len(found),
+        "by_symbol": dict(Counter(each["symbol"] for each in found)),
+        "by_timeframe": dict(Counter(each["timeframe"] for each in found)),
+        "total_subscribers": sum(counts),
+        "cache": {"hits": int(hits), "misses": int(misses), "hit_rate": _ratio(hits, hits + misses)},
+        "computations": int(computed),
+        "users_per_computation": _ratio(sum(counts), len(found)),
+        "reuse_ratio": _ratio(served, computed),
+    }
+
+
+def gauges() -> list[tuple[mirror.Series, float]]:
+    """Gauges that Redis knows: how many share each computation, and how many computations each stream has."""
+    found = active_sync()
+    shared_by = [
+        (
+            mirror.Series(
+                "indicator_shared_users",
+                (("indicator", e["indicator_id"]), ("symbol", e["symbol"]), ("timeframe", e["timeframe"])),
+            ),
+            float(e["ref_count"]),
+        )
+        for e in found
+    ]
+    streams = Counter((e["symbol"], e["timeframe"]) for e in found)
+    return shared_by + [
+        (
+            mirror.Series("indicator_active_subscriptions", (("symbol", symbol), ("timeframe", timeframe))),
+            float(count),
+        )
+        for (symbol, timeframe), count in streams.items()
+    ]

@@ -1,0 +1,48 @@
+"""API keys are made and revoked here; a login is ended here."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from rest_framework_api_key.admin import APIKeyModelAdmin
+
+from stocksblitz.identity import access
+from stocksblitz.identity.models import ApiKey, Login
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(APIKeyModelAdmin):  # type: ignore[misc]
+    list_display = ("prefix", "user", "name", "created", "expiry_date", "_has_expired", "revoked")
+    list_filter = ("revoked", "created")
+    search_fields = ("prefix", "name", "user__username")
+    autocomplete_fields = ("user",)
+
+
+@admin.register(Login)
+class LoginAdmin(admin.ModelAdmin):
+    list_display = ("id", "user", "created_at", "revoked_at")
+    list_filter = (("revoked_at", admin.EmptyFieldListFilter), "created_at")
+    search_fields = ("id", "user__username")
+    list_select_related = ("user",)
+    actions = ("end_login",)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @admin.action(description="End the selected logins", permissions=["end"])
+    def end_login(self, request: HttpRequest, queryset: QuerySet[Login]) -> None:
+        for login in queryset:
+            access.revoke_login(login)
+        self.message_user(
+            request, f"{len(queryset)} logins ended, with all that came from them", messages.SUCCESS
+        )
+
+    def has_end_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("identity.delete_login"))  # type: ignore[union-attr]

@@ -1,0 +1,61 @@
+"""What requests bring, checked by hand where a serializer would say too little: one clear error, nothing done."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from stocksblitz.errors import StocksBlitzError
+from stocksblitz.market.bars import TIMEFRAMES
+from stocksblitz.market.instruments import unknown_symbol
+from stocksblitz.market.models import SYMBOL_PATTERN
+
+_SYMBOL = re.compile(SYMBOL_PATTERN, re.ASCII)
+
+
+def known_fields(given: object, *names: str) -> dict[str, Any]:
+    """The object, if it is one and has no other fields."""
+    if not isinstance(given, Mapping):
+        raise StocksBlitzError(
+            "invalid_message", f"expected a JSON object with {', '.join(names) or 'no fields'}"
+        )
+    unknown = sorted(str(name)[:40] for name in set(given) - set(names))
+    if unknown:
+        expected = ", ".join(names) or "none"
+        raise StocksBlitzError("invalid_message", f"unknown: {', '.join(unknown[:5])}; expected {expected}")
+    return dict(given)
+
+
+def text(given: Mapping[str, Any], name: str) -> str:
+    value = given.get(name)
+    if not isinstance(value, str) or not value:
+        raise StocksBlitzError("invalid_message", f"{name}: expected text, got {str(value)[:40]!r}")
+    return value
+
+
+def well_formed(symbol: object) -> str:
+    """The symbol, if it could be one: a colon or a line break never gets into a key."""
+    if not isinstance(symbol, str) or not _SYMBOL.fullmatch(symbol):
+        raise unknown_symbol(str(symbol))
+    return symbol
+
+
+def timeframe(value: object) -> str:
+    if not isinstance(value, str) or value not in TIMEFRAMES:
+        known = ", ".join(TIMEFRAMES)
+        raise StocksBlitzError(
+            "unknown_timeframe", f"timeframe: expected one of {known}, got {str(value)[:40]!r}"
+        )
+    return value
+
+
+def whole(given: Mapping[str, Any], name: str, default: int | None, low: int, high: int) -> int | None:
+    """A whole number of a query, within its bounds."""
+    value = given.get(name)
+    if value in (None, ""):
+        return default
+    if not re.fullmatch(r"\d{1,16}", str(value), re.ASCII) or not low <= int(value) <= high:
+        raise StocksBlitzError(
+            "invalid_parameter",
+            f"{name}: expected a whole number from {low} to {high}, got {str(value)[:40]!r}",
+        )
+    return int(value)

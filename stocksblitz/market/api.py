@@ -1,0 +1,184 @@
+"""Market data over REST."""
+
+from itertools import pairwise
+from typing import Any
+
+import orjson
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from stocksblitz import inputs
+from stocksblitz.errors import StocksBlitzError
+from stocksblitz.market import serializers as shapes
+from stocksblitz.market.bars import TIMEFRAMES
+from stocksblitz.market.calendars import bar_end, close_of, next_open
+from stocksblitz.market.history import MOST_BARS, read_bars
+from stocksblitz.market.instruments import check_symbol
+from stocksblitz.market.models import Instrument, OptionContract
+from stocksblitz.market.quotes import FEED_ACCOUNT, get_instrument_current_price_sync
+from stocksblitz.market.quotes.stats import read as quote_stats
+from stocksblitz.openapi import documented
+from stocksblitz.redis import keys, shared
+from stocksblitz.worker import now_ms
+
+MOST_SYMBOLS = 500
+DEFAULT_BARS = 300
+TIMEFRAME = OpenApiParameter("timeframe", enum=list(TIMEFRAMES), required=True)
+LIMIT = OpenApiParameter("limit", OpenApiTypes.INT, description=f"bars, at most {MOST_BARS}")
+BEFORE = OpenApiParameter("before", OpenApiTypes.INT, description="only bars that opened before (ms UTC)")
+
+
+class SymbolsView(APIView):
+    @documented(shapes.SymbolsReply, parameters=[OpenApiParameter("search")], tags=["market"])
+    def get(self, request: Request) -> Response:
+        """The instruments there are; options of a chain only when searched for."""
+        search = request.query_params.get("search", "").strip()[:64].replace("\x00", "")
+        rows = Instrument.objects.filter(active=True)
+        if search:
+            rows = rows.filter(Q(symbol__icontains=search) | Q(name__icontains=search))
+        else:
+            rows = rows.exclude(kind=Instrument.Kind.OPTION)
+        return Response({"symbols": shapes.InstrumentShape(rows[:MOST_SYMBOLS], many=True).data})
+
+    @documented(shapes.InstrumentShape, 409, status=201, body=shapes.InstrumentShape, tags=["market"])
+    def post(self, request: Request) -> Response:
+        """Make an instrument (staff)."""
+        if not request.user.is_staff:
+            raise StocksBlitzError("forbidden", "instruments are made by staff")
+        shape = shapes.InstrumentShape(data=request.data)
+        shape.is_valid(raise_exception=True)
+        try:
+            with transaction.atomic():
+                shape.save()
+        except IntegrityError:
+            symbol = shape.validated_data["symbol"]
+            raise StocksBlitzError("conflict", f"{symbol} is there already: change it in the admin") from None
+        return Response(shape.data, status=201)
+
+
+class QuoteView(APIView):
+    @documented(
+        shapes.QuoteReply,
+        404,
+        parameters=[OpenApiParameter("account", description="of QUOTE_ACCOUNTS")],
+        tags=["market"],
+    )
+    def get(self, request: Request, symbol: str) -> Response:
+        """The price now: one call to its provider for all who ask."""
+        account = request.query_params.get("account", FEED_ACCOUNT)
+        price = get_instrument_current_price_sync(account, check_symbol(symbol))
+        shown = ("price", "bid", "ask", "ts", "provider", "outcome", "age_ms")
+        stale = price.fresh_until is not None and price.fresh_until < now_ms()
+        return Response({"symbol": symbol, **{name: getattr(price, name) for name in shown}, "stale": stale})
+
+
+class BarsView(APIView):
+    @documented(shapes.BarsReply, 404, parameters=[TIMEFRAME, LIMIT, BEFORE], tags=["market"])
+    def get(self, request: Request, symbol: str) -> Response:
+        """Closed bars, oldest first."""
+        query = request.query_params
+        timeframe = inputs.timeframe(query.get("timeframe"))
+        limit = inputs.whole(query, "limit", DEFAULT_BARS, 1, MOST_BARS) or DEFAULT_BARS
+        past = read_bars(
+            check_symbol(symbol), timeframe, limit, inputs.whole(query, "before", None, 0, 10**15)
+        )
+        return Response(
+            {"symbol": symbol, "timeframe": timeframe, "bars": past.bars, "complete": past.complete}
+        )
+
+
+class GapsView(APIView):
+    @documented(shapes.GapsReply, 404, parameters=[TIMEFRAME, LIMIT, BEFORE], tags=["market"])
+    def get(self, request: Request, symbol: str) -> Response:
+        """Where bars are missing though the exchange was open: in a minute without trades, or a feed that was away."""
+        query = request.query_params
+        timeframe = inputs.timeframe(query.get("timeframe"))
+        limit = inputs.whole(query, "limit", MOST_BARS, 1, MOST_BARS) or MOST_BARS
+        past = read_bars(
+            check_symbol(symbol), timeframe, limit, inputs.whole(query, "before", None, 0, 10**15)
+        )
+        exchange = Instrument.objects.values_list("exchange", flat=True).get(symbol=symbol)
+        found = gaps(exchange, timeframe, [bar[0] for bar in past.bars])
+        return Response({"symbol": symbol, "timeframe": timeframe, "gaps": found})
+
+
+def gaps(exchange: str, timeframe: str, opened: list[int]) -> list[dict[str, int]]:
+    """Stretches without bars between the opening times given, as the exchange's calendar sees them."""
+    found = []
+    for ts, following in pairwise(opened):
+        due = bar_end(exchange, timeframe, ts)
+        if due >= close_of(exchange, ts):
+            due = max(due, next_open(exchange, ts))
+        if due < following:
+            found.append({"start": due, "end": following})
+    return found
+
+
+class ChainView(APIView):
+    @documented(
+        shapes.ChainReply,
+        404,
+        parameters=[OpenApiParameter("expiry", OpenApiTypes.DATE, description="only this day's (UTC)")],
+        tags=["market"],
+    )
+    def get(self, request: Request, symbol: str) -> Response:
+        """The option chain of an underlying, with Greeks and open interest as far as they are known."""
+        rows = OptionContract.objects.filter(underlying__symbol=check_symbol(symbol), instrument__active=True)
+        if given := request.query_params.get("expiry"):
+            rows = rows.filter(expiry__date=_day(given))
+        contracts = list(rows.select_related("instrument"))
+        pipe = shared().pipeline(transaction=False)
+        for name in (symbol, *(contract.instrument.symbol for contract in contracts)):
+            pipe.hmget(keys().market(name), *_QUOTED)
+        own, *quotes = pipe.execute()
+        shown = [_contract(contract, quote) for contract, quote in zip(contracts, quotes, strict=True)]
+        return Response({"symbol": symbol, "greeks": _json(own[4]), "oi": _json(own[5]), "contracts": shown})
+
+
+_QUOTED = ("bid", "ask", "last", "ts", "greeks", "oi")
+
+
+def _day(given: str) -> Any:
+    return serializers.DateField().run_validation(given)
+
+
+def _json(raw: bytes | None) -> Any:
+    return orjson.loads(raw) if raw else None
+
+
+def _contract(contract: OptionContract, quote: list[bytes | None]) -> dict[str, Any]:
+    bid, ask, last, ts = (float(raw) if raw else None for raw in quote[:4])
+    return {
+        "symbol": contract.instrument.symbol,
+        "expiry": contract.expiry,
+        "strike": float(contract.strike),
+        "right": contract.right,
+        "bid": bid,
+        "ask": ask,
+        "last": last,
+        "ts": int(ts) if ts else None,
+        "greeks": _json(quote[4]),
+        "oi": _json(quote[5]),
+    }
+
+
+class QuoteStats(serializers.Serializer[Any]):
+    accounts = serializers.ListField(child=serializers.JSONField())
+
+
+class QuoteStatsView(APIView):
+    @documented(QuoteStats, tags=["market"])
+    def get(self, request: Request) -> Response:
+        """How quotes were answered, over all processes."""
+        sums = quote_stats(shared(), keys())
+        rows = [
+            {"account": account, "provider": provider, **counts}
+            for (account, provider), counts in sums.items()
+        ]
+        return Response({"accounts": rows})
