@@ -14,7 +14,9 @@ from stocksblitz.market.quotes.providers import ProviderError
 from tests.conftest import aeventually, eventually
 from tests.market.quote_providers import Batching, Counting, Scripted
 
-COUNTING, SCRIPTED, BATCHING = (f"tests.market.quote_providers:{c.__name__}" for c in (Counting, Scripted, Batching))
+COUNTING, SCRIPTED, BATCHING = (
+    f"tests.market.quote_providers:{c.__name__}" for c in (Counting, Scripted, Batching)
+)
 
 
 @pytest.fixture
@@ -122,7 +124,9 @@ async def test_a_waiter_that_finds_the_price_expired_fetches_again(slow, setting
     late = [asyncio.ensure_future(get_instrument_current_price("one", "ACME")) for _ in range(5)]
     prices = await asyncio.gather(first, *late)
     assert prices[0].price == 101.0
-    assert {price.price for price in prices[1:]} == {102.0}, "one call made after they asked is new enough for all"
+    assert {price.price for price in prices[1:]} == {102.0}, (
+        "one call made after they asked is new enough for all"
+    )
     assert calls(redis, slow) == {"ACME": 2}
 
 
@@ -211,7 +215,9 @@ async def test_one_client_for_an_account_however_many_ask(scripted):
 
 async def test_symbols_asked_for_together_go_out_in_one_call(scripted):
     asked = [get_instrument_current_price("batch", "X" * n) for n in range(1, 11)]
-    prices = await asyncio.gather(*asked, get_instrument_current_price("batch", "MISSING"), return_exceptions=True)
+    prices = await asyncio.gather(
+        *asked, get_instrument_current_price("batch", "MISSING"), return_exceptions=True
+    )
     assert [price.price for price in prices[:10]] == [float(n) for n in range(1, 11)]
     assert isinstance(prices[10], StocksBlitzError)
     assert sum(len(each) for each in Batching.batches) + len(Batching.calls) == 11
@@ -240,9 +246,13 @@ async def test_many_waiters_make_a_price_count_longer_up_to_the_bound(scripted, 
 async def test_ten_thousand_symbols_asked_once_leave_nothing_behind(scripted, settings, redis, namespace):
     settings.PRICE_CACHE_TIME = 0.5
     for start in range(0, 10_000, 1000):
-        await asyncio.gather(*(get_instrument_current_price("s", f"N{i}") for i in range(start, start + 1000)))
+        await asyncio.gather(
+            *(get_instrument_current_price("s", f"N{i}") for i in range(start, start + 1000))
+        )
     desk = quotes._desk
-    await aeventually(lambda: len(desk._cache) == 0 and not desk._flights, what="caches and flights are empty")
+    await aeventually(
+        lambda: len(desk._cache) == 0 and not desk._flights, what="caches and flights are empty"
+    )
 
     def left():
         return [key for key in redis.scan_iter(f"{namespace}*", count=5000) if b"stats" not in key]

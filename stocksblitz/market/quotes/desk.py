@@ -24,8 +24,6 @@ from stocksblitz.market.quotes.stats import Tally
 log = logging.getLogger(__name__)
 
 CACHE_SIZE = 50_000
-TEND_S = 0.5
-"""Often enough to renew a lease three times before it runs out."""
 
 
 @dataclass(slots=True)
@@ -205,7 +203,7 @@ class Desk:
     async def _tend(self) -> None:
         """Renew leases, carry statistics away, drop what has expired."""
         while True:
-            await asyncio.sleep(TEND_S)
+            await asyncio.sleep(self._config.lease_ms / 4000)  # a lease is renewed three times before it runs out
             with self._lock:
                 self._cache.sweep(self._clock())
             with contextlib.suppress(RedisError, OSError):  # the fetches that need Redis say so themselves
