@@ -64,10 +64,11 @@ class Watch:
 
 @dataclass
 class Lags:
-    """In ms: from the tick, and from its flush."""
+    """In ms: from the tick to the client, from its flush to the client, and of that until compute took it up."""
 
     tick: list[float] = field(default_factory=list)
     flush: list[float] = field(default_factory=list)
+    taken: list[float] = field(default_factory=list)
 
 
 def lags(watch: Watch, writer: TickWriter) -> Lags:
@@ -78,12 +79,12 @@ def lags(watch: Watch, writer: TickWriter) -> Lags:
         if message["type"] != "market_update":
             continue
         written = writer.written[message["symbol"]].get(message["ohlcv"]["close"])
-        flush = flush_of(
-            watch.flushes[message["symbol"]], datetime.fromisoformat(message["timestamp"]).timestamp()
-        )
+        made = datetime.fromisoformat(message["timestamp"]).timestamp()
+        flush = flush_of(watch.flushes[message["symbol"]], made)
         if written is not None and flush is not None:
             found.tick.append((came - written) * 1000)
             found.flush.append((came - flush) * 1000)
+            found.taken.append((made - flush) * 1000)
     return found
 
 
@@ -127,6 +128,9 @@ def tell(found: Lags, kind: str, report: Report, target: str | None = None) -> N
         report(f"latency: tick to client {name}{kind}", percentile(found.tick, share), "ms")
         bound = target if name == "p99" else None
         report(f"latency: after the flush {name}{kind}", percentile(found.flush, share), "ms", target=bound)
+        report(
+            f"latency: of that, until compute took it up {name}{kind}", percentile(found.taken, share), "ms"
+        )
 
 
 async def stall(
