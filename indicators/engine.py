@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
+from indicators.catalogue import KEPT_BARS
 from indicators.kernels import Kernel, Value, open_kernel
 from indicators.spec import Spec
 from stocksblitz.market.bars import Bar
@@ -22,12 +23,16 @@ type Values = dict[str, tuple[Value, bool]]
 def clean(bar: Bar) -> Bar | None:
     """The bar with a usable volume (0 where it is not one), or None when its prices are none."""
     try:
-        usable = all(-LARGEST < price < LARGEST for price in bar[1:5])
-        volume = bar.volume
-        if usable and volume.__class__ is float and 0 <= volume < LARGEST:
-            return bar
-        if not usable:
+        _, first, high, low, close, volume, _ = bar
+        if not (
+            -LARGEST < first < LARGEST
+            and -LARGEST < high < LARGEST
+            and -LARGEST < low < LARGEST
+            and -LARGEST < close < LARGEST
+        ):
             return None
+        if volume.__class__ is float and 0 <= volume < LARGEST:
+            return bar
         volume = float(volume) if volume is not None else 0.0
     except (TypeError, ValueError, OverflowError):
         return None
@@ -131,7 +136,8 @@ class Stream:
             self.broken[spec.id] = repr(error)
 
     def _trim(self) -> None:
-        while len(self._bars) > self._keep and self._kernels:
+        most = self._keep or KEPT_BARS
+        while len(self._bars) > most:
             self._bars.popleft()
 
 

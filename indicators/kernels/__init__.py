@@ -64,12 +64,12 @@ class Kernel:
 
 
 def _named(names: tuple[str, ...], values: tuple[float, ...]) -> Value:
-    found: dict[str, float | None] = dict(zip(names, values, strict=False))
+    found: dict[str, float | None] = dict(zip(names, values))  # noqa: B905 (this runs for every tick)
     whole = sum(values)
     if whole - whole == 0.0:
         return found
-    found = {name: value if value - value == 0.0 else None for name, value in zip(names, values, strict=True)}
-    return found if any(value is not None for value in found.values()) else None
+    undefined = [name for name, value in zip(names, values, strict=True) if value - value != 0.0]
+    return found | dict.fromkeys(undefined) if len(undefined) < len(names) else None
 
 
 def open_kernel(spec: Spec, bars: Iterable[Bar] = ()) -> Kernel:
