@@ -59,6 +59,14 @@ async def cached(connection: Connection, token: str, report: Report) -> None:
         report(f"rest: cached current {name} (vs empty view)", mine, "ms", beside, target="<= 1.5")
 
 
+async def lookup(site: Site, report: Report) -> None:
+    """The same value, read as the view reads it, in a process of its own."""
+    printed = await asyncio.to_thread(site.rig.call, "-m", "bench.lookup", SYMBOL, TIMEFRAME, "RSI_14")
+    taken = json.loads(printed)
+    report("rest: cache lookup p50", percentile(taken, 0.5), "ms")
+    report("rest: cache lookup p99", percentile(taken, 0.99), "ms", target="< 1")
+
+
 async def cold(connection: Connection, token: str, report: Report) -> None:
     """Indicators that nobody asked for before, one after another."""
     taken = []
@@ -97,6 +105,7 @@ async def reads(site: Site, report: Report) -> None:
     connection = await Connection.open(process.port)
     await ready(connection, site.tokens[0])
     await cached(connection, site.tokens[0], report)
+    await lookup(site, report)
     await cold(connection, site.tokens[0], report)
     await subscribe(site, process.port, "SQLite", report)
 
