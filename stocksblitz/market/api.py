@@ -22,7 +22,6 @@ from stocksblitz.market.history import MOST_BARS, read_bars
 from stocksblitz.market.instruments import check_symbol
 from stocksblitz.market.models import Instrument, OptionContract
 from stocksblitz.market.quotes import FEED_ACCOUNT, get_instrument_current_price_sync
-from stocksblitz.market.quotes.stats import read as quote_stats
 from stocksblitz.openapi import documented
 from stocksblitz.redis import keys, shared
 from stocksblitz.worker import now_ms
@@ -166,19 +165,3 @@ def _contract(contract: OptionContract, quote: list[bytes | None]) -> dict[str, 
         "greeks": _json(quote[4]),
         "oi": _json(quote[5]),
     }
-
-
-class QuoteStats(serializers.Serializer[Any]):
-    accounts = serializers.ListField(child=serializers.JSONField())
-
-
-class QuoteStatsView(APIView):
-    @documented(QuoteStats, tags=["market"])
-    def get(self, request: Request) -> Response:
-        """How quotes were answered, over all processes."""
-        sums = quote_stats(shared(), keys())
-        rows = [
-            {"account": account, "provider": provider, **counts}
-            for (account, provider), counts in sums.items()
-        ]
-        return Response({"accounts": rows})
