@@ -28,7 +28,7 @@ django_settings.REDIS_URL = os.environ["REDIS_URL"]
 django_settings.CACHES["default"]["LOCATION"] = os.environ["REDIS_URL"]
 django_settings.CHANNEL_LAYERS["default"]["CONFIG"]["hosts"] = [os.environ["REDIS_URL"]]
 if "sqlite" in django_settings.DATABASES["default"]["ENGINE"]:
-    django_settings.DATABASES["default"]["TEST"] = {"NAME": f"{_folder}/test.sqlite3"}
+    django_settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = f"{_folder}/test.sqlite3"
 
 
 def redis_server() -> str:
