@@ -154,7 +154,7 @@ class SimulatedChain:
     def _begin(self, contract: Contract, view: View) -> tuple[list[Closed], OptionBars]:
         """A contract's past, and its bars from here on."""
         exchange = CONTINUOUS + self.profile.exchange
-        opens = self.simulation.session_opens(view.opened - SESSIONS * DAY_MS, view.opened)
+        opens = self.simulation.session_opens(view.opened - SESSIONS * DAY_MS, view.opened)[:-1]
         bars = OptionBars(Ladder(lambda ts: calendars.session_at(exchange, ts)), 0)
         closed: list[Closed] = []
         for minutes in self.simulation.minutes(opens):

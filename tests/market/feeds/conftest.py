@@ -1,0 +1,46 @@
+"""A writer over the tests' Redis, with a feed that does as it is told."""
+
+import pytest
+
+from stocksblitz.keys import Keys
+from stocksblitz.market.feeds.base import Feed
+from stocksblitz.market.feeds.writer import Writer
+
+
+class Puppet(Feed):
+    """Markets are set by the test; the past is what the test says."""
+
+    source = "puppet"
+
+    def __init__(self):
+        super().__init__()
+        self.history = {}
+
+    async def open(self, *, intact, gen):
+        self.intact, self.gen = intact, gen
+
+    async def step(self, now):
+        return False
+
+    async def past(self, symbol):
+        return self.history.get(symbol, {})
+
+
+@pytest.fixture
+def mock_keys(namespace):
+    return Keys(f"{namespace}mock:")
+
+
+@pytest.fixture
+def real_keys(namespace):
+    return Keys(namespace)
+
+
+@pytest.fixture
+def puppet():
+    return Puppet()
+
+
+@pytest.fixture
+def writer(aredis, mock_keys, puppet):
+    return Writer(aredis, mock_keys, puppet, mock=True)
