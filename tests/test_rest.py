@@ -1,0 +1,212 @@
+import threading
+
+import orjson
+import pytest
+from django.contrib.auth.models import User
+from django.db import OperationalError
+from django.test import Client
+from django.urls import path
+from redis.exceptions import ConnectionError as RedisConnectionError
+from rest_framework.views import APIView
+
+from stocksblitz import mirror, rest, urls
+from stocksblitz.identity import tokens
+from stocksblitz.identity.models import Login
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Failing(APIView):
+    authentication_classes = permission_classes = ()
+
+    def get(self, request, kind):
+        raise {
+            "bug": ZeroDivisionError("1/0"),
+            "redis": RedisConnectionError("gone"),
+            "database": OperationalError("gone"),
+        }[kind]
+
+
+def broken_page(request):
+    raise ZeroDivisionError("1/0")
+
+
+urlpatterns = [path("fails/<str:kind>", Failing.as_view()), path("broken", broken_page), *urls.urlpatterns]
+handler400, handler403, handler404, handler500 = (
+    urls.handler400,
+    urls.handler403,
+    urls.handler404,
+    urls.handler500,
+)
+
+
+def problem(reply, status, code):
+    assert reply.status_code == status
+    assert reply["Content-Type"] == "application/problem+json"
+    body = orjson.loads(reply.content)
+    assert {"type", "title", "status", "detail", "code"} <= body.keys()
+    assert (body["status"], body["code"]) == (status, code)
+    return body
+
+
+@pytest.mark.urls(__name__)
+@pytest.mark.parametrize(
+    ("kind", "status", "code"),
+    [("bug", 500, "internal_error"), ("redis", 503, "unavailable"), ("database", 503, "unavailable")],
+)
+def test_failures_are_problems_and_tell_nothing(kind, status, code):
+    body = problem(Client(raise_request_exception=False).get(f"/fails/{kind}"), status, code)
+    assert "1/0" not in str(body)
+
+
+@pytest.mark.urls(__name__)
+def test_a_broken_page_is_a_problem_too():
+    problem(Client(raise_request_exception=False).get("/broken"), 500, "internal_error")
+
+
+@pytest.mark.parametrize("debug", [True, False])
+def test_what_is_not_there(settings, debug):
+    settings.DEBUG = debug
+    for address in ("/nothing", "/api/nothing", "/indicators/", "/auth/token/", "/api/market/a/b/c"):
+        problem(Client().get(address), 404, "not_found")
+
+
+def signed_in(name="alice"):
+    user = User.objects.create(username=name)
+    access = tokens.issue(Login.objects.create(user=user))["access"]
+    return {"authorization": f"Bearer {access}"}
+
+
+def test_methods_and_media_types():
+    headers = signed_in()
+    problem(Client().get("/indicators/subscribe", headers=headers), 405, "method_not_allowed")
+    problem(Client().post("/indicators/subscribe", {"a": 1}, headers=headers), 415, "unsupported_media_type")
+    problem(
+        Client().get("/indicators/catalogue", headers={**headers, "accept": "text/csv"}),
+        406,
+        "not_acceptable",
+    )
+
+
+def test_numbers_that_json_does_not_know_become_null():
+    assert rest.dumps({"a": float("nan"), "b": float("inf")}) == b'{"a":null,"b":null}'
+
+
+def test_a_bucket_lets_so_many_a_minute_pass_however_they_come():
+    """Threads hold for processes here: the bucket is one script in Redis."""
+    passed = []
+    threads = [
+        threading.Thread(target=lambda: passed.extend(rest.take("t", "alice", 50) == 0 for _ in range(10)))
+        for _ in range(20)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 50 <= sum(passed) <= 52  # and as many as a few milliseconds give back
+    assert rest.take("t", "alice", 50) > 0
+    assert rest.take("t", "bob", 50) == 0
+
+
+def test_throttled_requests_say_when_to_come_back(settings):
+    settings.REST_REQUESTS_PER_MINUTE = 2
+    headers = signed_in()
+    other = signed_in("bob")
+    statuses = [Client().get("/indicators/catalogue", headers=headers) for _ in range(3)]
+    assert [reply.status_code for reply in statuses] == [200, 200, 429]
+    problem(statuses[-1], 429, "rate_limited")
+    assert int(statuses[-1]["Retry-After"]) > 0
+    assert Client().get("/indicators/catalogue", headers=other).status_code == 200
+    settings.AUTH_REQUESTS_PER_MINUTE = 1
+    for _ in range(2):
+        # A forged address does not make a second client of one.
+        reply = Client().post(
+            "/auth/token", b"{}", content_type="application/json", headers={"x-forwarded-for": str(_)}
+        )
+    problem(reply, 429, "rate_limited")
+
+
+def test_the_description_of_the_api_and_its_page():
+    schema = Client().get("/api/schema", headers={"accept": "application/vnd.oai.openapi+json"}).json()
+    assert schema["openapi"].startswith("3.1")
+    assert {"/indicators/subscribe", "/auth/token", "/api/market/symbols"} <= schema["paths"].keys()
+    page = Client().get("/api/docs")
+    assert page.status_code == 200
+    assert b"http://" not in page.content
+    assert b"https://" not in page.content
+    policy = page["Content-Security-Policy"]
+    assert "'unsafe-inline'" in policy.split("script-src")[1].split(";")[0]
+    policy = Client().get("/login")["Content-Security-Policy"]
+    assert "'unsafe-inline'" not in policy.split("script-src")[1].split(";")[0]
+
+
+def test_pages_are_for_those_who_are_signed_in():
+    assert Client().get("/")["Location"].startswith("/login")
+    client = Client()
+    client.force_login(User.objects.create(username="alice"))
+    assert client.get("/").status_code == 200
+
+
+def test_health(redis, keys):
+    assert Client().get("/healthz").status_code == 200
+    reply = Client().get("/readyz")
+    assert reply.status_code == 503
+    assert reply.json() == {
+        "status": "not ready",
+        "redis": True,
+        "database": True,
+        "feed": False,
+        "compute": False,
+        "portfolio": False,
+    }
+    for kind in ("feed", "compute", "portfolio"):
+        redis.zadd(keys.workers(kind), {"w": 10**14})
+    assert Client().get("/readyz").status_code == 200
+
+
+def test_counters_of_all_processes_are_added_up():
+    from stocksblitz import metrics
+
+    ours, theirs = mirror.Mirror(), mirror.Mirror()
+    metrics.cache_hits.labels("X", "1min", "RSI_14").inc(3)
+    metrics.sockets.set(2)
+    for each in (ours, theirs, ours):  # each process tells its own, and what it told before only once
+        each.push()
+    labels = (("indicator", "RSI_14"), ("symbol", "X"), ("timeframe", "1min"))
+    found = mirror._gathered()
+    assert found[mirror.Series("indicator_cache_hits_total", labels)] == 6
+    assert found[mirror.Series("stocksblitz_sockets", ())] == 4
+    assert mirror.totals()["indicator_cache_hits_total"] >= 6
+    metrics.sockets.set(0)
+
+
+def test_a_push_whose_answer_was_lost_counts_once(monkeypatch):
+    from stocksblitz import metrics
+
+    mine = mirror.Mirror()
+    mine.push()
+    before = mirror.counter("indicator_cleanup_runs_total")
+    metrics.cleanup_runs.inc()
+    monkeypatch.setattr(mirror, "_PUSH", mirror._PUSH + "\nreturn redis.error_reply('lost')")
+    with pytest.raises(Exception, match=".*"):
+        mine.push()
+    monkeypatch.undo()
+    mine.push()
+    mine.push()
+    assert mirror.counter("indicator_cleanup_runs_total") == before + 1
+
+
+def test_series_that_nobody_wants_are_dropped_and_their_sums_kept(monkeypatch):
+    from stocksblitz import metrics
+
+    mine = mirror.Mirror()
+    for indicator in ("EMA_9", "EMA_10"):
+        metrics.cache_misses.labels("Y", "1min", indicator).inc()
+    mine.push()
+    total = mirror.totals()["indicator_cache_misses_total"]
+    monkeypatch.setattr(mirror, "UNUSED_MS", -1000)
+    assert mirror.drop({("Y", "1min", "EMA_9")}) >= 1
+    left = {series.computation for series in mirror._gathered()}
+    assert ("Y", "1min", "EMA_9") in left
+    assert ("Y", "1min", "EMA_10") not in left
+    assert mirror.totals()["indicator_cache_misses_total"] == total
