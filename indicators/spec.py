@@ -149,7 +149,7 @@ def _value(entry: Entry, param: Param, value: object) -> ParamValue:
         _refuse(bounds, value)
     if param.kind == "int":
         return int(value) if value == int(value) else _refuse(bounds, value)
-    kept = round(float(value), DECIMALS)
+    kept = round(float(value), DECIMALS) + 0.0  # -0 is 0
     return kept if kept >= param.low else _refuse(bounds, value)
 
 

@@ -30,7 +30,7 @@ would need more are refused (`EMA_330` and `RSI_140` are about the longest).
 **Bars** without finite prices have no values and leave the state as it was; a volume that is no number counts as zero.
 
 **Kernels** are streaming handles of TA-Lib where it has the indicator in the right convention, else small state
-machines of the project's own. Nothing needs pandas. Tests hold every entry against an independent computation: TA-Lib's
+machines of the project's own. Nothing needs pandas-ta. Tests hold every entry against an independent computation: TA-Lib's
 batch functions bit by bit, pandas-ta over a whole file, and published values of Stock.Indicators and Tulip.
 """
 

@@ -37,9 +37,10 @@ def read(path: Path, session_gap: int = 0) -> list[Bar]:
                 session = ts // 86_400_000 * 86_400_000
             elif not bars or ts - bars[-1].ts >= session_gap:
                 session = ts
-            bars.append(
-                Bar(ts, *(float(row[k]) for k in ("open", "high", "low", "close", "volume")), session)
+            first, high, low, close, volume = (
+                float(row[k]) for k in ("open", "high", "low", "close", "volume")
             )
+            bars.append(Bar(ts, first, high, low, close, volume, session))
     return bars
 
 
@@ -51,10 +52,9 @@ def random_bars(count: int, seed: int = 1, *, step: float = 0.004, start: float 
     high = np.maximum(opened, close) * (1 + np.abs(rng.normal(0, step / 2, count)))
     low = np.minimum(opened, close) * (1 - np.abs(rng.normal(0, step / 2, count)))
     volume = rng.integers(1, 1000, count).astype(float)
-    return [
-        Bar((i + 1) * MINUTE, *map(float, prices), i // 100 * 100 * MINUTE + MINUTE)
-        for i, prices in enumerate(zip(opened, high, low, close, volume, strict=True))
-    ]
+    prices = np.stack([opened, high, low, close, volume], axis=1).tolist()
+    sessions = (i // 100 * 100 * MINUTE + MINUTE for i in range(count))
+    return [Bar((i + 1) * MINUTE, *p, s) for i, (p, s) in enumerate(zip(prices, sessions, strict=True))]  # type: ignore[call-arg]
 
 
 def run(indicator: str, bars: Sequence[Bar]) -> list[tuple[Value, bool]]:
@@ -75,7 +75,9 @@ def raw(indicator: str, bars: Sequence[Bar]) -> list[Value]:
 
 def parts_of(value: Value, parts: Sequence[str]) -> list[float]:
     """The numbers of a value in the order of its parts, NaN for what is not known."""
-    found = [value] if not parts else [None] * len(parts) if value is None else [value[p] for p in parts]  # type: ignore[index]
+    found: list[object] = [value]
+    if parts:
+        found = [None] * len(parts) if value is None else [value[part] for part in parts]  # type: ignore[index]
     return [float("nan") if x is None else x for x in found]  # type: ignore[misc]
 
 

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from indicators.kernels import FACTORIES, Kernel
-from indicators.spec import CATALOGUE, parse
+from indicators.spec import CATALOGUE, build, parse
+from stocksblitz.errors import StocksBlitzError
 from stocksblitz.market.bars import Bar
 from tests.indicators.data import MINUTE, agree, columns, parts_of, random_bars, raw, run
 
@@ -113,6 +114,29 @@ def test_what_is_ready_has_a_value_on_ordinary_bars(name):
     found = [value for value, ready in run(name, LONG[:3000]) if ready]
     assert found
     assert None not in found
+
+
+@settings(max_examples=150, deadline=None)
+@given(name=st.sampled_from(NAMES), draw=st.data())
+def test_every_allowed_parameter_opens_and_runs(name, draw):
+    params = {}
+    for param in CATALOGUE[name].params:
+        numbers = (
+            st.integers(int(param.low), int(param.high))
+            if param.kind == "int"
+            else st.floats(param.low, param.high)
+        )
+        ends = st.sampled_from([param.low, param.high])
+        params[param.name] = draw.draw(st.sampled_from(param.choices) if param.choices else numbers | ends)
+    try:
+        spec = build(name, params)
+    except StocksBlitzError:  # too long to settle, or not ascending
+        return
+    kernel = Kernel(spec, LONG[:250])
+    for bar in LONG[250:280]:
+        value = kernel.peek(bar)
+        assert value == kernel.update(bar)
+        assert finite(value)
 
 
 def flat(price, volume=1.0, count=300):
