@@ -24,6 +24,7 @@ from stocksblitz.market.feeds.instruments import check_symbol, ensure_instrument
 from stocksblitz.market.feeds.readers import Readers
 from stocksblitz.market.feeds.rows import Rows, read_rows
 from stocksblitz.metrics import feed_rejected, feed_ticks
+from stocksblitz.worker import now_ms
 
 log = logging.getLogger(__name__)
 
@@ -266,7 +267,7 @@ class ReplayFeed(Feed):
         ts = row.ts + min(int(gone * ladder.length), ladder.length - 1)
         market.quote = Quote(last.close, last.close, last.close, volume, ts)
         market.forming, market.last = ladder.forming(part), ladder.last
-        market.fresh_until, market.dirty = FAR_MS + ts, True
+        market.fresh_until, market.dirty = now_ms() + FAR_MS, True
 
     async def _rewind(self, wanted: set[str], positions: dict[str, int]) -> bool:
         """Begin anew once every reader has all of this round, or stay at the end when there is no loop."""

@@ -12,7 +12,6 @@ GOOD = [f"2026-11-18T10:0{i}:00Z,10,11,9,10.5,{i}" for i in range(5)]
 
 def test_real_files_come_out_as_they_are(data):
     for name, timeframe in (
-
         ("SPY_1min", "1min"),
         ("GBPUSD_1min", "1min"),
         ("SPY_1d", "1d"),
