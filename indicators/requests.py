@@ -139,6 +139,8 @@ class Subscribe:
     create: bool = False
     login_id: UUID | None = None
     ids: Ids = field(default_factory=dict)
+    socket: str = ""
+    """The session's open socket, where the request changed what it has."""
 
     def change(self, record: Record, context: Context) -> Command | None:
         if self.symbol not in context.symbols:
@@ -154,6 +156,7 @@ class Subscribe:
             record.open(self.login_id)
         elif record.wants.rows() != before:
             record.changed()
+            self.socket = record.session.ws_conn_id
         self.ids = asked_ids(record.wants.pairs[self.symbol, self.timeframe])
         asked = [computation(self.symbol, self.timeframe, spec.id) for spec in self.specs.values()]
         return demand.apply(context.keys, _state(record, asked), context.now_ms)
@@ -174,6 +177,7 @@ class Unsubscribe:
     indicators: list[str] | None
     taken: dict[tuple[str, str, str], str] = field(default_factory=dict)
     left: dict[Pair, Ids] = field(default_factory=dict)
+    socket: str = ""
 
     def change(self, record: Record, context: Context) -> Command | None:
         if not record.live:
@@ -181,6 +185,7 @@ class Unsubscribe:
         self.taken = record.wants.drop(self.symbol, self.timeframe, self.indicators)
         if self.taken:
             record.changed()
+            self.socket = record.session.ws_conn_id
         self.left = {pair: asked_ids(ids) for pair, ids in record.wants.pairs.items()}
         asked = [computation(symbol, timeframe, each) for (symbol, timeframe, _), each in self.taken.items()]
         return demand.apply(context.keys, _state(record, asked), context.now_ms)

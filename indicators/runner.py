@@ -1,7 +1,6 @@
 """Redis -> engine -> Redis: computes exactly what live sessions want, for the symbols whose leases this worker holds."""
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import defaultdict
@@ -146,9 +145,8 @@ class Runner:
             self._by_symbol[stream[0]].discard(stream)
             if not self._by_symbol[stream[0]]:
                 del self._by_symbol[stream[0]]
-            live = self._live.pop(stream, None)
-            if live is not None:
-                self._uncount(stream, live.ids)
+            self._counters.pop(stream, None)
+            if self._live.pop(stream, None) is not None:
                 await self._publisher.end(stream, self._fences.pop(stream))
 
     # --- one step -----------------------------------------------------------------------------------------------------
@@ -310,9 +308,8 @@ class Runner:
         if bars is not None:
             live.close(bars, batch, now)
             if changed:
-                gone = live.ids - self._wanted[stream].keys()
                 live.want(self._wanted[stream].values(), bars)
-                self._uncount(stream, gone)
+                self._counters.pop(stream, None)
         if forming is not None:
             *bar, prev_ts = forming
             if live.peek(Bar(int(bar[0]), *map(float, bar[1:6]), int(bar[6])), int(prev_ts), batch, now):
@@ -336,18 +333,13 @@ class Runner:
     def _count(self, stream: StreamId, live: LiveStream, batch: Batch) -> None:
         frames = len(batch.logged) + (batch.forming is not None)
         counters = self._counters.get(stream)
-        if counters is None or len(counters) != len(live.ids):
-            counters = self._counters[stream] = [metrics.computations.labels(*stream, each) for each in live.ids]
+        if counters is None:
+            counters = self._counters[stream] = [
+                metrics.computations.labels(*stream, each) for each in live.ids
+            ]
         for counter in counters:
             counter.inc(frames)
         self.computed += frames * len(counters)
-
-    def _uncount(self, stream: StreamId, indicators: Iterable[str]) -> None:
-        """Labels live as long as their demand, so that their number stays bounded."""
-        self._counters.pop(stream, None)
-        for each in indicators:
-            with contextlib.suppress(KeyError):
-                metrics.computations.remove(*stream, each)
 
     async def _write(self, batches: dict[StreamId, Batch]) -> None:
         due = [

@@ -125,7 +125,14 @@ def subscribe_sync(
     """The same over REST, where the first subscribe of a session begins it."""
     request = Subscribe(_key(user_id, session_id), symbol, timeframe, specs, create=True, login_id=login_id)
     result: SubscribeResult = writer.call(request)
+    _tell_socket(request)
     return result
+
+
+def _tell_socket(request: Subscribe | Unsubscribe) -> None:
+    """What was changed over REST, an open socket of the session has from now on."""
+    if request.socket:
+        control.send_sync([control.order("resync", member(*request.key), ws_conn_id=request.socket)])
 
 
 async def unsubscribe(
@@ -152,6 +159,7 @@ def unsubscribe_sync(
 ) -> UnsubscribeResult:
     request = Unsubscribe(_key(user_id, session_id), symbol, timeframe, indicators)
     result: UnsubscribeResult = writer.call(request)
+    _tell_socket(request)
     return result
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from django.conf import settings
 
-from indicators import subscriptions
+from indicators import upkeep
 from indicators.jobs import JobQueue
 from indicators.oneshot import OneShot
 from indicators.runner import Runner
+from stocksblitz import mirror
 from stocksblitz.worker import HEARTBEAT_S, persist, wait
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,9 @@ class ComputeWorker:
 
     def __init__(self) -> None:
         self.runner = Runner()
-        self._jobs = JobQueue(self.runner.redis, self.runner.keys, self.runner.leases.me, mock=settings.FEED.mock)
+        self._jobs = JobQueue(
+            self.runner.redis, self.runner.keys, self.runner.leases.me, mock=settings.FEED.mock
+        )
         self._oneshot = OneShot(self.runner.redis, self.runner.keys)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -37,9 +40,10 @@ class ComputeWorker:
                 tasks.create_task(self.runner.run(stop))
                 tasks.create_task(persist("leases", self._leases, stop, every=HEARTBEAT_S))
                 tasks.create_task(persist("reconciling", self._reconcile, stop, every=RECONCILE_S))
-                tasks.create_task(persist("rebuilding", subscriptions.ensure_rebuilt, stop, every=1.0))
+                tasks.create_task(persist("rebuilding", upkeep.ensure_rebuilt, stop, every=1.0))
                 tasks.create_task(self._clean_up(stop))
                 tasks.create_task(self._work_on_jobs(stop))
+                tasks.create_task(mirror.run(stop))
         finally:
             await asyncio.wait_for(self.runner.close(), STOP_S)
             log.info("stopped", extra={"action": "stopped", "computed": self.runner.computed})
@@ -48,14 +52,18 @@ class ComputeWorker:
         fresh = await self.runner.leases.step()
         if fresh:
             self.runner.wake()
-            log.info("%d shards taken", len(fresh), extra={"action": "leases", "held": len(self.runner.leases.held)})
+            log.info(
+                "%d shards taken",
+                len(fresh),
+                extra={"action": "leases", "held": len(self.runner.leases.held)},
+            )
 
     async def _reconcile(self) -> None:
         await self.runner.reconcile()
 
     async def _clean_up(self, stop: asyncio.Event) -> None:
         while not await wait(stop, settings.CLEANUP_INTERVAL):
-            await persist_once("cleaning up", subscriptions.cleanup)
+            await persist_once("cleaning up", upkeep.cleanup)
 
     async def _work_on_jobs(self, stop: asyncio.Event) -> None:
         """Take jobs as they come; several are worked on at a time, so that a slow one does not hold up the rest."""
@@ -80,4 +88,3 @@ async def persist_once(name: str, step: Any) -> None:
         await step()
     except Exception:
         log.exception("%s failed, next time again", name, extra={"action": "trouble"})
-

@@ -21,6 +21,20 @@ class RedactSecrets(logging.Filter):
         return True
 
 
+def _without_request(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Django hands whole requests to its loggers: they are neither short nor free of secrets."""
+    event.pop("request", None)
+    event.pop("message", None)
+    return event
+
+
+class OnlyFailures(logging.Filter):
+    """Of Django's lines about requests those about a failure of ours: what a client did wrong it has been told."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return getattr(record, "status_code", 500) == 500
+
+
 def configure(options: dict[str, Any]) -> None:
     """Send every log line through one handler, as text for people or JSON for machines (``LOG_FORMAT``)."""
     shared: list[Any] = [
@@ -28,6 +42,7 @@ def configure(options: dict[str, Any]) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.stdlib.ExtraAdder(),
+        _without_request,
     ]
     as_json = options["format"] == "json"
     renderer: Any = (
@@ -46,6 +61,8 @@ def configure(options: dict[str, Any]) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(options["level"])
+    for name in ("django", "django.server"):  # Django has set up its own before
+        logging.getLogger(name).handlers.clear()
     for name, level in {
         "daphne": "WARNING",
         "axes": "WARNING",
@@ -53,6 +70,7 @@ def configure(options: dict[str, Any]) -> None:
         "numba": "WARNING",
     }.items():
         logging.getLogger(name).setLevel(level)
+    logging.getLogger("django.request").addFilter(OnlyFailures())
     guard_server_logs()
 
 

@@ -42,7 +42,7 @@ class PreframedProtocol(WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.logger = _log
+        self.logger = self.conn.logger = _log
         self.paused = False
         self.on_resume: Callable[[], None] = _ignore
         self.on_alive: Callable[[], None] = _ignore

@@ -32,7 +32,9 @@ class Tab:
         token = token or (await sign_in(stack))["access"]
         session_id = session_id or str(uuid.uuid4())
         address = f"{stack.ws_url}/ws/indicators?session_id={session_id}&token={token}"
-        tab = cls(await connect(address, max_size=None, compression=None, **options), session_id)
+        tab = cls(
+            await connect(address, max_size=None, max_queue=None, compression=None, **options), session_id
+        )
         hello = await tab.next("connected")
         assert hello["session_id"] == session_id
         return tab

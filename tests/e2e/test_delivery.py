@@ -31,6 +31,9 @@ async def test_a_subscription_is_answered_then_a_snapshot_then_updates(live_stac
     assert all(value is not None for value in history["indicators"]["RSI_14"][-10:])
     assert set(history["indicators"]["MACD_12_26_9"][-1]) == {"MACD", "MACDh", "MACDs"}
     assert snapshot["source"] == "simulated"
+    await tab.next(
+        "market_update", lambda m: m["greeks"] is not None
+    )  # the chain is there a moment after the prices
     frames = await updates(tab, "NIFTY50", "5min", 5)
     for frame in frames:
         assert set(frame["indicators"]) == {"RSI_14", "MACD_12_26_9"}
