@@ -30,13 +30,15 @@ async def memory(site: Site, process: harness.Process, paths: list[str], report:
     few = await sessions(process.port, paths[:FIRST], wants(FIRST))
     await asyncio.sleep(SETTLE_S)
     before = process.resident_bytes()
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), process.cpu_s()
     rest = await sessions(process.port, paths[FIRST:], wants(IDLE - FIRST))
     rate = (IDLE - FIRST) / (time.perf_counter() - start)
+    cost = (process.cpu_s() - cpu) * 1000 / (IDLE - FIRST)
     await asyncio.sleep(SETTLE_S)
     each = (process.resident_bytes() - before) / (IDLE - FIRST)
     report(f"connections: resident per idle session, {IDLE} sessions", each / 1024, "KiB", target="<= 40")
     report("connections: sessions opened and subscribed", rate, "sessions/s")
+    report("connections: CPU of the web process to open and subscribe one", cost, "ms/session")
     return [few, rest]
 
 

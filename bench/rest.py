@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import uvloop
 
 from bench import harness, postgres
+from bench.harness import Process
 from bench.http_clients import Answer, Connection, expect, get, hammer, percentile, post
 from bench.report import Report
 from bench.site import LIMITS, Site, prepare
@@ -28,20 +29,21 @@ def current(indicators: str) -> str:
     return f"/indicators/{SYMBOL}/current?timeframe={TIMEFRAME}&indicators={indicators}"
 
 
-async def ready(connection: Connection, token: str) -> None:
+async def ready(port: int, token: str) -> None:
     """Wait until feed and compute are there: the first value comes."""
-    end = time.monotonic() + READY_S
+    connection, end = await Connection.open(port), time.monotonic() + READY_S
     while (answer := await connection.request(get(current("SMA_3"), token))).status != 200:
         if time.monotonic() > end:
             expect(200)(answer)
         await asyncio.sleep(0.2)
 
 
-async def cached(connection: Connection, token: str, report: Report) -> None:
+async def cached(port: int, token: str, report: Report) -> None:
     """Hits and empty answers in turn, on one connection."""
     hit, empty = get(current("RSI_14"), token), get("/bench/empty", token)
     times: dict[bytes, list[float]] = {hit: [], empty: []}
     outcomes: list[str] = []
+    connection = await Connection.open(port)
     for _ in range(WARM + READS):
         for request in (hit, empty):
             answer = expect(200)(await connection.request(request))
@@ -67,9 +69,9 @@ async def lookup(site: Site, report: Report) -> None:
     report("rest: cache lookup p99", percentile(taken, 0.99), "ms", target="< 1")
 
 
-async def cold(connection: Connection, token: str, report: Report) -> None:
+async def cold(port: int, token: str, report: Report) -> None:
     """Indicators that nobody asked for before, one after another."""
-    taken = []
+    taken, connection = [], await Connection.open(port)
     for length in range(10, 10 + MISSES):
         answer = expect(200)(await connection.request(get(current(f"WMA_{length}"), token)))
         if answer.header("x-cache") != "miss":
@@ -86,15 +88,16 @@ def subscribing(tokens: list[str]) -> Iterator[bytes]:
         yield post("/indicators/subscribe", token, json.dumps(body).encode())
 
 
-async def subscribe(site: Site, port: int, database: str, report: Report) -> None:
-    await hammer(port, subscribing(site.tokens), SUBSCRIBERS, 1.0)  # warm
-    start = time.perf_counter()
-    answers: list[Answer] = await hammer(port, subscribing(site.tokens), SUBSCRIBERS, SUBSCRIBE_S)
-    rate = len(answers) / (time.perf_counter() - start)
+async def subscribe(site: Site, web: Process, database: str, report: Report) -> None:
+    await hammer(web.port, subscribing(site.tokens), SUBSCRIBERS, 1.0)  # warm
+    start, cpu = time.perf_counter(), web.cpu_s()
+    answers: list[Answer] = await hammer(web.port, subscribing(site.tokens), SUBSCRIBERS, SUBSCRIBE_S)
+    rate, cpu = len(answers) / (time.perf_counter() - start), web.cpu_s() - cpu
     for answer in answers:
         expect(200)(answer)
     name = f"rest: subscribe to 5 indicators, after commit, {database}"
     report(name, rate, "requests/s", target=">= 400")
+    report(f"{name}, CPU of the web process", cpu * 1000 / len(answers), "ms/request")
     report(f"{name}, p99", percentile([each.seconds * 1000 for each in answers], 0.99), "ms")
 
 
@@ -102,12 +105,12 @@ async def reads(site: Site, report: Report) -> None:
     process = await asyncio.to_thread(site.web, settings="bench.baselines.settings")
     for worker in ("feed", "compute"):
         site.worker(worker)
-    connection = await Connection.open(process.port)
-    await ready(connection, site.tokens[0])
-    await cached(connection, site.tokens[0], report)
+    token = site.tokens[0]
+    await ready(process.port, token)
+    await cached(process.port, token, report)
     await lookup(site, report)
-    await cold(connection, site.tokens[0], report)
-    await subscribe(site, process.port, "SQLite", report)
+    await cold(process.port, token, report)
+    await subscribe(site, process, "SQLite", report)
 
 
 async def writes(site: Site, report: Report) -> None:
@@ -115,8 +118,8 @@ async def writes(site: Site, report: Report) -> None:
     process = await asyncio.to_thread(site.web)
     for worker in ("feed", "compute"):
         site.worker(worker)
-    await ready(await Connection.open(process.port), site.tokens[0])
-    await subscribe(site, process.port, "PostgreSQL", report)
+    await ready(process.port, site.tokens[0])
+    await subscribe(site, process, "PostgreSQL", report)
 
 
 def run(report: Report) -> None:

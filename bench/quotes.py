@@ -1,0 +1,146 @@
+"""Quotes: what a hit costs beside a dict look-up with a lock and beside one Redis GET, and a herd at a slow provider."""
+
+import asyncio
+import json
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from bench import harness
+from bench.report import Report
+
+HITS, GETS, ROUNDS = 100_000, 5_000, 5
+TASKS, SYMBOLS, SLOW_S = 1_000, 100, 0.05
+THREADS, THREAD_ROUNDS = 10, 20
+
+
+def run(report: Report) -> None:
+    with harness.rig(PRICE_CACHE_TIME="60", LOG_LEVEL="ERROR") as rig:
+        command = [sys.executable, "-m", "bench.quotes"]
+        done = subprocess.run(command, env={**rig.env, "DJANGO_SETTINGS_MODULE": "stocksblitz.settings"},
+                              cwd=harness.ROOT, stdout=subprocess.PIPE, check=True)  # fmt: skip
+    found: Mapping[str, float] = json.loads(done.stdout)
+    for way in ("async", "sync"):
+        hit = found[f"{way} hit"]
+        report(f"quotes: {way} hit (vs dict and lock)", hit, "µs", baseline=found["dict and lock"])
+        report(f"quotes: {way} hit (vs one Redis GET)", hit, "µs", baseline=found[f"{way} GET"], target="< 1")
+    report("quotes: 1,000 tasks on 100 symbols, provider 50 ms", found["herd ms"], "ms", target="< 120")
+    report("quotes: calls of that herd", found["herd calls"], "calls", target="<= 100")
+    report("quotes: 9 threads after the first", found["threads ms"], "ms", target="< 2")
+
+
+def median_us(work: Callable[[], float], times: int) -> float:
+    """The median of some rounds, each of so many repetitions, in microseconds a piece."""
+    return statistics.median(work() / times for _ in range(ROUNDS)) * 1e6
+
+
+def timed(step: Callable[[], Any], times: int) -> float:
+    began = time.perf_counter()
+    for _ in range(times):
+        step()
+    return time.perf_counter() - began
+
+
+def threads_ms(ask: Callable[[str], Any]) -> float:
+    """How long after the first the last of ten threads has its price; the median."""
+    gaps = []
+    with ThreadPoolExecutor(THREADS) as pool:
+        for at in range(THREAD_ROUNDS):
+            barrier = threading.Barrier(THREADS)
+
+            def one(_: int, symbol: str = f"T{at}", barrier: threading.Barrier = barrier) -> float:
+                barrier.wait()
+                ask(symbol)
+                return time.perf_counter()
+
+            ended = list(pool.map(one, range(THREADS)))
+            gaps.append(max(ended) - min(ended))
+    return statistics.median(gaps) * 1000
+
+
+async def asyncs(ask: Callable[[str], Any], get: Callable[[], Any]) -> tuple[float, float, float]:
+    """Microseconds of a hit and of a GET, milliseconds of a herd; each a median."""
+
+    async def repeated(step: Callable[[], Any], times: int) -> float:
+        rounds = []
+        for _ in range(ROUNDS):
+            began = time.perf_counter()
+            for _ in range(times):
+                await step()
+            rounds.append((time.perf_counter() - began) / times)
+        return statistics.median(rounds) * 1e6
+
+    async def herd(round_: int) -> float:
+        began = time.perf_counter()
+        await asyncio.gather(*(ask(f"H{round_}.{at % SYMBOLS}") for at in range(TASKS)))
+        return (time.perf_counter() - began) * 1000
+
+    herds = [await herd(at) for at in range(ROUNDS)]
+    return await repeated(lambda: ask("HIT"), HITS), await repeated(get, GETS), statistics.median(herds)
+
+
+def measure() -> dict[str, float]:
+    """All of it, in a process of its own whose settings point to the rig."""
+    import django
+
+    django.setup()
+    from django.conf import settings
+
+    from stocksblitz.market import quotes
+    from stocksblitz.market.quotes.price import Quote
+    from stocksblitz.market.quotes.providers import Provider
+    from stocksblitz.redis import connect, shared
+
+    calls: list[str] = []
+
+    class Slow(Provider):
+        async def fetch(self, symbol: str) -> Quote:
+            calls.append(symbol)
+            await asyncio.sleep(SLOW_S)
+            return Quote(1.0)
+
+    globals()["Slow"] = Slow
+    settings.QUOTE_ACCOUNTS = {"slow": {"provider": f"{__name__}:Slow"}}
+
+    def ask(symbol: str) -> object:
+        return quotes.get_instrument_current_price_sync("slow", symbol)
+
+    ask("HIT")
+    client, kept, lock = shared(), {("slow", "HIT"): 1.0}, threading.Lock()
+    client.set("bench", b"1.0")
+
+    def look_up() -> float:
+        with lock:
+            return kept["slow", "HIT"]
+
+    async def all_async() -> tuple[float, float, float]:
+        aclient = connect()
+        try:
+            await aclient.get("bench")
+            return await asyncs(
+                lambda symbol: quotes.get_instrument_current_price("slow", symbol),
+                lambda: aclient.get("bench"),
+            )
+        finally:
+            await aclient.aclose()
+
+    hit, get, herd = asyncio.run(all_async())
+    return {
+        "dict and lock": median_us(lambda: timed(look_up, HITS), HITS),
+        "sync hit": median_us(lambda: timed(lambda: ask("HIT"), HITS), HITS),
+        "sync GET": median_us(lambda: timed(lambda: client.get("bench"), GETS), GETS),
+        "async hit": hit,
+        "async GET": get,
+        "herd ms": herd,
+        "herd calls": sum(symbol.startswith("H0.") for symbol in calls),
+        "threads ms": threads_ms(ask),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure()))
