@@ -1,6 +1,7 @@
 """Quotes: what a hit costs beside a dict look-up with a lock and beside one Redis GET, and a herd at a slow provider."""
 
 import asyncio
+import gc
 import json
 import statistics
 import subprocess
@@ -22,8 +23,8 @@ THREADS, THREAD_ROUNDS = 10, 20
 def run(report: Report) -> None:
     with harness.rig(PRICE_CACHE_TIME="60", LOG_LEVEL="ERROR") as rig:
         command = [sys.executable, "-m", "bench.quotes"]
-        done = subprocess.run(command, env={**rig.env, "DJANGO_SETTINGS_MODULE": "stocksblitz.settings"},
-                              cwd=harness.ROOT, stdout=subprocess.PIPE, check=True)  # fmt: skip
+        env = {**rig.env, "DJANGO_SETTINGS_MODULE": "stocksblitz.settings"}
+        done = subprocess.run(command, env=env, cwd=harness.ROOT, stdout=subprocess.PIPE, check=True)
     found: Mapping[str, float] = json.loads(done.stdout)
     for way in ("async", "sync"):
         hit = found[f"{way} hit"]
@@ -129,6 +130,8 @@ def measure() -> dict[str, float]:
         finally:
             await aclient.aclose()
 
+    gc.collect()
+    gc.freeze()  # what Django loaded is not what is measured
     hit, get, herd = asyncio.run(all_async())
     return {
         "dict and lock": median_us(lambda: timed(look_up, HITS), HITS),

@@ -42,9 +42,19 @@ class Flight:
     began: float
     waiters: int = 0
     landing: Future[Landing] = field(default_factory=Future)
+    _bridges: dict[asyncio.AbstractEventLoop, asyncio.Future[Landing]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.landing.set_running_or_notify_cancel()  # from now on no waiter's cancellation can end it
+
+    async def landed(self) -> Landing:
+        """Wait for the landing in any event loop; all tasks of one are woken together."""
+        if self.landing.done():
+            return self.landing.result()
+        loop = asyncio.get_running_loop()
+        if loop not in self._bridges:
+            self._bridges[loop] = asyncio.wrap_future(self.landing)
+        return await asyncio.shield(self._bridges[loop])
 
 
 def _stopping() -> StocksBlitzError:
@@ -77,7 +87,7 @@ class Desk:
             async with asyncio.timeout(self._config.timeout):
                 while True:
                     flight, leads = self._board(key)
-                    landing = await asyncio.wrap_future(flight.landing)
+                    landing = await flight.landed()
                     if price := self._settle(key, flight, landing, leads=leads, asked=asked):
                         return price
         except TimeoutError:
