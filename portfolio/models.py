@@ -1,5 +1,6 @@
 """Accounts, positions, orders and what happened to them: the truth of the portfolio."""
 
+from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
@@ -85,7 +86,7 @@ class Account(models.Model):
     number = models.CharField(max_length=32)
     key = models.CharField(max_length=49, unique=True, validators=[RegexValidator(rf"\A{KEY_PATTERN}\Z")])
     currency = models.CharField(max_length=8, validators=[RegexValidator(rf"\A{CURRENCY_PATTERN}\Z")])
-    balance = _money(default=0)
+    balance = _money(default=Decimal(0))
     leverage = models.PositiveIntegerField(
         default=1, validators=[MinValueValidator(1), MaxValueValidator(5000)]
     )
@@ -135,7 +136,7 @@ class Position(models.Model):
     price = _price(help_text="Average price of the opening")
     margin = _money(null=True, blank=True)
     status = models.CharField(max_length=6, choices=Status.choices, default=Status.OPEN)
-    realized_pnl = _money(default=0, help_text="In the account's currency")
+    realized_pnl = _money(default=Decimal(0), help_text="In the account's currency")
     version = models.BigIntegerField(default=0, editable=False)
     opened_at = models.DateTimeField(auto_now_add=True)
     closed_at = models.DateTimeField(null=True, blank=True)
@@ -194,8 +195,8 @@ class Fill(models.Model):
     quantity = _quantity()
     price = _price()
     opening = models.BooleanField()
-    realized_pnl = _money(default=0)
-    commission = _money(default=0)
+    realized_pnl = _money(default=Decimal(0))
+    commission = _money(default=Decimal(0))
     reason = models.CharField(max_length=16, default="order")
     created_at = models.DateTimeField(auto_now_add=True)
 

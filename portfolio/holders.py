@@ -1,0 +1,105 @@
+"""Who holds what, in Redis: the public sets ``symbol_holders:{symbol}:{type}``, derived from the database."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable
+
+from django.conf import settings
+from redis.exceptions import RedisError
+
+from portfolio.models import Account, Position
+from stocksblitz.keys import Keys
+from stocksblitz.redis import keys, shared
+
+log = logging.getLogger(__name__)
+
+MOCK_TTL_S = 300
+BATCH = 1000
+
+
+def changes(names: Keys) -> str:
+    """Channel: the key of each account whose holdings or balance changed."""
+    return names.name("portfolio", "changes")
+
+
+def announce(account: Account, symbols: Iterable[str]) -> None:
+    """After a commit: put the sets right and tell the engine. With Redis away its sweep does both later."""
+    try:
+        sync(account, symbols)
+        shared().publish(changes(keys()), account.key)
+    except (RedisError, OSError) as error:
+        log.warning(
+            "holders wait for the sweep: %s", error, extra={"action": "announce", "account": account.key}
+        )
+
+
+def sync(account: Account, symbols: Iterable[str]) -> None:
+    """Put the account into the sets of what it holds, and out of those of the other ``symbols``.
+
+    Two writers may get here in either order. Each looks again after it wrote, and the one that had read
+    before the other's commit then sees a newer revision and writes once more.
+    """
+    touched = set(symbols)
+    while touched:
+        revision = _revision(account)
+        held = _held(account)
+        pipe, names = shared().pipeline(transaction=False), keys()
+        for symbol in touched | held:
+            name = names.holders(symbol, account.user_type)
+            if symbol in held:
+                pipe.sadd(name, account.key)
+            else:
+                pipe.srem(name, account.key)
+            if settings.FEED.mock:
+                pipe.expire(name, MOCK_TTL_S)
+        pipe.execute()
+        if _revision(account) == revision:
+            return
+
+
+def _revision(account: Account) -> int:
+    return Account.objects.values_list("revision", flat=True).get(pk=account.pk)
+
+
+def _held(account: Account) -> set[str]:
+    rows = Position.objects.filter(account_id=account.pk, status=Position.Status.OPEN)
+    return set(rows.values_list("instrument__symbol", flat=True))
+
+
+def truth() -> dict[tuple[str, str], set[str]]:
+    """(symbol, user type) to the accounts that hold it, by the database."""
+    rows = Position.objects.filter(status=Position.Status.OPEN)
+    found: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for symbol, kind, key in rows.values_list(
+        "instrument__symbol", "account__user_type", "account__key"
+    ).iterator():
+        found[symbol, kind].add(key)
+    return found
+
+
+def rebuild() -> tuple[int, int]:
+    """Make the sets exactly what the database says; returns how many members were added and removed."""
+    redis, names, wanted = shared(), keys(), truth()
+    prefix = names.holders("", "").removesuffix("::")
+    there = {
+        (symbol, kind)
+        for name in redis.scan_iter(match=f"{prefix}:*", count=BATCH)
+        for symbol, _, kind in [name.decode().removeprefix(f"{prefix}:").rpartition(":")]
+    }
+    added = removed = 0
+    for symbol, kind in there | set(wanted):
+        name = names.holders(symbol, kind)
+        have = {member.decode() for member in redis.smembers(name)}
+        want = wanted.get((symbol, kind), set())
+        added += _apply(redis.sadd, name, want - have)
+        removed += _apply(redis.srem, name, have - want)
+        if settings.FEED.mock and want:
+            redis.expire(name, MOCK_TTL_S)
+    return added, removed
+
+
+def _apply(command: object, name: str, members: set[str]) -> int:
+    rows = sorted(members)
+    for start in range(0, len(rows), BATCH):
+        command(name, *rows[start : start + BATCH])  # type: ignore[operator]
+    return len(rows)

@@ -1,0 +1,88 @@
+"""Accounts as the formulas take them, from the database."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from decimal import Decimal
+
+from django.conf import settings
+
+from portfolio import terms
+from portfolio.models import Account, LevelsIn, Order, Position
+from portfolio.prices import terms_of
+from portfolio.terms import BUY, SELL, Holding, Rules, Terms
+from stocksblitz.market.models import Instrument
+
+_SIDES = {"buy": BUY, "sell": SELL}
+CHUNK = 500
+"""Accounts asked for in one query: SQLite bounds the parameters of a statement."""
+
+
+def side_of(text: str) -> int:
+    return _SIDES[text]
+
+
+def rules_of(account: Account) -> Rules:
+    """The account's own rules, else its group's, else the server's."""
+    group = account.group
+
+    def level(name: str, default: str) -> Decimal:
+        for source in (account, group):
+            value = getattr(source, name, None)
+            if value is not None:
+                return Decimal(value)
+        return Decimal(default)
+
+    levels_in = account.levels_in or (group.levels_in if group else LevelsIn.PERCENT)
+    return Rules(
+        currency=account.currency,
+        leverage=Decimal(account.leverage),
+        netting=account.position_mode == Account.PositionMode.NETTING,
+        mid=account.marking == Account.Marking.MID,
+        floating=account.margin_policy == Account.MarginPolicy.FLOATING,
+        margin_call=level("margin_call_level", settings.PORTFOLIO_MARGIN_CALL_LEVEL),
+        stop_out=level("stop_out_level", settings.PORTFOLIO_STOP_OUT_LEVEL),
+        in_money=levels_in == LevelsIn.MONEY,
+        tiers=tuple((Decimal(lots), Decimal(factor)) for lots, factor in (group.tiers if group else ())),
+    )
+
+
+class Catalogue:
+    """The terms of instruments, each read once."""
+
+    def __init__(self) -> None:
+        self._terms: dict[int, Terms] = {}
+
+    def __getitem__(self, instrument_id: int) -> Terms:
+        if instrument_id not in self._terms:
+            self._terms[instrument_id] = terms_of(Instrument.objects.get(pk=instrument_id))
+        return self._terms[instrument_id]
+
+
+_POSITION = ("account_id", "id", "instrument_id", "side", "quantity", "price", "margin")
+
+
+def load(accounts: Iterable[Account], catalogue: Catalogue | None = None) -> dict[str, terms.Account]:
+    """What these accounts hold now: open positions and pending orders, the older first."""
+    catalogue, rows = catalogue or Catalogue(), list(accounts)
+    positions: dict[int, list[Holding]] = defaultdict(list)
+    orders: dict[int, list[Holding]] = defaultdict(list)
+    for start in range(0, len(rows), CHUNK):
+        ids = [account.pk for account in rows[start : start + CHUNK]]
+        held = Position.objects.filter(account_id__in=ids, status=Position.Status.OPEN)
+        waiting = Order.objects.filter(account_id__in=ids, status=Order.Status.PENDING)
+        for found, out in ((held, positions), (waiting, orders)):
+            for account_id, pk, instrument, side, quantity, price, margin in found.order_by("id").values_list(
+                *_POSITION
+            ):
+                out[account_id].append(
+                    Holding(pk, catalogue[instrument], _SIDES[side], quantity, price, margin)
+                )
+    return {a.key: terms.Account(rules_of(a), a.balance, positions[a.pk], orders[a.pk]) for a in rows}
+
+
+def load_one(account: Account) -> terms.Account:
+    return load([account])[account.key]
+
+
+def symbols_of(account: terms.Account) -> set[str]:
+    return {holding.terms.symbol for holding in (*account.positions, *account.orders)}

@@ -1,0 +1,69 @@
+"""What the portfolio processes tell of themselves, left in Redis every second so that any web process can
+show it.
+"""
+
+from typing import Any
+
+import orjson
+
+from stocksblitz.redis import keys, shared
+from stocksblitz.worker import ALIVE_MS, now_ms
+
+STATISTICS, DIRTY = "statistics", "dirty"
+MOST_NAMES = 10_000
+"""Dirty accounts that one worker names; beyond it only their number is told."""
+
+_SUMMED = (
+    "symbols_processed",
+    "users_affected_total",
+    "messages_received",
+    "lookups",
+    "errors",
+    "overflows",
+    "reconnects",
+    "accounts",
+    "positions",
+    "shards",
+    "accounts_revalued",
+    "snapshots_written",
+    "snapshots_refused",
+    "announced",
+    "decisions",
+    "drift_checks",
+    "drift_alarms",
+)
+
+
+def name(part: str) -> str:
+    """Hash of one part: worker id to JSON with the time (ms) of the report."""
+    return keys().name("portfolio", part)
+
+
+def _reports(part: str) -> list[dict[str, Any]]:
+    """What workers that live have said."""
+    since = now_ms() - ALIVE_MS
+    rows = [orjson.loads(raw) for raw in shared().hvals(name(part))]
+    return [row for row in rows if row["ts"] >= since]
+
+
+def status(user_types: list[str]) -> dict[str, Any]:
+    """All processes together. Numbers are sums, ``uptime_seconds`` is the longest."""
+    reports = _reports(STATISTICS)
+    numbers = {key: sum(each.get(key, 0) for each in reports) for key in _SUMMED}
+    dirty = {
+        f"dirty_users_{kind}": sum(r.get(f"dirty_users_{kind}", 0) for r in reports) for kind in user_types
+    }
+    return {
+        "is_running": any(each.get("is_running") for each in reports),
+        "workers": len(reports),
+        "uptime_seconds": max((each.get("uptime_seconds", 0) for each in reports), default=0),
+        **numbers,
+        **dirty,
+        "processes": sorted(reports, key=lambda each: str(each.get("worker"))),
+    }
+
+
+def dirty_users(user_type: str) -> tuple[int, list[str]]:
+    """How many accounts of a type are dirty, and their keys."""
+    reports = [each.get(user_type) or {"count": 0, "users": []} for each in _reports(DIRTY)]
+    return sum(r["count"] for r in reports), sorted({user for r in reports for user in r["users"]})
