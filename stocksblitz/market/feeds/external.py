@@ -71,6 +71,13 @@ def _number(raw: bytes | None) -> float:
         return nan
 
 
+def _milliseconds(seconds: str) -> int:
+    number = _number(seconds.encode())
+    if not 0 < number < 1e6:
+        raise StocksBlitzError("invalid_parameter", f"external: stale is a number of seconds, not {seconds!r}")
+    return round(number * 1000)
+
+
 @dataclass(slots=True)
 class Listing:
     """A symbol that we build bars of."""
@@ -102,7 +109,7 @@ class ExternalFeed(Feed):
             raise StocksBlitzError(
                 "invalid_parameter", f"external knows the option stale, not {min(unknown)!r}"
             )
-        self.allowance = round(float(spec.options.get("stale", "30")) * 1000)
+        self.allowance = _milliseconds(spec.options.get("stale", "30"))
         self.redis, self.keys, self.archive = redis, keys, archive
         self.listings: dict[str, Listing] = {}
         self._changed: set[str] = set()

@@ -148,7 +148,8 @@ class ReplayFeed(Feed):
         self.symbol = self.options.symbol
         self.rows = self._read()
         self.round = Round(self.rows, self.options.exchange)
-        self.readers = Readers(settings.HOT_BARS // 2 if self.options.speed else _AHEAD)
+        ahead = settings.HOT_BARS // 2
+        self.readers = Readers(ahead if self.options.speed else min(ahead, _AHEAD))
         length = TIMEFRAMES[self.rows.timeframe]
         self.pace = length / self.options.speed if self.options.speed else 0.0
         """Milliseconds that a row takes."""

@@ -1,0 +1,324 @@
+"""Bars out of prices that somebody else writes."""
+
+import asyncio
+import contextlib
+import sqlite3
+
+import pytest
+from django.db import DatabaseError
+
+from stocksblitz.errors import StocksBlitzError
+from stocksblitz.feed_spec import FeedSpec
+from stocksblitz.market.bars import Bar
+from stocksblitz.market.feeds import archive as archive_module
+from stocksblitz.market.feeds.archive import Archive
+from stocksblitz.market.feeds.external import AHEAD_MS, GRACE_MS, ExternalFeed
+from stocksblitz.market.feeds.writer import Writer
+from stocksblitz.market.models import Bar as StoredBar
+from stocksblitz.market.models import Instrument
+from stocksblitz.worker import now_ms
+from tests.conftest import aeventually
+from tests.market.feeds.reading import forming, hot, market
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+MINUTE = 60_000
+
+
+class Outside:
+    """An external feed whose turns are taken by the test, and the somebody who writes the prices."""
+
+    def __init__(self, aredis, redis, keys, option=""):
+        self.redis, self.keys = redis, keys
+        self.archive = Archive(aredis, keys)
+        self.feed = ExternalFeed(FeedSpec.parse(f"external{option}"), aredis, keys, self.archive)
+        self.writer = Writer(aredis, keys, self.feed, mock=False, archive=self.archive)
+        self.stop = asyncio.Event()
+
+    async def open(self):
+        intact = await self.writer.inspect()
+        await self.feed.open(intact=intact, gen=self.writer.gen)
+        if not intact:
+            await self.writer.refill()
+        self.task = asyncio.create_task(self.feed.intake(self.stop))
+        subscribed = self.keys.price_updates.encode()
+        await aeventually(lambda: dict(self.redis.pubsub_numsub(subscribed))[subscribed] > 0)
+        return self
+
+    async def close(self):
+        self.task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self.task
+
+    async def price(self, symbol="AAA", **fields):
+        """Write a price and wait until the feed has read it."""
+        seen = self.seen
+        self.redis.hset(self.keys.market(symbol), mapping=fields)
+        self.redis.publish(self.keys.price_updates, symbol)
+        await aeventually(lambda: self.seen != seen)
+
+    @property
+    def seen(self):
+        bars = [listing.bars for listing in self.feed.listings.values()]
+        return [(b.part, b.newest, b.refused.total()) for b in bars], self.refused
+
+    refused = 0
+
+    async def turn(self, now=0):
+        await self.feed.step(now or now_ms())
+        await self.writer.flush()
+        while await self.archive.step():
+            pass
+
+
+@pytest.fixture
+async def outside(aredis, redis, real_keys):
+    opened = []
+
+    async def make(option=""):
+        opened.append(await Outside(aredis, redis, real_keys, option).open())
+        return opened[-1]
+
+    await Instrument.objects.acreate(symbol="AAA", exchange="24x7", kind="crypto", currency="USD")
+    yield make
+    for each in opened:
+        await each.close()
+
+
+def minute_of(ts):
+    return ts - ts % MINUTE
+
+
+async def test_prices_become_bars(outside, redis, real_keys):
+    out, now = await outside(), now_ms()
+    for price, volume in ((10.0, 5), (12.0, 9), (9.0, 9), (11.0, 20)):
+        await out.price(last=price, bid=price - 1, ask=price + 1, volume=volume, ts=now)
+    await out.turn(now)
+    assert forming(redis, real_keys, "AAA", "1min")[0][:6] == (minute_of(now), 10.0, 12.0, 9.0, 11.0, 20.0)
+    end = minute_of(now) + MINUTE
+    await out.turn(end + GRACE_MS - 1)
+    assert hot(redis, real_keys, "AAA", "1min") == []
+    await out.turn(end + GRACE_MS)
+    assert [bar[:6] for bar in hot(redis, real_keys, "AAA", "1min")] == [
+        (minute_of(now), 10.0, 12.0, 9.0, 11.0, 20.0)
+    ]
+    assert (await StoredBar.objects.aget(timeframe="1min")).close == 11.0
+
+
+async def test_prices_and_volume_stay_those_of_who_wrote_them(outside, redis, real_keys):
+    out, now = await outside(), now_ms()
+    listener = redis.pubsub()
+    listener.subscribe(real_keys.price_updates, real_keys.bar_updates)
+    await out.price(last="10.50", bid="10.40", ask="10.60", volume="7", ts=now)
+    await out.turn()
+    shown = market(redis, real_keys, "AAA")
+    assert (shown["last"], shown["bid"], shown["ask"], shown["volume"]) == ("10.50", "10.40", "10.60", "7")
+    assert shown["source"] == "external"
+    heard = [message["channel"].decode() for message in iter(lambda: listener.get_message(timeout=0.1), None)]
+    assert heard.count(real_keys.price_updates) == 2  # subscribed, and the message of who wrote the price
+    assert heard.count(real_keys.bar_updates) == 2
+    listener.close()
+
+
+async def test_the_middle_stands_in_for_a_missing_last_price(outside, redis, real_keys):
+    out, now = await outside(), now_ms()
+    await out.price(bid=10.0, ask=11.0, ts=now)
+    await out.turn()
+    assert forming(redis, real_keys, "AAA", "1min")[0][1:6] == (10.5, 10.5, 10.5, 10.5, 0.0)
+
+
+async def test_volume_is_counted_from_the_open_of_each_session(outside, redis, real_keys):
+    day = 86_400_000
+    out, now = await outside(), now_ms()
+    opened = now - now % day
+    first, second = opened - day + 60_000, opened
+    for ts, volume in ((first, 100), (first + 1, 150), (second, 30), (second + 1, 70)):
+        await out.price(last=10.0, volume=volume, ts=ts)
+    await out.turn(second + 2)
+    assert [bar.volume for bar in hot(redis, real_keys, "AAA", "1d")] == [150.0]
+    assert forming(redis, real_keys, "AAA", "1d")[0].volume == 70.0
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"last": "nan"}, {"last": "x", "bid": "", "ask": "1"}, {"last": "-3"}, {"last": "inf"},
+        {"last": "5", "bid": "6", "ask": "5"}, {"bid": "6", "ask": "5"}, {"last": "5", "volume": "-4"},
+    ],
+)  # fmt: skip
+async def test_bad_prices_change_nothing(outside, redis, real_keys, fields):
+    out, now = await outside(), now_ms()
+    await out.price(last=10.0, bid=9.0, ask=11.0, volume=3, ts=now)
+    await out.turn()
+    before = forming(redis, real_keys, "AAA", "1min")
+    redis.delete(real_keys.market("AAA"))
+    redis.hset(real_keys.market("AAA"), mapping={**fields, "ts": now + 1})
+    await out.feed._on_connect()
+    await asyncio.sleep(0)
+    await aeventually(lambda: not out.feed._changed and not out.feed._wake.is_set())
+    await out.price(last=10.0, bid=9.0, ask=11.0, volume=3, ts=now + 2)
+    out.feed.markets["AAA"].dirty = True
+    await out.turn()
+    assert forming(redis, real_keys, "AAA", "1min") == before
+
+
+async def test_a_tick_from_the_future_closes_nothing(outside):
+    out, now = await outside(), now_ms()
+    await out.price(last=10.0, ts=now)
+    before = out.seen
+    out.redis.hset(out.keys.market("AAA"), mapping={"last": 99.0, "ts": now + AHEAD_MS + 60_000})
+    out.redis.publish(out.keys.price_updates, "AAA")
+    out.redis.hset(out.keys.market("AAA"), mapping={"last": 99.0, "ts": now + AHEAD_MS + 60_000})
+    await aeventually(lambda: not out.feed._changed)
+    assert out.seen == before
+    await out.price(last=11.0, ts=now + 1)
+    assert out.feed.listings["AAA"].bars.part.close == 11.0
+
+
+async def test_unknown_symbols_are_counted_and_a_new_instrument_is_taken_up(
+    outside, redis, real_keys, monkeypatch
+):
+    monkeypatch.setattr("stocksblitz.market.feeds.external.LEARN_S", 0.0)
+    out, now = await outside(), now_ms()
+    redis.hset(real_keys.market("NEW"), mapping={"last": 5.0, "ts": now})
+    redis.publish(real_keys.price_updates, "NEW")
+    redis.publish(real_keys.price_updates, b"\xff:*")
+    await aeventually(lambda: len(out.feed._unknown) == 2)
+    await out.turn()
+    assert "NEW" not in out.feed.markets
+    await Instrument.objects.acreate(symbol="NEW", exchange="24x7", kind="crypto", currency="USD")
+    redis.publish(real_keys.price_updates, "NEW")
+    await aeventually(lambda: "NEW" in out.feed._unknown)
+    await out.turn()
+    assert "NEW" in out.feed.markets
+    await out.price("NEW", last=6.0, ts=now + 1)
+    await out.turn()
+    assert forming(redis, real_keys, "NEW", "1min")[0].close == 6.0
+
+
+async def test_an_instrument_of_an_unknown_exchange_holds_nobody_up(outside, redis, real_keys, caplog):
+    await Instrument.objects.acreate(symbol="ODD", exchange="NOWHERE", kind="equity", currency="USD")
+    out = await outside()
+    assert set(out.feed.markets) == {"AAA"}
+    assert [record.action for record in caplog.records if record.levelname == "ERROR"] == ["bad_instrument"]
+
+
+async def test_a_price_gets_stale_only_while_its_exchange_is_open(outside):
+    out, now = await outside("?stale=10"), now_ms()
+    await out.price(last=10.0, ts=now)
+    await out.turn(now)
+    assert out.feed.markets["AAA"].fresh_until == now + 10_000
+    listing, nse = out.feed.listings["AAA"], ExternalFeed.__dict__["_fresh_until"]
+    from stocksblitz.market import calendars
+
+    listing.bars.ladder._sessions = lambda ts: calendars.session_at("XNSE", ts)
+    friday = 1_795_168_740_000  # 20 November 2026, 15:29 in India
+    listing.bars.ladder._session = calendars.session_at("XNSE", friday)
+    monday = calendars.next_open("XNSE", friday)
+    assert nse(out.feed, listing, friday) == friday + 10_000
+    assert nse(out.feed, listing, friday + 55_000) == monday + 10_000
+    quiet = out.feed.markets["AAA"]
+    quiet.fresh_until = friday + 10_000
+    await out.feed.step(friday + 20_000)
+    assert quiet.fresh_until == friday + 10_000  # stale: the exchange is open
+    await out.feed.step(friday + 60_000)
+    assert quiet.fresh_until == monday + 10_000
+
+
+async def test_a_restart_goes_on_with_what_was_forming(outside, redis, real_keys):
+    out, now = await outside(), minute_of(now_ms()) - 10 * MINUTE
+    await out.writer.mark()
+    for i in range(8):
+        await out.price(last=10.0 + i, volume=10 * i, ts=now + i * MINUTE)
+        await out.turn(now + i * MINUTE)
+    await out.price(last=30.0, volume=100, ts=now + 7 * MINUTE + 5)
+    await out.turn(now + 7 * MINUTE + 5)
+    before = {
+        timeframe: forming(redis, real_keys, "AAA", timeframe) for timeframe in ("1min", "5min", "1h", "1d")
+    }
+    await out.close()
+    again = await outside()
+    await again.turn(now + 7 * MINUTE + 6)
+    assert {tf: forming(redis, real_keys, "AAA", tf) for tf in before} == before
+    await again.price(last=5.0, volume=107, ts=now + 7 * MINUTE + 10)
+    await again.turn(now + 8 * MINUTE + GRACE_MS)
+    session = now - now % 86_400_000
+    assert hot(redis, real_keys, "AAA", "1min")[-1] == Bar(
+        now + 7 * MINUTE, 17.0, 30.0, 5.0, 5.0, 47.0, session
+    )
+    assert [bar.ts for bar in hot(redis, real_keys, "AAA", "1min")] == [now + i * MINUTE for i in range(8)]
+
+
+async def test_a_bar_that_ended_while_the_feed_was_down_is_closed_at_once(outside, redis, real_keys):
+    out, now = await outside(), minute_of(now_ms()) - 3 * MINUTE
+    await out.writer.mark()
+    await out.price(last=10.0, volume=4, ts=now)
+    await out.turn(now + 1)
+    await out.close()
+    again = await outside()
+    await again.turn()
+    assert [bar[:6] for bar in hot(redis, real_keys, "AAA", "1min")] == [(now, 10.0, 10.0, 10.0, 10.0, 4.0)]
+    assert forming(redis, real_keys, "AAA", "1min") is None
+
+
+async def test_a_database_that_is_away_stops_nothing_and_loses_nothing(
+    outside, redis, real_keys, settings, monkeypatch
+):
+    settings.HOT_BARS = 5
+    out, now = await outside(), minute_of(now_ms()) - 30 * MINUTE
+
+    async def away(rows):
+        raise DatabaseError from sqlite3.OperationalError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(archive_module, "_save", away)
+        for i in range(12):
+            await out.price(last=10.0 + i, ts=now + i * MINUTE)
+            with contextlib.suppress(DatabaseError):
+                await out.turn(now + i * MINUTE + 1)
+        assert (
+            len(hot(redis, real_keys, "AAA", "1min")) == 11
+        )  # over its bound, as the database has none of them
+    await out.turn(now + 12 * MINUTE + GRACE_MS)
+    assert len(hot(redis, real_keys, "AAA", "1min")) == 5
+    stored = [
+        ts
+        async for ts in StoredBar.objects.filter(timeframe="1min").values_list("ts", flat=True).order_by("ts")
+    ]
+    assert stored == [now + i * MINUTE for i in range(12)]
+
+
+async def test_what_an_earlier_feed_did_not_save_is_saved_by_the_next(outside, redis, real_keys):
+    out, now = await outside(), minute_of(now_ms()) - 30 * MINUTE
+    await out.writer.mark()
+    for i in range(6):
+        await out.price(last=10.0 + i, ts=now + i * MINUTE)
+        await out.feed.step(now + i * MINUTE + 1)
+        await out.writer.flush()
+    await out.close()
+    assert await StoredBar.objects.acount() == 0
+    again = await outside()
+    await again.turn()
+    assert await StoredBar.objects.filter(timeframe="1min").acount() == 6
+
+
+async def test_a_flushed_redis_is_filled_from_the_database(outside, redis, real_keys):
+    out, now = await outside(), minute_of(now_ms()) - 30 * MINUTE
+    await out.writer.mark()
+    for i in range(9):
+        await out.price(last=10.0 + i, ts=now + i * MINUTE)
+        await out.turn(now + i * MINUTE + 1)
+    before = {timeframe: hot(redis, real_keys, "AAA", timeframe) for timeframe in ("1min", "3min", "5min")}
+    for key in redis.scan_iter(match=f"{real_keys.prefix}*"):
+        redis.delete(key)
+    await out.writer.flush()
+    assert out.writer.lost
+    await out.writer.refill()
+    assert len(before["1min"]) == 8
+    assert {timeframe: hot(redis, real_keys, "AAA", timeframe) for timeframe in before} == before
+
+
+@pytest.mark.parametrize("option", ["?stale=x", "?stal=3", "?stale=-1"])
+async def test_a_wrong_setting_is_a_clear_error(aredis, real_keys, option):
+    with pytest.raises(StocksBlitzError, match="external"):
+        ExternalFeed(FeedSpec.parse(f"external{option}"), aredis, real_keys, Archive(aredis, real_keys))
