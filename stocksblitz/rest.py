@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
 from django.utils.functional import Promise
 from redis.exceptions import RedisError
 from rest_framework import exceptions
@@ -171,6 +172,11 @@ def _plain_problem(status: int, code: str, detail: str) -> HttpResponse:
     return HttpResponse(dumps(problem(status, code, detail)), status=status, content_type=PROBLEM)
 
 
+def _for_a_person(request: HttpRequest) -> bool:
+    """Browsers name HTML when they open a page; programs do not."""
+    return "text/html" in request.headers.get("Accept", "")
+
+
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     return _plain_problem(400, "invalid_message", "the request could not be understood")
 
@@ -180,10 +186,14 @@ def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    if _for_a_person(request):
+        return render(request, "404.html", status=404)
     return _plain_problem(404, "not_found", "there is no such page or route: see /api/docs")
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
+    if _for_a_person(request):
+        return render(request, "500.html", status=500)
     return _plain_problem(500, "internal_error", "the server failed; the failure is in its log")
 
 

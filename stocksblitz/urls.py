@@ -1,5 +1,6 @@
 """Every route. None ends in a slash, but for Django's admin."""
 
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path, re_path
@@ -10,7 +11,13 @@ urlpatterns = [
     path("", views.PageView.as_view(template_name="dashboard.html"), name="dashboard"),
     path("portfolio", views.PageView.as_view(template_name="portfolio.html"), name="portfolio"),
     path(
-        "login", LoginView.as_view(template_name="login.html", redirect_authenticated_user=True), name="login"
+        "login",
+        LoginView.as_view(
+            template_name="login.html",
+            redirect_authenticated_user=True,
+            extra_context={"debug": settings.DEBUG},  # the development users are named there
+        ),
+        name="login",
     ),
     path("logout", LogoutView.as_view(), name="logout"),
     path("admin/", admin.site.urls),
