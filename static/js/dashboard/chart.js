@@ -1,6 +1,6 @@
 // @ts-check
 /** The chart: candles, volume, indicators over the price or in panes of their own. Draws what the model holds. */
-import { clock, digitsOf, number, reading } from "./format.js";
+import { clock, digitsOf, number, reading, zoneOffset } from "./format.js";
 import { guides, partOf, plots } from "./plots.js";
 import { onTheme, token } from "./theme.js";
 
@@ -19,9 +19,6 @@ const ROOM_AT_RIGHT = 8;
 /** With this many bars left of the view's edge it is time to fetch older ones. */
 const FETCH_BEFORE = 40;
 
-/** @param {number} ms */
-const seconds = (ms) => /** @type {import("lightweight-charts").UTCTimestamp} */ (ms / 1000);
-
 export class PriceChart {
     /** @type {Map<string, Drawn>} */ drawn = new Map();
     /** @type {import("lightweight-charts").IChartApi} */ api;
@@ -31,6 +28,9 @@ export class PriceChart {
     #digits = 2;
     #zone = "UTC";
     #daily = false;
+    /** The library knows no time zones and sets its marks by UTC days. So that a mark stands where the zone's day begins, times
+     * are drawn ahead by the zone's present offset; what is written at them comes from the true time. */
+    #aheadMs = 0;
 
     /** @param {HTMLElement} container @param {BarModel} model
      * @param {{onHover: (index: number) => void, onEdge: () => void}} events onHover: -1 when the pointer has left */
@@ -46,7 +46,7 @@ export class PriceChart {
         });
         this.api.priceScale("volume").applyOptions({ scaleMargins: { top: 0.84, bottom: 0 } });
         this.#candles.priceScale().applyOptions({ scaleMargins: { top: 0.12, bottom: 0.2 } });
-        this.api.subscribeCrosshairMove((move) => onHover(move.time ? model.at(Number(move.time) * 1000) : -1));
+        this.api.subscribeCrosshairMove((move) => onHover(move.time ? model.at(this.#trueTime(move.time)) : -1));
         this.api.timeScale().subscribeVisibleLogicalRangeChange((range) => {
             if (range && range.from < FETCH_BEFORE && model.bars.length) onEdge();
         });
@@ -59,6 +59,7 @@ export class PriceChart {
         this.#digits = digitsOf(tick);
         this.#zone = zone;
         this.#daily = daily;
+        this.#aheadMs = zoneOffset(zone, Date.now());
         this.#candles.applyOptions({ priceFormat: this.#asPrice() });
         this.api.applyOptions(this.#look());
         this.api.timeScale().applyOptions({ timeVisible: !daily });
@@ -79,7 +80,7 @@ export class PriceChart {
     /** Draw everything anew where the view is; `added` bars came in front. @param {number} [added] */
     redraw(added = 0) {
         const range = this.api.timeScale().getVisibleLogicalRange();
-        this.#candles.setData(this.#model.bars.map(candle));
+        this.#candles.setData(this.#model.bars.map((bar) => this.#candleOf(bar)));
         this.#volume.setData(this.#model.bars.map((bar) => this.#volumeOf(bar)));
         for (const drawn of this.drawn.values()) this.#fill(drawn);
         if (range && added) this.api.timeScale().setVisibleLogicalRange({ from: range.from + added, to: range.to + added });
@@ -90,7 +91,7 @@ export class PriceChart {
         for (const index of indexes) {
             const bar = this.#model.bars[index];
             const past = index < this.#model.bars.length - 1;
-            this.#candles.update(candle(bar), past);
+            this.#candles.update(this.#candleOf(bar), past);
             this.#volume.update(this.#volumeOf(bar), past);
             for (const { indicator, lines } of this.drawn.values()) {
                 for (const line of lines) this.#point(indicator.id, line, index, past);
@@ -137,9 +138,24 @@ export class PriceChart {
 
     // --- pieces ------------------------------------------------------------------------------------------------------
 
+    /** @param {number} ms @returns {import("lightweight-charts").UTCTimestamp} */
+    #drawnTime(ms) {
+        return /** @type {import("lightweight-charts").UTCTimestamp} */ ((ms + this.#aheadMs) / 1000);
+    }
+
+    /** @param {import("lightweight-charts").Time} time @returns {number} milliseconds */
+    #trueTime(time) {
+        return Number(time) * 1000 - this.#aheadMs;
+    }
+
+    /** @param {BarRow} bar */
+    #candleOf([ts, open, high, low, close]) {
+        return { time: this.#drawnTime(ts), open, high, low, close };
+    }
+
     /** @param {BarRow} bar */
     #volumeOf(bar) {
-        return { time: seconds(bar[0]), value: bar[5], color: token(bar[4] >= bar[1] ? "volume-up" : "volume-down") };
+        return { time: this.#drawnTime(bar[0]), value: bar[5], color: token(bar[4] >= bar[1] ? "volume-up" : "volume-down") };
     }
 
     /** @param {import("./plots.js").Plot} plot @param {number} pane @returns {Series} */
@@ -192,7 +208,7 @@ export class PriceChart {
     /** One point, or an empty place when the value is not known. @param {string} id @param {import("./plots.js").Plot} plot
      * @param {number} index @returns {any} */
     #pointAt(id, plot, index) {
-        const time = seconds(this.#model.bars[index][0]);
+        const time = this.#drawnTime(this.#model.bars[index][0]);
         const value = partOf(this.#model.value(id, index), plot.part);
         if (value === null) return { time };
         if (plot.shape === "histogram") return { time, value, color: token(value >= 0 ? "histogram-up" : "histogram-down") };
@@ -232,11 +248,11 @@ export class PriceChart {
             timeScale: {
                 borderColor: token("line"),
                 rightOffset: ROOM_AT_RIGHT,
-                tickMarkFormatter: (/** @type {any} */ time, /** @type {any} */ type) => this.#tick(times, Number(time) * 1000, type),
+                tickMarkFormatter: (/** @type {any} */ time, /** @type {any} */ type) => this.#tick(times, this.#trueTime(time), type),
             },
             localization: {
                 locale: "en-US",
-                timeFormatter: (/** @type {any} */ time) => (this.#daily ? times.day : times.full)(Number(time) * 1000),
+                timeFormatter: (/** @type {any} */ time) => (this.#daily ? times.day : times.full)(this.#trueTime(time)),
             },
         };
     }
@@ -249,9 +265,6 @@ export class PriceChart {
         return times.time(ms);
     }
 }
-
-/** @param {BarRow} bar */
-const candle = ([ts, open, high, low, close]) => ({ time: seconds(ts), open, high, low, close });
 
 /** @param {string} color */
 const shade = (color) => (color.startsWith("#") ? color : token(color));

@@ -99,6 +99,15 @@ export function clock(zone) {
     };
 }
 
+/** How far a zone is ahead of UTC at a moment, in milliseconds. @param {string} zone @param {number} at */
+export function zoneOffset(zone, at) {
+    /** @type {Intl.DateTimeFormatOptions} */
+    const options = { year: "numeric", month: "numeric", day: "numeric", hour: "numeric", minute: "numeric", hourCycle: "h23" };
+    const parts = new Intl.DateTimeFormat(EN, { timeZone: zone, ...options }).formatToParts(at);
+    const [year, month, day, hour, minute] = ["year", "month", "day", "hour", "minute"].map((type) => Number(parts.find((part) => part.type === type)?.value));
+    return Date.UTC(year, month - 1, day, hour, minute) - Math.floor(at / 60_000) * 60_000;
+}
+
 /** "IST", "EST", "UTC", "GMT+9" …; Intl names India's zone only by its offset. @param {string} zone */
 export function zoneName(zone) {
     if (zone === "UTC") return "UTC";

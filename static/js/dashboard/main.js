@@ -191,6 +191,7 @@ class Dashboard {
     switchZone() {
         this.layout.zone = this.layout.zone === "utc" ? "exchange" : "utc";
         this.describeTime();
+        this.chart.redraw();
         this.save();
     }
 
