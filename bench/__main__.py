@@ -8,6 +8,7 @@ benchmark ran, not whether its targets were met: figures of a busy machine are n
 import argparse
 import ast
 import importlib
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -42,6 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     unknown = [name for name in asked.names if name not in known]
     if unknown:
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(known)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
     return run_all(asked.names or known, Report())
 
 

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from stocksblitz.supervisor import die_with_parent
+
 ROOT = Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.1"
 START_S = 60.0
@@ -111,6 +113,11 @@ def cpu_clock(pid: int) -> int:
     return (~pid << 3) | 2
 
 
+def end_with_us() -> None:
+    """However a benchmark ends, what it started ends too (for a child that is still to become its program)."""
+    die_with_parent(signal.SIGTERM)
+
+
 @dataclass
 class Rig:
     """A folder, an environment and the processes of one benchmark."""
@@ -136,6 +143,7 @@ class Rig:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=end_with_us,
             )
         self.processes.append(Process(name, popen, log, port))
         return self.processes[-1]

@@ -43,16 +43,15 @@ def start(rig: Rig) -> Process:
     config = folder / "nginx.conf"
     config.write_text(CONFIG.format(module=MODULE, folder=folder, host=LOOPBACK, port=port, user="root"))
     nginx = rig.start("nginx", ["nginx", "-p", str(folder), "-c", str(config)], port=port)
-    rig.serving(nginx)
-    nginx.worker = child_of(nginx.pid)
+    rig.serving(nginx).wait_until(lambda: bool(workers(nginx.pid)))
+    nginx.worker = workers(nginx.pid)[0]
     return nginx
 
 
-def child_of(pid: int) -> int:
-    """The pid of the one worker of a master."""
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    workers = [child for child in children.read_text().split() if b"worker process" in cmdline(child)]
-    return int(workers[0])
+def workers(pid: int) -> list[int]:
+    """The worker processes of a master: one, once it has been forked."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in children if b"worker process" in cmdline(child)]
 
 
 def cmdline(pid: str) -> bytes:
