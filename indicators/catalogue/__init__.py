@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from indicators.catalogue import candles, momentum, overlap, statistics, trend, volatility, volume
+from indicators.catalogue.differences import DIFFERENCES
 from indicators.catalogue.entry import KEPT_BARS, Entry, Param, Params, ParamValue
 
 __all__ = ["CATALOGUE", "KEPT_BARS", "Entry", "Param", "ParamValue", "Params", "catalogue"]
@@ -17,4 +18,4 @@ CATALOGUE: Mapping[str, Entry] = MappingProxyType(
 
 def catalogue() -> list[dict[str, object]]:
     """The whole catalogue as JSON."""
-    return [entry.as_json() for entry in CATALOGUE.values()]
+    return [entry.as_json() | {"differences": DIFFERENCES.get(name, {})} for name, entry in CATALOGUE.items()]

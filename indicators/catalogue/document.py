@@ -27,11 +27,12 @@ Holt's filters. `+ data`: the data decide as well, so it may be ready later. `en
 kept history, ready at once and never the same for another history. At most {kept:,} bars are kept; parameters that
 would need more are refused (`EMA_330` and `RSI_140` are about the longest).
 
-**Bars** without finite prices have no values and leave the state as it was; a volume that is no number counts as zero.
+**Bars** without finite prices have no values and leave the state as it was; a volume that is no number counts
+as zero.
 
 **Kernels** are streaming handles of TA-Lib where it has the indicator in the right convention, else small state
-machines of the project's own. Nothing needs pandas-ta. Tests hold every entry against an independent computation: TA-Lib's
-batch functions bit by bit, pandas-ta over a whole file, and published values of Stock.Indicators and Tulip.
+machines of the project's own. Nothing needs pandas-ta. Tests hold the entries against independent computations:
+TA-Lib's batch functions bit by bit, pandas-ta over a whole file, published values of Stock.Indicators and Tulip.
 """
 
 DIFFERENCE_TEXT = """

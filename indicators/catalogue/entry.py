@@ -86,7 +86,6 @@ class Entry:
     ascending: tuple[str, ...] = ()
     endless: bool = False
     settles: bool = False
-    differs: str = ""
     by_name: dict[str, Param] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -93,7 +93,7 @@ ENTRIES = (
         "EBSW",
         "Even Better Sine Wave",
         (length(40, low=5), length(10, "bars", 2)),
-        warmup="2 * length * 4 + poles(bars)",
+        warmup="4 * length + 2 * poles(bars)",
         convention="Angles in radians; begins with the first close.",
         category="cycle",
     ),

@@ -237,24 +237,56 @@ def ratio(value: float, by: float) -> float:
     return value / by if by else NAN
 
 
+class Ratchet:
+    """A line that only rises while up and only falls while not: pushed by an edge or left where it is.
+
+    Settled once the edge has pushed it both ways: a line of a longer history is at most where the first push
+    left it on that side, so that the push the other way takes both to the same edge. ``unsure``: bars until the
+    edges themselves have settled.
+    """
+
+    def __init__(self, unsure: int) -> None:
+        self._held, self._unsure = NAN, unsure
+        self._pushed: set[bool] = set()
+
+    @property
+    def settled(self) -> bool:
+        return len(self._pushed) == 2
+
+    def __call__(self, keep: bool, up: bool, edge: float) -> float:
+        held = self._held
+        # max() and min() give their first argument where the other is NaN
+        line = max(edge, held) if up else min(edge, held)
+        if keep:
+            self._held = line
+            if self._unsure > 0:
+                self._unsure -= 1
+            elif line != held and not self.settled:
+                self._pushed.add(up)
+        return line
+
+
 class Twin:
-    """A kernel whose memory depends on the data: settled once a twin that began later gives the same values."""
+    """A kernel whose memory depends on the data: settled once a twin that began later gives the same values.
+
+    ``hidden``: the kernel gives more than its value, so that both can be compared by what they carry on.
+    """
 
     LATER = 40
     """Bars by which the twin is behind."""
-    AGREED = 20
+    AGREED = 40
     """Bars in a row on which both must agree."""
     TOLERANCE = 1e-9
 
-    def __init__(self, make: Callable[[], Step]) -> None:
-        self._step, self._twin = make(), make()
+    def __init__(self, make: Callable[[], Step], *, hidden: bool = False) -> None:
+        self._step, self._twin, self._hidden = make(), make(), hidden
         self._behind, self._agreed, self.settled = self.LATER, 0, False
 
     def __call__(self, keep: bool, bar: Bar) -> Any:
         value = self._step(keep, bar)
         if keep and not self.settled:
             self._compare(bar, value)
-        return value
+        return value[0] if self._hidden else value
 
     def _compare(self, bar: Bar, value: Any) -> None:
         if self._behind:

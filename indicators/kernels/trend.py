@@ -8,6 +8,7 @@ from indicators.kernels.nodes import (
     NAN,
     Lag,
     Node,
+    Ratchet,
     Step,
     Ta,
     Twin,
@@ -35,25 +36,24 @@ def adx(length: int) -> Step:
     return step
 
 
-def alphatrend(length: int, multiplier: float, threshold: float, lag: int) -> Step:
-    return Twin(partial(_alphatrend, length, multiplier, threshold, lag))
+class Alphatrend:
+    def __init__(self, length: int, multiplier: float, threshold: float, lag: int) -> None:
+        self._swing, self._flow, self._before = atr(length, mean), Ta("MFI", timeperiod=length), Lag(lag)
+        self._line = Ratchet(length + 1)
+        self._multiplier, self._threshold = multiplier, threshold
 
+    @property
+    def settled(self) -> bool:
+        return self._line.settled
 
-def _alphatrend(length: int, multiplier: float, threshold: float, lag: int) -> Step:
-    swing, flow, before, held = atr(length, mean), Ta("MFI", timeperiod=length), Lag(lag), NAN
-
-    def step(keep: bool, bar: Bar) -> tuple[float, ...]:
-        nonlocal held
-        width = multiplier * swing(keep, bar)
-        money = flow(keep, bar.high, bar.low, bar.close, bar.volume)
-        # max() and min() give their first argument where the other is NaN
-        line = max(bar.low - width, held) if money >= threshold else min(bar.high + width, held)
-        line = NAN if money != money else line
-        if keep:
-            held = line
-        return line, before(keep, line)
-
-    return step
+    def __call__(self, keep: bool, bar: Bar) -> tuple[float, ...]:
+        width = self._multiplier * self._swing(keep, bar)
+        money = self._flow(keep, bar.high, bar.low, bar.close, bar.volume)
+        up = money >= self._threshold
+        line = NAN
+        if width == width and money == money:
+            line = self._line(keep, up, bar.low - width if up else bar.high + width)
+        return line, self._before(keep, line)
 
 
 def runs(fast: Node, slow: Node, bars: int) -> Callable[[bool, float], tuple[float, ...]]:
@@ -104,11 +104,7 @@ def cksp(p: int, x: float, q: int) -> Step:
 
 
 def decay(length: int, mode: str) -> Step:
-    return Twin(partial(_decay, length, mode == "exp"))
-
-
-def _decay(length: int, exponential: bool) -> Step:
-    held = 0.0
+    exponential, held = mode == "exp", 0.0
 
     def step(keep: bool, bar: Bar) -> float:
         nonlocal held
@@ -141,6 +137,12 @@ def moving(sign: int) -> Callable[[int, int], Step]:
 def dpo(length: int) -> Step:
     average, before = mean(length), Lag(length // 2 + 1)
     return lambda keep, bar: bar.close - before(keep, average(keep, bar.close))
+
+
+def _trendline() -> Step:
+    """The line, and the period that it is averaged over."""
+    line, period = on_close("HT_TRENDLINE"), on_close("HT_DCPERIOD")
+    return lambda keep, bar: (line(keep, bar), period(keep, bar))
 
 
 def psar(af0: float, af: float, max_af: float) -> Step:
@@ -239,7 +241,7 @@ def vortex(length: int) -> Step:
 
 KERNELS = {
     "ADX": adx,
-    "ALPHATREND": alphatrend,
+    "ALPHATREND": Alphatrend,
     "AMAT": amat,
     "AROON": aroon,
     "CHOP": chop,
@@ -247,7 +249,7 @@ KERNELS = {
     "DECAY": decay,
     "DECREASING": moving(-1),
     "DPO": dpo,
-    "HT_TRENDLINE": lambda: Twin(partial(on_close, "HT_TRENDLINE")),
+    "HT_TRENDLINE": lambda: Twin(_trendline, hidden=True),
     "INCREASING": moving(1),
     "PSAR": psar,
     "QSTICK": qstick,

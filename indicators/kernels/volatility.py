@@ -3,9 +3,12 @@
 import math
 from functools import partial
 
+from indicators.catalogue.entry import ema as memory
+from indicators.catalogue.entry import rma as seed_and_memory
 from indicators.kernels.nodes import (
     NAN,
     Lag,
+    Ratchet,
     Step,
     Ta,
     Twin,
@@ -50,24 +53,21 @@ def atr(length: int) -> Step:
     return on_range("ATR", timeperiod=length)
 
 
-def atrts(length: int, ma_length: int, k: float) -> Step:
-    return Twin(partial(_atrts, length, ma_length, k))
+class Atrts:
+    def __init__(self, length: int, ma_length: int, k: float) -> None:
+        self._swing, self._average, self._k = wilder(length), ema(ma_length), k
+        self._line = Ratchet(max(seed_and_memory(length), memory(ma_length)))
 
+    @property
+    def settled(self) -> bool:
+        return self._line.settled
 
-def _atrts(length: int, ma_length: int, k: float) -> Step:
-    swing, average, held = wilder(length), ema(ma_length), NAN
-
-    def step(keep: bool, bar: Bar) -> float:
-        nonlocal held
-        width, middle, close = k * swing(keep, bar), average(keep, bar.close), bar.close
-        # max() and min() give their first argument where the other is NaN
-        line = max(close - width, held) if close > middle else min(close + width, held)
-        line = NAN if middle != middle else line
-        if keep:
-            held = line
-        return line
-
-    return step
+    def __call__(self, keep: bool, bar: Bar) -> float:
+        width, middle, close = self._k * self._swing(keep, bar), self._average(keep, bar.close), bar.close
+        if width != width or middle != middle:
+            return NAN
+        up = close > middle
+        return self._line(keep, up, close - width if up else close + width)
 
 
 def bbands(length: int, std: float) -> Step:
@@ -193,7 +193,7 @@ KERNELS = {
     "ABERRATION": aberration,
     "ACCBANDS": accbands,
     "ATR": atr,
-    "ATRTS": atrts,
+    "ATRTS": Atrts,
     "BBANDS": bbands,
     "CHANDELIER_EXIT": chandelier_exit,
     "DONCHIAN": donchian,

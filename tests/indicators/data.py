@@ -4,6 +4,7 @@ import csv
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ def read(path: Path, session_gap: int = 0) -> list[Bar]:
             elif not bars or ts - bars[-1].ts >= session_gap:
                 session = ts
             first, high, low, close, volume = (
-                float(row[k]) for k in ("open", "high", "low", "close", "volume")
+                float(row[k] or 0) for k in ("open", "high", "low", "close", "volume")
             )
             bars.append(Bar(ts, first, high, low, close, volume, session))
     return bars
@@ -75,10 +76,10 @@ def raw(indicator: str, bars: Sequence[Bar]) -> list[Value]:
 
 def parts_of(value: Value, parts: Sequence[str]) -> list[float]:
     """The numbers of a value in the order of its parts, NaN for what is not known."""
-    found: list[object] = [value]
+    found: list[Any] = [value]
     if parts:
-        found = [None] * len(parts) if value is None else [value[part] for part in parts]  # type: ignore[index]
-    return [float("nan") if x is None else x for x in found]  # type: ignore[misc]
+        found = [None] * len(parts) if value is None else [value[part] for part in parts]
+    return [float("nan") if x is None else x for x in found]
 
 
 def columns(bars: Sequence[Bar]) -> dict[str, np.ndarray]:
