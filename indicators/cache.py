@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 from channels.db import database_sync_to_async
 from django.conf import settings
+from django.db import connection
 from redis.exceptions import RedisError
 
 from indicators.desk import desk, token
@@ -51,7 +52,9 @@ class _Pending:
     waiting: dict[str, Future[Any]] = field(default_factory=dict)
 
     def settle(self) -> Answer:
-        """Wait in a thread."""
+        """Wait in a thread, which meanwhile needs no connection to the database."""
+        if self.waiting and not connection.in_atomic_block:
+            connection.close()
         for each, future in self.waiting.items():
             try:
                 self.answer.values[each] = future.result(settings.COMPUTE_WAIT_MS / 1000 + 2)

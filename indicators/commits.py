@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, reset_queries
 from redis.exceptions import RedisError
 
 from stocksblitz.errors import StocksBlitzError
@@ -69,6 +69,7 @@ class GroupCommit[Request]:
             with suppress(queue.Empty):
                 while len(jobs) < MAX_GROUP:
                     jobs.append(self._queue.get_nowait())
+            reset_queries()  # Django keeps them for its debug page, which this thread has none of
             live = [job for job in jobs if job[1].set_running_or_notify_cancel()]
             if live:
                 self._serve(live)

@@ -192,9 +192,14 @@ def _forever() -> None:
         time.sleep(PUSH_S)
 
 
+_started = threading.Event()
+
+
 def start() -> None:
-    """The same for a web process: a thread that ends with it."""
-    threading.Thread(target=_forever, name="metrics", daemon=True).start()
+    """The same for a web process: a thread that ends with it; said again it does nothing."""
+    if not _started.is_set():
+        _started.set()
+        threading.Thread(target=_forever, name="metrics", daemon=True).start()
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------

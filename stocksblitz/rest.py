@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 
@@ -218,10 +219,15 @@ return 0
 MINUTE_MS = 60_000
 
 
+@cache
+def _bucket() -> Any:
+    return shared().register_script(_BUCKET)
+
+
 def take(scope: str, who: str, per_minute: int) -> int:
     """Count one request; returns 0 when it may pass, else the milliseconds to wait. One bucket for all processes."""
     name = realm_keys(mock=False).name("bucket", scope, who)
-    return int(shared().eval(_BUCKET, 1, name, MINUTE_MS / max(1, per_minute), MINUTE_MS))
+    return int(_bucket()(keys=[name], args=[MINUTE_MS / max(1, per_minute), MINUTE_MS]))
 
 
 class UserThrottle(BaseThrottle):

@@ -7,6 +7,7 @@ from django.db import OperationalError
 from django.test import Client
 from django.urls import path
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 from rest_framework.views import APIView
 
 from stocksblitz import mirror, rest, urls
@@ -187,8 +188,9 @@ def test_a_push_whose_answer_was_lost_counts_once(monkeypatch):
     mine.push()
     before = mirror.counter("indicator_cleanup_runs_total")
     metrics.cleanup_runs.inc()
-    monkeypatch.setattr(mirror, "_PUSH", mirror._PUSH + "\nreturn redis.error_reply('lost')")
-    with pytest.raises(Exception, match=".*"):
+    lost = mirror._PUSH.rstrip().removesuffix("return 1") + "return redis.error_reply('lost')"
+    monkeypatch.setattr(mirror, "_PUSH", lost)
+    with pytest.raises(ResponseError, match="lost"):
         mine.push()
     monkeypatch.undo()
     mine.push()
