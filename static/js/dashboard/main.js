@@ -84,7 +84,8 @@ class Dashboard {
         }
         const watch = layout.watch.length ? layout.watch : found.slice(0, WATCHED_AT_FIRST).map((one) => one.symbol);
         await Promise.all([layout.symbol, ...watch].map((symbol) => this.learn(symbol)));
-        const symbol = this.instruments.has(layout.symbol) ? layout.symbol : found[0]?.symbol;
+        const first = found.find((one) => one.kind === "index") ?? found[0];
+        const symbol = this.instruments.has(layout.symbol) ? layout.symbol : first?.symbol;
         if (!symbol) return this.notice("There are no symbols yet: is a feed running?", () => location.reload());
         const shown = this.show(symbol, TIMEFRAMES.includes(layout.timeframe) ? layout.timeframe : "5min");
         watch.filter((one) => this.instruments.has(one)).forEach((one) => this.watch.add(one));

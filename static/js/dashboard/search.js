@@ -11,9 +11,12 @@ export class SymbolSearch {
     #dialog = /** @type {HTMLDialogElement} */ ($("#search"));
     #input = /** @type {HTMLInputElement} */ ($("#search-input"));
     #list = $("#search-results");
-    #choices = new Choices(this.#input, this.#list, (row) => this.#choose(row));
+    #choices = new Choices(this.#input, this.#list, (row, byKey) => this.#choose(row, byKey));
     /** @type {Map<string, Instrument>} */ #found = new Map();
     #asked = 0;
+    /** The words that the list answers, and whether Enter came before it did. */
+    #answered = /** @type {string | null} */ (null);
+    #hasty = false;
     /** @type {(instrument: Instrument) => void} */ #onChoose = () => {};
 
     /** @param {{isWatched: (symbol: string) => boolean, onWatch: (instrument: Instrument) => void}} watch */
@@ -22,21 +25,33 @@ export class SymbolSearch {
         closeOnBackdrop(this.#dialog);
         const look = debounced(120, () => this.#search());
         this.#input.addEventListener("input", look);
+        this.#input.addEventListener("keydown", (event) => {
+            this.#hasty = event.key === "Enter" && this.#answered !== this.#words;
+        });
     }
 
     /** @param {(instrument: Instrument) => void} onChoose @param {string} [text] */
     open(onChoose, text = "") {
         this.#onChoose = onChoose;
+        this.#hasty = false;
+        this.#answered = null;
         this.#input.value = text;
         if (!this.#dialog.open) this.#dialog.showModal();
         void this.#search();
     }
 
+    get #words() {
+        return this.#input.value.trim().toUpperCase();
+    }
+
     async #search() {
         const asked = ++this.#asked;
+        const words = this.#words;
         try {
-            const found = await searchSymbols(this.#input.value.trim());
-            if (asked === this.#asked) this.#show(found);
+            const found = await searchSymbols(words);
+            if (asked !== this.#asked) return;
+            this.#answered = words;
+            this.#show(found.sort((a, b) => rank(a, words) - rank(b, words)));
         } catch (error) {
             this.#list.replaceChildren(h("p", { class: "dialog-empty" }, /** @type {Error} */ (error).message));
         }
@@ -48,6 +63,8 @@ export class SymbolSearch {
         this.#list.replaceChildren(...found.map((one) => this.#row(one)));
         if (!found.length) this.#list.append(h("p", { class: "dialog-empty" }, "No symbol fits"));
         this.#choices.begin();
+        const first = this.#choices.current;
+        if (this.#hasty && first) this.#choose(first, true);
     }
 
     /** @param {Instrument} one */
@@ -71,11 +88,19 @@ export class SymbolSearch {
             h("b", {}, one.symbol), h("span", {}, one.name), h("small", {}, place), star);
     }
 
-    /** @param {HTMLElement} row */
-    #choose(row) {
+    /** @param {HTMLElement} row @param {boolean} byKey */
+    #choose(row, byKey) {
+        if (byKey && this.#answered !== this.#words) return;
         const instrument = this.#found.get(row.dataset.key ?? "");
         if (!instrument) return;
         this.#dialog.close();
         this.#onChoose(instrument);
     }
+}
+
+/** The symbol itself comes first, then what begins so; the many options of a chain come last. @param {Instrument} one
+ * @param {string} words */
+function rank(one, words) {
+    if (one.symbol === words) return 0;
+    return (one.symbol.startsWith(words) ? 1 : 2) + (one.kind === "option" ? 2 : 0);
 }
