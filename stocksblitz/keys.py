@@ -61,9 +61,10 @@ class Keys:
         """Hash: ``SYMBOL|TF`` to the opening time of the last closed bar that compute has published."""
         return f"{self.prefix}sb:positions"
 
-    def slow(self, symbol: str, timeframe: str) -> str:
-        """Set by a web process for a moment while a reader of the stream is behind; a replay waits for it."""
-        return f"{self.prefix}sb:slow:{symbol}:{timeframe}"
+    def readers(self, symbol: str) -> str:
+        """Hash of the web processes that have the symbol: ``TF|process`` to ``ts|wall ms``, the opening time of the last
+        closed bar that all their sessions were written, and when that was said. A replay at full speed waits for it."""
+        return f"{self.prefix}sb:readers:{symbol}"
 
     # Internal: subscriptions.
 

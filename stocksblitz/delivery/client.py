@@ -40,20 +40,20 @@ class Client:
         self._mailbox = Mailbox()
         self._out: list[bytes] = []
         self._on_due: Callable[[Client], None] = lambda client: client.flush()
-        self._on_pace: Callable[[Client], None] = lambda client: None
         outlet.on_resume = self.resume
         outlet.on_alive = self.alive
 
-    def attach(
-        self, on_due: Callable[["Client"], None], on_pace: Callable[["Client"], None] = lambda _: None
-    ) -> None:
-        """``on_due`` is told when something waits to be written at the end of this turn, ``on_pace`` when the session
-        becomes slow and when it has caught up."""
-        self._on_due, self._on_pace = on_due, on_pace
+    def attach(self, on_due: Callable[["Client"], None]) -> None:
+        """``on_due`` is told when something waits to be written at the end of this turn."""
+        self._on_due = on_due
 
     def alive(self) -> None:
         """The client showed a sign of life."""
         self.alive_at = time.monotonic()
+
+    def first_waiting(self, stream: Stream) -> int | None:
+        """Opening time of the oldest closed bar of the stream that was not written yet."""
+        return self._mailbox.first_closed(stream) if self.slow else None
 
     def reply(self, message: dict[str, Any]) -> None:
         self.send(text_frame(encode(message)))
@@ -95,7 +95,6 @@ class Client:
     def _stall(self) -> None:
         self.slow = True
         self.stalled_at = time.monotonic()
-        self._on_pace(self)
 
     def forget(self, stream: Stream) -> None:
         """Nothing of the stream may be written any more."""
@@ -115,8 +114,8 @@ class Client:
             piece = self._piece()
             if not piece:
                 self.slow, self.stalled_at = False, None
-                self._on_pace(self)
                 return
+            self.stalled_at = time.monotonic()
             self.outlet.write(piece)
 
     def _piece(self) -> list[bytes]:

@@ -9,8 +9,8 @@ import contextlib
 import logging
 import time
 import weakref
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from channels.layers import get_channel_layer
@@ -23,6 +23,7 @@ from stocksblitz.delivery import control
 from stocksblitz.delivery.client import Client
 from stocksblitz.delivery.limits import renew_sockets
 from stocksblitz.delivery.mailbox import Stream
+from stocksblitz.delivery.pace import Pace
 from stocksblitz.delivery.streams import StreamState
 from stocksblitz.delivery.wire import Close, Frame
 from stocksblitz.redis import connect, keys
@@ -35,16 +36,9 @@ CHECK_S = 0.8
 IDLE_S = 5.0
 """How long a stream without sessions keeps its subscription, for tabs that reload."""
 STALLED_S = 45.0
-PATIENCE_S = 10.0
-"""How long a replay at full speed waits for a session that does not read at all."""
 
 type Touch = Callable[[Sequence[tuple[int, str]]], Awaitable[Any]]
 type Resync = Callable[["Hub", Client], Awaitable[None]]
-
-
-def full_speed() -> bool:
-    """Whether the feed is a replay that goes as fast as its readers follow."""
-    return settings.FEED.name == "replay" and settings.FEED.options.get("speed") == "max"
 
 
 class Hub:
@@ -55,10 +49,8 @@ class Hub:
         self._streams: dict[Stream, StreamState] = {}
         self._channels: dict[str, StreamState] = {}
         self._due: list[Client] = []
-        self._held: set[Stream] = set()
-        self._joining: Counter[Stream] = Counter()
+        self._pace = Pace(self, worker_id())
         self._keys = keys()
-        self._name = worker_id()
         self._redis: Any = None
         self._bus = Subscriber(self._on_message, self._on_connect)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -102,7 +94,7 @@ class Hub:
         """The session's socket is this one now; another one of it in this process is told so and closed."""
         before = self.clients.get(client.member)
         self.clients[client.member] = client
-        client.attach(self._on_due, self._on_pace)
+        client.attach(self._on_due)
         metrics.sockets.set(len(self.clients))
         if before is not None and before is not client:
             before.close(Close.REPLACED, "the session was opened elsewhere")
@@ -113,6 +105,14 @@ class Hub:
         if self.clients.get(client.member) is client:
             del self.clients[client.member]
             metrics.sockets.set(len(self.clients))
+
+    @property
+    def states(self) -> Iterable[StreamState]:
+        return self._streams.values()
+
+    def holding(self, stream: Stream) -> AbstractAsyncContextManager[None]:
+        """While a session joins, a replay at full speed waits, as it does for a session that is behind."""
+        return self._pace.joining(stream)
 
     def state(self, stream: Stream) -> StreamState | None:
         return self._streams.get(stream)
@@ -199,6 +199,7 @@ class Hub:
         due, self._due = self._due, []
         for client in due:
             client.flush()
+        self._pace.written()
 
     async def _on_connect(self) -> None:
         """After a lost connection everything may have been missed: compare at once."""
@@ -251,8 +252,7 @@ class Hub:
             await asyncio.sleep(CHECK_S)
             try:
                 await self._check_positions()
-                if self._held:
-                    await self._hold_replays()
+                await self._pace.tell()
             except (RedisError, OSError) as error:
                 log.debug("positions not checked: %s", error)
             await self._drop_idle()
@@ -289,43 +289,6 @@ class Hub:
             or (newest.epoch != before[0] and before[0] == epoch)
             or (newest.epoch == before[0] and newest.seq < before[1])
         )
-
-    @contextlib.asynccontextmanager
-    async def holding(self, stream: Stream) -> AsyncIterator[None]:
-        """While a session joins, a replay at full speed waits, as it does for a session that is behind."""
-        if not full_speed():
-            yield
-            return
-        self._joining[stream] += 1
-        await self._hold_replays()
-        try:
-            yield
-        finally:
-            self._joining[stream] -= 1
-            await self._hold_replays()
-
-    def _on_pace(self, client: Client) -> None:
-        if full_speed():
-            self.spawn(self._hold_replays())
-
-    async def _hold_replays(self) -> None:
-        """Ask replays to wait for the sessions that are behind or joining, and let them go on when none is."""
-        late = time.monotonic() - PATIENCE_S
-        held = {
-            stream
-            for client in self.clients.values()
-            if client.slow and (client.stalled_at or 0.0) > late
-            for stream in client.views
-        } | {stream for stream, joining in self._joining.items() if joining}
-        pipe = self._redis.pipeline(transaction=False)
-        for stream in held:
-            pipe.sadd(self._keys.slow(*stream), self._name)
-            pipe.pexpire(self._keys.slow(*stream), int(CHECK_S * 3000))
-        for stream in self._held - held:
-            pipe.srem(self._keys.slow(*stream), self._name)
-        self._held = held
-        with contextlib.suppress(RedisError, OSError):
-            await pipe.execute()
 
     async def _drop_idle(self) -> None:
         now = time.monotonic()

@@ -67,6 +67,11 @@ class Mailbox:
             if item.stream == stream and item.frame and not (keep_closed and item.frame.closed):
                 self._drop(item)
 
+    def first_closed(self, stream: Stream) -> int | None:
+        """Opening time of the oldest closed bar of the stream that waits."""
+        waiting = (item.frame for item in self._items if item.stream == stream and item.frame is not None)
+        return next((frame.ts for frame in waiting if frame.closed), None)
+
     def take(self) -> Item | None:
         """The next to go out, or None when nothing waits."""
         while self._items:

@@ -32,6 +32,18 @@ class StreamState:
     def clients(self) -> list[Client]:
         return [client for view in self.views.values() for client in view.clients]
 
+    def read_upto(self, since: float) -> int | None:
+        """Opening time of the last closed bar that all sessions were written; None while there is no session.
+
+        One that has not read anything since ``since`` (monotonic seconds) is not waited for.
+        """
+        clients = self.clients
+        if not clients:
+            return None
+        slow = [client for client in clients if client.slow and (client.stalled_at or 0.0) > since]
+        waiting = [ts for client in slow if (ts := client.first_waiting(self.stream)) is not None]
+        return min(waiting) - 1 if waiting else self._closed_ts
+
     def enter(self, client: Client, ids: dict[str, str]) -> None:
         """From now on the client gets exactly these indicators of the stream."""
         self.leave(client)
@@ -92,7 +104,7 @@ class StreamState:
         self._announce()
 
     def _refresh(self, frame: Frame) -> None:
-        """The newest closed bar again, with indicators that were not wanted before: for those who join, not to be sent."""
+        """The newest closed bar again, with indicators that were not wanted before: for those who join."""
         self.newest = frame
         self._announce()
 

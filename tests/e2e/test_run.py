@@ -70,10 +70,19 @@ def test_a_signal_stops_all_and_a_second_start_is_quick(stack, number):
     assert len(family) > len(PROCESSES)
     assert first.stop(number) == 0
     assert all_gone(family)
+    assert "did not stop" not in first.log
     began = time.monotonic()
     second = stack(STOCKSBLITZ_DATA=str(first.data), PORT=str(first.port)).start().wait_ready()
     assert time.monotonic() - began < 15
     assert second.stop() == 0
+
+
+def test_a_stop_that_comes_twice_at_once_is_one(stack):
+    running = stack().start().wait_ready()
+    family = running.family()
+    running.process.terminate()
+    assert running.stop() == 0
+    assert all_gone(family)
 
 
 def test_a_stop_while_it_starts_leaves_nothing(stack):

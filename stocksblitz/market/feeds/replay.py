@@ -36,6 +36,8 @@ _LOGGED = 20
 """Broken lines that are logged one by one."""
 _AHEAD = 64
 """Bars by which full speed is ahead of its slowest reader at most: what a session can hold while it reads."""
+_SILENT_MS = 3_000
+"""A web process that did not say for so long how far it is, is gone."""
 _BREATH_S = 0.002
 """How long full speed waits for its readers before it looks again."""
 _OPTIONS = {"symbol", "exchange", "speed", "loop", "timeframe"}
@@ -128,6 +130,13 @@ class Round:
     def row(self) -> Bar:
         """The row to come."""
         return self.rows.bars[self.next]
+
+
+def _read_upto(told: dict[bytes, bytes]) -> list[tuple[str, int]]:
+    """How far each web process has written each timeframe; what was not said lately is not waited for."""
+    lately = now_ms() - _SILENT_MS
+    said = ((name.decode().partition("|")[0], *map(int, place.split(b"|"))) for name, place in told.items())
+    return [(timeframe, ts) for timeframe, ts, at in said if at > lately]
 
 
 def glimpse(row: Bar, gone: float) -> Bar:
@@ -224,15 +233,18 @@ class ReplayFeed(Feed):
         pipe = self.redis.pipeline(transaction=False)
         pipe.smembers(self.keys.wanted)
         pipe.hmget(self.keys.positions, [f"{self.symbol}|{timeframe}" for timeframe in timeframes])
-        for timeframe in timeframes:
-            pipe.exists(self.keys.slow(self.symbol, timeframe))
-        members, places, *slow = await pipe.execute()
+        pipe.hgetall(self.keys.readers(self.symbol))
+        members, places, told = await pipe.execute()
         streams = (member.decode().split("|") for member in members)
         wanted = {stream[1] for stream in streams if stream[0] == self.symbol}
         positions = {
             tf: int(place) for tf, place in zip(timeframes, places, strict=True) if place is not None
         }
-        return wanted, positions, any(slow)
+        held = False
+        for timeframe, ts in _read_upto(told):
+            held = held or ts < 0
+            positions[timeframe] = min(ts, positions.get(timeframe, ts))
+        return wanted, positions, held
 
     def _rows_due(self, now: int) -> int:
         if self.options.speed is None:

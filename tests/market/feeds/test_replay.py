@@ -122,10 +122,10 @@ async def test_full_speed_never_runs_ahead_of_the_slowest_stream(play, file, red
 async def test_full_speed_waits_for_a_slow_reader(play, file, redis, mock_keys):
     player = await play(f"replay:{file(50)}?symbol=AAA&speed=max")
     Reader(redis, mock_keys, "AAA", ["1min"])
-    redis.set(mock_keys.slow("AAA", "5min"), 1)
+    redis.hset(mock_keys.readers("AAA"), "5min|web", f"-1|{now_ms()}")
     await player.turn()
     assert player.feed.round.next == 0
-    redis.delete(mock_keys.slow("AAA", "5min"))
+    redis.hset(mock_keys.readers("AAA"), "5min|web", f"-1|{now_ms() - 60_000}")  # that process is gone
     await player.turn()
     assert player.feed.round.next == 50
 
