@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -20,9 +20,9 @@ from django.db import DatabaseError, connections
 from redis.exceptions import RedisError
 
 from stocksblitz import embedded
-from stocksblitz.redis import connect
+from stocksblitz.redis import connect, keys
 from stocksblitz.supervisor import Console, Program, Supervisor, die_with_parent, read_procfile
-from stocksblitz.worker import stop_event, wait
+from stocksblitz.worker import STOP_SIGNALS, wait
 
 STOP_DEADLINE_S = 12.0
 """A little longer than the web server gives its own connections."""
@@ -30,6 +30,9 @@ REDIS_DEADLINE_S = 10.0
 EMBEDDED_REDIS_DEADLINE_S = 60.0
 """Our own is there; it may have much to read from its disk."""
 REMINDER_S = 15.0
+WORKERS = ("feed", "compute", "portfolio")
+ONE_REQUEST_S = 1.0
+"""Stop signals this close together are one: a process group gets them, and ``make`` hands them on as well."""
 
 
 class LaunchError(Exception):
@@ -107,6 +110,13 @@ async def redis_answers(stop: asyncio.Event, deadline_s: float, where: str) -> N
             await wait(stop, 0.02)
 
 
+async def forget_workers() -> None:
+    """Nobody works with a Redis that has just started: heartbeats that it kept are of processes that ended."""
+    async with contextlib.aclosing(connect()) as client:
+        for kind in WORKERS:
+            await client.delete(keys().workers(kind))
+
+
 def prepare() -> None:
     """Bring the database up to date and, in development, create its users."""
     try:
@@ -173,12 +183,36 @@ def allow_many_sockets() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+@contextlib.contextmanager
+def stop_signals(hurry: Callable[[], None]) -> Iterator[asyncio.Event]:
+    """Yield an event set by the first SIGTERM or SIGINT; when another one comes later, ``hurry`` is called."""
+    loop, stop, first = asyncio.get_running_loop(), asyncio.Event(), 0.0
+
+    def request() -> None:
+        nonlocal first
+        if not stop.is_set():
+            first = loop.time()
+            stop.set()
+        elif loop.time() - first > ONE_REQUEST_S:
+            hurry()
+
+    for each in STOP_SIGNALS:
+        loop.add_signal_handler(each, request)
+    try:
+        yield stop
+    finally:
+        for each in STOP_SIGNALS:
+            loop.remove_signal_handler(each)
+
+
 async def _start(supervisor: Supervisor, console: Console, stop: asyncio.Event) -> None:
     if os.environ.get("REDIS_URL"):
         await redis_answers(stop, REDIS_DEADLINE_S, "REDIS_URL")
     else:
         supervisor.start([redis_program()])
         await redis_answers(stop, EMBEDDED_REDIS_DEADLINE_S, str(settings.DATA_DIR / embedded.LOG))
+        if not stop.is_set():
+            await forget_workers()
     if not stop.is_set():
         await asyncio.to_thread(prepare)
     if not stop.is_set():
@@ -198,7 +232,7 @@ async def run_all(console: Console, *, with_parent: bool) -> None:
         part.replace(settings.DATA_DIR / "run.json")
 
     supervisor = Supervisor(console, environment(), settings.BASE_DIR, note)
-    with stop_event() as stop:
+    with stop_signals(supervisor.kill) as stop:
         follower = asyncio.create_task(follow_parent()) if with_parent else None
         try:
             await _start(supervisor, console, stop)
