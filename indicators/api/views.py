@@ -210,6 +210,7 @@ class HistoryView(APIView):
 class SubscriptionsView(APIView):
     @documented(
         shapes.SubscriptionsReply,
+        404,
         parameters=[
             SESSION_HEADER,
             OpenApiParameter("symbol"),
