@@ -99,7 +99,7 @@ def anonymous(route: str) -> str:
     return re.sub(r"{[^}]*}", "{}", route)
 
 
-PAGES = {"/", "/login", "/logout"}
+PAGES = {"/", "/login", "/logout", "/portfolio"}
 """For people, in the README."""
 
 
