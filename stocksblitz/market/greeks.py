@@ -1,25 +1,21 @@
 """Option Greeks: Black-76 on the synthetic forward.
 
 The forward comes from put-call parity at the strikes nearest to the money, so that dividends, carry and a spot that is
-quoted elsewhere need not be known; time is counted in days of 365 to the moment of expiry. The formulas are Black's
-(The Pricing of Commodity Contracts, 1976), implied volatility is Jäckel's (Let's Be Rational, 2015), both by `vollib`.
+quoted elsewhere need not be known; time is counted in days of 365 to the moment of expiry. Price and Greeks are Black's
+(The Pricing of Commodity Contracts, 1976); implied volatility is Jäckel's (Let's Be Rational, 2015), by `vollib`, whose
+own Greeks load scipy's statistics for three lines of algebra.
 
 Units: volatility as a fraction; delta per 1 of the forward, gamma per 1 point; theta per calendar day; vega and rho per 1
 percentage point. Times are milliseconds UTC. None stands for what cannot be known from the price.
 """
 
 from collections.abc import Sequence
-from math import exp, isfinite
+from functools import cache
+from math import erfc, exp, isfinite, log, pi, sqrt
 from statistics import median
 from typing import Any, NamedTuple
 
-from vollib.black import black, implied_volatility
-from vollib.black.greeks import analytical
-
 YEAR_MS = 365 * 86_400_000
-_black: Any = black
-_implied: Any = implied_volatility.implied_volatility
-_analytical: Any = analytical
 NEAREST = 5
 """Strikes around the money whose parity is believed; their median forgives one stale quote or two."""
 _VOLATILITY = (0.001, 10.0)
@@ -52,7 +48,8 @@ def years_to(expiry: int, now: int) -> float:
 
 def price(right: str, forward: float, strike: float, years: float, rate: float, iv: float) -> float:
     """The price of a ``call`` or ``put``, discounted."""
-    return float(_black(right[0], forward, strike, years, rate, iv))
+    sign, d1, d2 = _terms(right, forward, strike, years, iv)
+    return exp(-rate * years) * sign * (forward * _normal(sign * d1) - strike * _normal(sign * d2))
 
 
 def volatility(
@@ -62,10 +59,8 @@ def volatility(
     if years <= 0 or not (isfinite(premium) and premium > 0 and forward > 0 and strike > 0):
         return None
     try:
-        iv = float(_implied(premium, forward, strike, rate, years, right[0]))
-    except (
-        Exception
-    ):  # vollib has exceptions of its own for prices below intrinsic value or above the maximum
+        iv = float(_solver()(premium, forward, strike, rate, years, right[0]))
+    except Exception:  # vollib's own, for prices below intrinsic value or above the maximum
         return None
     return iv if _VOLATILITY[0] < iv < _VOLATILITY[1] else None
 
@@ -81,17 +76,21 @@ def greeks(
 def at_volatility(
     right: str, iv: float, forward: float, strike: float, years: float, rate: float
 ) -> Greeks | None:
-    """The Greeks at a known volatility; None where they are no finite numbers."""
-    terms = (right[0], forward, strike, years, rate, iv)
-    found = Greeks(
-        iv,
-        float(_analytical.delta(*terms)),
-        float(_analytical.gamma(*terms)),
-        float(_analytical.theta(*terms)),
-        float(_analytical.vega(*terms)),
-        float(_analytical.rho(*terms)),
+    """The Greeks at a known volatility: the derivatives of Black's formula, the forward held. None after expiry."""
+    if years <= 0 or iv <= 0:
+        return None
+    sign, d1, _ = _terms(right, forward, strike, years, iv)
+    discount, density = exp(-rate * years), exp(-d1 * d1 / 2) / sqrt(2 * pi)
+    value = price(right, forward, strike, years, rate, iv)
+    vega = discount * forward * density * sqrt(years)
+    return Greeks(
+        iv=iv,
+        delta=discount * sign * _normal(sign * d1),
+        gamma=discount * density / (forward * iv * sqrt(years)),
+        theta=(rate * value - vega * iv / (2 * years)) / 365,
+        vega=vega / 100,
+        rho=-years * value / 100,
     )
-    return found if all(map(isfinite, found)) else None
 
 
 def synthetic_forward(quotes: Sequence[Parity], years: float, rate: float) -> float | None:
@@ -104,3 +103,27 @@ def synthetic_forward(quotes: Sequence[Parity], years: float, rate: float) -> fl
     if not nearest or years <= 0:
         return None
     return median(quote.strike + exp(rate * years) * (quote.call - quote.put) for quote in nearest)
+
+
+def warm_up() -> None:
+    """Load the solver: it takes most of a second, which a feed had better spend before it runs."""
+    _solver()
+
+
+@cache
+def _solver() -> Any:
+    from vollib.black.implied_volatility import implied_volatility
+
+    return implied_volatility
+
+
+def _terms(right: str, forward: float, strike: float, years: float, iv: float) -> tuple[int, float, float]:
+    """1 for a call and -1 for a put, d1, d2."""
+    deviation = iv * sqrt(years)
+    d1 = log(forward / strike) / deviation + deviation / 2
+    return (1 if right == "call" else -1), d1, d1 - deviation
+
+
+def _normal(x: float) -> float:
+    """The cumulative normal distribution."""
+    return erfc(-x / sqrt(2)) / 2

@@ -18,12 +18,13 @@ from stocksblitz.bus import Subscriber
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.feed_spec import FeedSpec
 from stocksblitz.keys import Keys
-from stocksblitz.market import calendars
+from stocksblitz.market import calendars, greeks
 from stocksblitz.market.bars import TIMEFRAMES, Bar, Session, TickBars
 from stocksblitz.market.feeds.archive import Archive, bar_of
 from stocksblitz.market.feeds.base import Feed, Market, Past
-from stocksblitz.market.feeds.instruments import active_exchanges
+from stocksblitz.market.feeds.instruments import active_contracts, active_exchanges
 from stocksblitz.market.feeds.restore import restore
+from stocksblitz.market.options import Chain, Contract, Interest, Json, chains, interest_of
 from stocksblitz.metrics import feed_rejected, feed_ticks
 from stocksblitz.worker import now_ms, persist
 
@@ -36,6 +37,10 @@ AHEAD_MS = 5_000
 LEARN_S = 2.0
 """Unknown symbols are looked up in the database at most this often."""
 _PRICES = ("bid", "ask", "last", "volume", "ts")
+_INTEREST = ("open_interest", "open_interest_change")
+_OPTIONS = {"stale", "rate"}
+CHAIN_S = 1.0
+"""How often Greeks and open interest are reckoned."""
 
 
 @dataclass(slots=True)
@@ -71,11 +76,14 @@ def _number(raw: bytes | None) -> float:
         return nan
 
 
-def _milliseconds(seconds: str) -> int:
-    number = _number(seconds.encode())
-    if not 0 < number < 1e6:
-        raise StocksBlitzError("invalid_parameter", f"external: stale is a number of seconds, not {seconds!r}")
-    return round(number * 1000)
+def _option(spec: FeedSpec, name: str, default: str, *, most: float) -> float:
+    text = spec.options.get(name, default)
+    number = _number(text.encode())
+    if not 0 <= number <= most:
+        raise StocksBlitzError(
+            "invalid_parameter", f"external: {name} is a number from 0 to {most:g}, not {text!r}"
+        )
+    return number
 
 
 @dataclass(slots=True)
@@ -87,6 +95,9 @@ class Listing:
     volume: float = 0.0
     """The volume of its session that is in bars already."""
     session: int = 0
+    price: float = nan
+    """The newest, also while the exchange is closed."""
+    interest: Interest | None = None
 
     def added(self, tick: Tick, session: int) -> float:
         """What was traded since the tick before; the volume counts from the open of each session."""
@@ -105,11 +116,15 @@ class ExternalFeed(Feed):
 
     def __init__(self, spec: FeedSpec, redis: Any, keys: Keys, archive: Archive) -> None:
         super().__init__()
-        if unknown := spec.options.keys() - {"stale"}:
+        if unknown := spec.options.keys() - _OPTIONS:
+            known = " and ".join(sorted(_OPTIONS))
             raise StocksBlitzError(
-                "invalid_parameter", f"external knows the option stale, not {min(unknown)!r}"
+                "invalid_parameter", f"external knows the options {known}, not {min(unknown)!r}"
             )
-        self.allowance = _milliseconds(spec.options.get("stale", "30"))
+        self.allowance = round(_option(spec, "stale", "30", most=1e6) * 1000)
+        self.rate = _option(spec, "rate", "0", most=1)
+        self.chains: dict[str, Chain] = {}
+        self._reckoned = 0.0
         self.redis, self.keys, self.archive = redis, keys, archive
         self.listings: dict[str, Listing] = {}
         self._changed: set[str] = set()
@@ -141,6 +156,8 @@ class ExternalFeed(Feed):
     async def step(self, now: int) -> bool:
         if self._unknown and time.monotonic() - self._learned > LEARN_S:
             await self._learn(now)
+        if time.monotonic() - self._reckoned > CHAIN_S:
+            self._reckon(now)
         for symbol, listing in self.listings.items():
             market = self.markets[symbol]
             market.close(listing.bars.pass_time(now - GRACE_MS))
@@ -181,7 +198,7 @@ class ExternalFeed(Feed):
         try:
             pipe = self.redis.pipeline(transaction=False)
             for symbol in symbols:
-                pipe.hmget(self.keys.market(symbol), _PRICES)
+                pipe.hmget(self.keys.market(symbol), _PRICES + _INTEREST)
             answers = await pipe.execute()
         except Exception:
             self._changed.update(symbols)
@@ -190,7 +207,8 @@ class ExternalFeed(Feed):
         now = now_ms()
         for symbol, values in zip(symbols, answers, strict=True):
             if any(values):
-                self._take(symbol, Tick.of(values, now), now)
+                self._take(symbol, Tick.of(values[:5], now), now)
+                self._count(self.listings[symbol], *map(_number, values[5:]))
 
     def _take(self, symbol: str, tick: Tick, now: int) -> None:
         listing, market = self.listings[symbol], self.markets[symbol]
@@ -207,6 +225,7 @@ class ExternalFeed(Feed):
             feed_rejected.labels(next(reversed(bars.refused))).inc()
             return
         feed_ticks.inc()
+        listing.price = tick.price
         market.close(closed)
         market.dirty = True
         market.fresh_until = self._fresh_until(listing, min(tick.ts, now))
@@ -222,6 +241,44 @@ class ExternalFeed(Feed):
         session = listing.bars.ladder.session(now)
         if now >= session.close:
             market.fresh_until, market.dirty = session.until + self.allowance, True
+
+    @staticmethod
+    def _count(listing: Listing, oi: float, change: float) -> None:
+        if isfinite(oi) and oi >= 0:
+            listing.interest = Interest(oi, change if isfinite(change) else 0.0)
+
+    def _reckon(self, now: int) -> None:
+        """Greeks and open interest of the chains, and of what has interest without being an option."""
+        self._reckoned = time.monotonic()
+        options: set[str] = set()
+        for underlying, chain in self.chains.items():
+            live = [contract for contract in chain.live(now) if contract.symbol in self.listings]
+            options.update(contract.symbol for contract in live)
+            self._reckon_chain(underlying, chain, live, now)
+        for symbol in self.listings.keys() - self.chains.keys() - options:
+            if (interest := self.listings[symbol].interest) is not None:
+                self._annotate(symbol, oi=interest_of(interest))
+
+    def _reckon_chain(self, underlying: str, chain: Chain, live: list[Contract], now: int) -> None:
+        listings = {contract.symbol: self.listings[contract.symbol] for contract in live}
+        premiums = {symbol: each.price for symbol, each in listings.items() if isfinite(each.price)}
+        interests = {symbol: each.interest for symbol, each in listings.items() if each.interest is not None}
+        forwards = chain.forwards(premiums, now)
+        for contract in live:
+            premium, forward = premiums.get(contract.symbol), forwards.get(contract.expiry)
+            known = premium is not None and forward is not None
+            found = chain.greeks_of(contract, premium or 0.0, forward or 0.0, now) if known else None
+            interest = interests.get(contract.symbol)
+            self._annotate(contract.symbol, found, interest_of(interest) if interest else None)
+        if underlying in self.markets:
+            found = chain.at_the_money(premiums, forwards, now)
+            self._annotate(underlying, found, chain.interest(interests, now))
+
+    def _annotate(self, symbol: str, greeks: Json | None = None, oi: Json | None = None) -> None:
+        market = self.markets[symbol]
+        found = tuple(b"" if each is None else orjson.dumps(each) for each in (greeks, oi))
+        if found != (market.greeks, market.oi):
+            (market.greeks, market.oi), market.dirty = found, True
 
     def _show(self, market: Market, listing: Listing) -> None:
         market.forming, market.last = listing.bars.forming(), listing.bars.ladder.last
@@ -239,6 +296,9 @@ class ExternalFeed(Feed):
         """Take up instruments that we did not know."""
         self._unknown, self._learned = set(), time.monotonic()
         found = await active_exchanges()
+        self.chains = chains(await active_contracts(now), self.rate)
+        if self.chains:
+            await asyncio.to_thread(greeks.warm_up)
         for symbol in [symbol for symbol in found if symbol not in self.listings]:
             try:
                 await self._take_up(symbol, found[symbol], now)

@@ -36,9 +36,9 @@ class LeaseLost(Exception):
 def make_feed(spec: FeedSpec, redis: Any, names: Keys, archive: Archive) -> Feed:
     """The feed that the setting names."""
     if spec.name == "simulated":
-        from stocksblitz.market.feeds.simulated import SimulatedFeed
+        from stocksblitz.market.feeds.simulated import SimulatedFeed, chosen
 
-        return SimulatedFeed(settings.SIMULATED_SEED, redis, names)
+        return SimulatedFeed(settings.SIMULATED_SEED, redis, names, chosen(spec))
     if spec.name == "replay":
         from stocksblitz.market.feeds.replay import ReplayFeed
 

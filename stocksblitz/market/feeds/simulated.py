@@ -7,8 +7,10 @@ from typing import Any
 
 from django.conf import settings
 
+from stocksblitz.errors import StocksBlitzError
+from stocksblitz.feed_spec import FeedSpec
 from stocksblitz.keys import Keys
-from stocksblitz.market import calendars
+from stocksblitz.market import calendars, greeks
 from stocksblitz.market.bars import MINUTE_MS, TIMEFRAMES, Bar, Closed, Ladder
 from stocksblitz.market.calendars import CONTINUOUS, DAY_MS
 from stocksblitz.market.feeds.base import Feed, Market, Past, Quote
@@ -109,6 +111,19 @@ class Course:
         self.done = max(self.done, minutes)
 
 
+def chosen(spec: FeedSpec) -> tuple[Profile, ...]:
+    """The instruments of ``simulated?symbols=NIFTY50,BTCUSD``; without the option all of them."""
+    if unknown := spec.options.keys() - {"symbols"}:
+        raise StocksBlitzError(
+            "invalid_parameter", f"simulated knows the option symbols, not {min(unknown)!r}"
+        )
+    there = {profile.symbol: profile for profile in PROFILES}
+    names = spec.options.get("symbols", ",".join(there)).split(",")
+    if strange := [name for name in names if name not in there]:
+        raise StocksBlitzError("invalid_parameter", f"symbols are of {', '.join(there)}, not {strange[0]!r}")
+    return tuple(there[name] for name in dict.fromkeys(names))
+
+
 class SimulatedFeed(Feed):
     """Everything it shows is made up, and says so: ``source`` is ``simulated``."""
 
@@ -126,7 +141,7 @@ class SimulatedFeed(Feed):
 
     @property
     def identity(self) -> str:
-        return f"simulated:{self.seed}:{settings.HOT_BARS}"
+        return f"simulated:{self.seed}:{settings.HOT_BARS}:{','.join(self.simulations)}"
 
     @property
     def complete(self) -> bool:  # type: ignore[override]
@@ -141,6 +156,8 @@ class SimulatedFeed(Feed):
         await ensure_instruments([_terms(s.profile) for s in self.simulations.values()])
         self._waiting, self._intact, self._gen = list(self.simulations), intact, gen
         chained = [simulation for simulation in self.simulations.values() if simulation.profile.strike_step]
+        if chained:
+            await asyncio.to_thread(greeks.warm_up)
         self.chains = {each.profile.symbol: SimulatedChain(each, gen) for each in chained}
 
     async def step(self, now: int) -> bool:
@@ -155,7 +172,7 @@ class SimulatedFeed(Feed):
 
     async def past(self, symbol: str) -> Past:
         if symbol in self.courses:
-            return await asyncio.to_thread(self._whole_past, self.courses[symbol])
+            return await asyncio.to_thread(self.whole_past, self.courses[symbol])
         chain = next(chain for chain in self.chains.values() if symbol in chain.markets)
         return await asyncio.to_thread(chain.past, symbol, self.courses[chain.profile.symbol].view(now_ms()))
 
@@ -171,7 +188,7 @@ class SimulatedFeed(Feed):
             log.info("history filled", extra={"action": "history", "symbol": symbol})
         self.courses[symbol], self.markets[symbol] = course, market
 
-    def _whole_past(self, course: Course) -> Past:
+    def whole_past(self, course: Course) -> Past:
         """What is closed up to now, this session's bars with it."""
         past = {
             timeframe: list(found)

@@ -2,20 +2,24 @@
 
 import asyncio
 import contextlib
+import json
 import sqlite3
+from datetime import UTC, datetime
 
 import pytest
 from django.db import DatabaseError
 
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.feed_spec import FeedSpec
+from stocksblitz.market import calendars
 from stocksblitz.market.bars import Bar
 from stocksblitz.market.feeds import archive as archive_module
 from stocksblitz.market.feeds.archive import Archive
-from stocksblitz.market.feeds.external import AHEAD_MS, GRACE_MS, ExternalFeed
+from stocksblitz.market.feeds.external import AHEAD_MS, GRACE_MS, ExternalFeed, Tick
 from stocksblitz.market.feeds.writer import Writer
+from stocksblitz.market.greeks import price
 from stocksblitz.market.models import Bar as StoredBar
-from stocksblitz.market.models import Instrument
+from stocksblitz.market.models import Instrument, OptionContract
 from stocksblitz.worker import now_ms
 from tests.conftest import aeventually
 from tests.market.feeds.reading import forming, hot, market
@@ -60,9 +64,7 @@ class Outside:
     @property
     def seen(self):
         bars = [listing.bars for listing in self.feed.listings.values()]
-        return [(b.part, b.newest, b.refused.total()) for b in bars], self.refused
-
-    refused = 0
+        return [(b.part, b.newest, b.refused.total()) for b in bars]
 
     async def turn(self, now=0):
         await self.feed.step(now or now_ms())
@@ -91,8 +93,8 @@ def minute_of(ts):
 
 async def test_prices_become_bars(outside, redis, real_keys):
     out, now = await outside(), now_ms()
-    for price, volume in ((10.0, 5), (12.0, 9), (9.0, 9), (11.0, 20)):
-        await out.price(last=price, bid=price - 1, ask=price + 1, volume=volume, ts=now)
+    for last, volume in ((10.0, 5), (12.0, 9), (9.0, 9), (11.0, 20)):
+        await out.price(last=last, bid=last - 1, ask=last + 1, volume=volume, ts=now)
     await out.turn(now)
     assert forming(redis, real_keys, "AAA", "1min")[0][:6] == (minute_of(now), 10.0, 12.0, 9.0, 11.0, 20.0)
     end = minute_of(now) + MINUTE
@@ -166,10 +168,7 @@ async def test_a_tick_from_the_future_closes_nothing(outside):
     out, now = await outside(), now_ms()
     await out.price(last=10.0, ts=now)
     before = out.seen
-    out.redis.hset(out.keys.market("AAA"), mapping={"last": 99.0, "ts": now + AHEAD_MS + 60_000})
-    out.redis.publish(out.keys.price_updates, "AAA")
-    out.redis.hset(out.keys.market("AAA"), mapping={"last": 99.0, "ts": now + AHEAD_MS + 60_000})
-    await aeventually(lambda: not out.feed._changed)
+    out.feed._take("AAA", Tick(98.0, 99.0, 99.0, 1.0, now + AHEAD_MS + 60_000), now)
     assert out.seen == before
     await out.price(last=11.0, ts=now + 1)
     assert out.feed.listings["AAA"].bars.part.close == 11.0
@@ -204,25 +203,29 @@ async def test_an_instrument_of_an_unknown_exchange_holds_nobody_up(outside, red
 
 
 async def test_a_price_gets_stale_only_while_its_exchange_is_open(outside):
-    out, now = await outside("?stale=10"), now_ms()
-    await out.price(last=10.0, ts=now)
-    await out.turn(now)
-    assert out.feed.markets["AAA"].fresh_until == now + 10_000
-    listing, nse = out.feed.listings["AAA"], ExternalFeed.__dict__["_fresh_until"]
-    from stocksblitz.market import calendars
-
-    listing.bars.ladder._sessions = lambda ts: calendars.session_at("XNSE", ts)
+    await Instrument.objects.acreate(symbol="IND", exchange="XNSE", kind="equity", currency="INR")
+    out = await outside("?stale=10")
     friday = 1_795_168_740_000  # 20 November 2026, 15:29 in India
-    listing.bars.ladder._session = calendars.session_at("XNSE", friday)
     monday = calendars.next_open("XNSE", friday)
-    assert nse(out.feed, listing, friday) == friday + 10_000
-    assert nse(out.feed, listing, friday + 55_000) == monday + 10_000
-    quiet = out.feed.markets["AAA"]
-    quiet.fresh_until = friday + 10_000
+    shown = out.feed.markets["IND"]
+    out.feed._take("IND", Tick(10.0, 10.0, 10.0, 1.0, friday), friday)
+    assert shown.fresh_until == friday + 10_000
     await out.feed.step(friday + 20_000)
-    assert quiet.fresh_until == friday + 10_000  # stale: the exchange is open
+    assert shown.fresh_until == friday + 10_000  # stale: the exchange is open
     await out.feed.step(friday + 60_000)
-    assert quiet.fresh_until == monday + 10_000
+    assert shown.fresh_until == monday + 10_000
+    out.feed._take("IND", Tick(10.0, 10.0, 10.0, 1.0, friday + 55_000), friday + 55_000)
+    assert shown.fresh_until == monday + 10_000  # it may be that old once the exchange has closed
+
+
+async def test_a_year_without_a_calendar_is_told_once_and_stops_nothing(outside, caplog):
+    await Instrument.objects.acreate(symbol="IND", exchange="XNSE", kind="equity", currency="INR")
+    out = await outside()
+    at = 1_863_748_800_000  # 22 January 2029, 13:30 in India
+    for second in range(3):
+        out.feed._take("IND", Tick(10.0, 10.0, 10.0, 1.0, at + 1000 * second), at + 1000 * second)
+    assert out.feed.listings["IND"].bars.part is not None
+    assert [record.year for record in caplog.records if record.action == "uncovered_year"] == [2029]
 
 
 async def test_a_restart_goes_on_with_what_was_forming(outside, redis, real_keys):
@@ -322,3 +325,41 @@ async def test_a_flushed_redis_is_filled_from_the_database(outside, redis, real_
 async def test_a_wrong_setting_is_a_clear_error(aredis, real_keys, option):
     with pytest.raises(StocksBlitzError, match="external"):
         ExternalFeed(FeedSpec.parse(f"external{option}"), aredis, real_keys, Archive(aredis, real_keys))
+
+
+async def test_a_chain_that_somebody_quotes_gets_greeks_and_open_interest(outside, redis, real_keys):
+    now = now_ms()
+    expiry, years = now + 9 * 86_400_000, 9 / 365
+    underlying = await Instrument.objects.aget(symbol="AAA")
+    quoted = {}
+    for strike in (95.0, 100.0, 105.0):
+        for right in ("call", "put"):
+            symbol = f"AAA-{strike:.0f}-{right[0].upper()}"
+            made = await Instrument.objects.acreate(
+                symbol=symbol, exchange="24x7", kind="option", currency="USD"
+            )
+            moment = datetime.fromtimestamp(expiry / 1000, UTC)
+            terms = {"underlying": underlying, "expiry": moment, "strike": strike, "right": right}
+            await OptionContract.objects.acreate(instrument=made, **terms)
+            quoted[symbol] = price(right, 101.0, strike, years, 0.05, 0.4)
+    await Instrument.objects.acreate(symbol="FUT", exchange="24x7", kind="future", currency="USD")
+    out = await outside("?rate=0.05")
+    await out.price(last=100.5, ts=now)
+    await out.price("FUT", last=101.0, ts=now, open_interest=900, open_interest_change=-20)
+    for symbol, premium in quoted.items():
+        await out.price(symbol, last=premium, ts=now, open_interest=70 if "C" in symbol else 35)
+    await out.price(
+        "AAA-95-C", last=quoted["AAA-95-C"], ts=now + 1, open_interest=80, open_interest_change=10
+    )
+    out.feed._reckoned = 0.0
+    await out.turn(now)
+    shown = market(redis, real_keys, "AAA")
+    greeks = json.loads(shown["greeks"])
+    assert greeks["forward"] == pytest.approx(101.0, abs=1e-3)
+    assert (greeks["strike"], greeks["call"]["iv"]) == (100.0, pytest.approx(0.4, abs=1e-3))
+    assert json.loads(shown["oi"]) == {"call": 220.0, "put": 105.0, "pcr": 0.4773, "change": 10.0}
+    own = market(redis, real_keys, "AAA-95-C")
+    assert json.loads(own["greeks"])["iv"] == pytest.approx(0.4, abs=1e-3)
+    assert json.loads(own["oi"]) == {"oi": 80.0, "change": 10.0}
+    assert json.loads(market(redis, real_keys, "FUT")["oi"]) == {"oi": 900.0, "change": -20.0}
+    assert market(redis, real_keys, "FUT")["greeks"] == ""

@@ -1,6 +1,7 @@
 """The simulated market."""
 
 import time
+from itertools import pairwise
 
 import pytest
 
@@ -220,7 +221,7 @@ def test_all_instruments_are_sound():
         ]
         assert len(days) == 1_501
         assert all(profile.price / 3 < bar.low <= bar.high < profile.price * 3 for bar in days)
-        moves = [later.open / earlier.open - 1 for earlier, later in zip(days, days[1:], strict=False)]
+        moves = [later.open / earlier.open - 1 for earlier, later in pairwise(days)]
         spread = (sum(move * move for move in moves) / len(moves)) ** 0.5
         assert spread == pytest.approx(profile.daily_move, rel=0.15)
 
