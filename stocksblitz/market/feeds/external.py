@@ -8,8 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
-from math import isfinite, nan
+from math import isfinite
 from typing import Any
 
 import orjson
@@ -23,8 +22,10 @@ from stocksblitz.market.bars import TIMEFRAMES, Bar, Session, TickBars
 from stocksblitz.market.feeds.archive import Archive, bar_of
 from stocksblitz.market.feeds.base import Feed, Market, Past
 from stocksblitz.market.feeds.instruments import active_contracts, active_exchanges
+from stocksblitz.market.feeds.reckoning import reckon
 from stocksblitz.market.feeds.restore import restore
-from stocksblitz.market.options import Chain, Contract, Interest, Json, chains, interest_of
+from stocksblitz.market.feeds.ticks import Listing, Tick, number
+from stocksblitz.market.options import Chain, Interest, chains
 from stocksblitz.metrics import feed_rejected, feed_ticks
 from stocksblitz.worker import now_ms, persist
 
@@ -43,69 +44,14 @@ CHAIN_S = 1.0
 """How often Greeks and open interest are reckoned."""
 
 
-@dataclass(slots=True)
-class Tick:
-    """A price hash as it was read; NaN where a number is missing or none."""
-
-    bid: float
-    ask: float
-    last: float
-    volume: float
-    ts: int
-
-    @classmethod
-    def of(cls, values: list[bytes | None], now: int) -> "Tick":
-        bid, ask, last, volume, ts = map(_number, values)
-        return cls(bid, ask, last, volume, int(ts) if isfinite(ts) else now)
-
-    @property
-    def price(self) -> float:
-        """The last price, else the middle of bid and ask, else NaN."""
-        return self.last if isfinite(self.last) and self.last else (self.bid + self.ask) / 2
-
-    @property
-    def crossed(self) -> bool:
-        """The bid is above the ask: neither can be true."""
-        return self.bid > self.ask
-
-
-def _number(raw: bytes | None) -> float:
-    try:
-        return float(raw) if raw else nan
-    except ValueError:
-        return nan
-
-
 def _option(spec: FeedSpec, name: str, default: str, *, most: float) -> float:
     text = spec.options.get(name, default)
-    number = _number(text.encode())
-    if not 0 <= number <= most:
+    value = number(text.encode())
+    if not 0 <= value <= most:
         raise StocksBlitzError(
             "invalid_parameter", f"external: {name} is a number from 0 to {most:g}, not {text!r}"
         )
-    return number
-
-
-@dataclass(slots=True)
-class Listing:
-    """A symbol that we build bars of."""
-
-    exchange: str
-    bars: TickBars
-    volume: float = 0.0
-    """The volume of its session that is in bars already."""
-    session: int = 0
-    price: float = nan
-    """The newest, also while the exchange is closed."""
-    interest: Interest | None = None
-
-    def added(self, tick: Tick, session: int) -> float:
-        """What was traded since the tick before; the volume counts from the open of each session."""
-        if not isfinite(tick.volume):
-            return 0.0
-        before = self.volume if session == self.session and tick.volume >= self.volume else 0.0
-        self.volume, self.session = tick.volume, session
-        return tick.volume - before
+    return value
 
 
 class ExternalFeed(Feed):
@@ -157,7 +103,7 @@ class ExternalFeed(Feed):
         if self._unknown and time.monotonic() - self._learned > LEARN_S:
             await self._learn(now)
         if time.monotonic() - self._reckoned > CHAIN_S:
-            self._reckon(now)
+            self._note(now)
         for symbol, listing in self.listings.items():
             market = self.markets[symbol]
             market.close(listing.bars.pass_time(now - GRACE_MS))
@@ -208,7 +154,7 @@ class ExternalFeed(Feed):
         for symbol, values in zip(symbols, answers, strict=True):
             if any(values):
                 self._take(symbol, Tick.of(values[:5], now), now)
-                self._count(self.listings[symbol], *map(_number, values[5:]))
+                self._count(self.listings[symbol], *map(number, values[5:]))
 
     def _take(self, symbol: str, tick: Tick, now: int) -> None:
         listing, market = self.listings[symbol], self.markets[symbol]
@@ -247,38 +193,12 @@ class ExternalFeed(Feed):
         if isfinite(oi) and oi >= 0:
             listing.interest = Interest(oi, change if isfinite(change) else 0.0)
 
-    def _reckon(self, now: int) -> None:
-        """Greeks and open interest of the chains, and of what has interest without being an option."""
+    def _note(self, now: int) -> None:
         self._reckoned = time.monotonic()
-        options: set[str] = set()
-        for underlying, chain in self.chains.items():
-            live = [contract for contract in chain.live(now) if contract.symbol in self.listings]
-            options.update(contract.symbol for contract in live)
-            self._reckon_chain(underlying, chain, live, now)
-        for symbol in self.listings.keys() - self.chains.keys() - options:
-            if (interest := self.listings[symbol].interest) is not None:
-                self._annotate(symbol, oi=interest_of(interest))
-
-    def _reckon_chain(self, underlying: str, chain: Chain, live: list[Contract], now: int) -> None:
-        listings = {contract.symbol: self.listings[contract.symbol] for contract in live}
-        premiums = {symbol: each.price for symbol, each in listings.items() if isfinite(each.price)}
-        interests = {symbol: each.interest for symbol, each in listings.items() if each.interest is not None}
-        forwards = chain.forwards(premiums, now)
-        for contract in live:
-            premium, forward = premiums.get(contract.symbol), forwards.get(contract.expiry)
-            known = premium is not None and forward is not None
-            found = chain.greeks_of(contract, premium or 0.0, forward or 0.0, now) if known else None
-            interest = interests.get(contract.symbol)
-            self._annotate(contract.symbol, found, interest_of(interest) if interest else None)
-        if underlying in self.markets:
-            found = chain.at_the_money(premiums, forwards, now)
-            self._annotate(underlying, found, chain.interest(interests, now))
-
-    def _annotate(self, symbol: str, greeks: Json | None = None, oi: Json | None = None) -> None:
-        market = self.markets[symbol]
-        found = tuple(b"" if each is None else orjson.dumps(each) for each in (greeks, oi))
-        if found != (market.greeks, market.oi):
-            (market.greeks, market.oi), market.dirty = found, True
+        for symbol, *found in reckon(self.chains, self.listings, now):
+            market = self.markets[symbol]
+            if found != [market.greeks, market.oi]:
+                (market.greeks, market.oi), market.dirty = found, True
 
     def _show(self, market: Market, listing: Listing) -> None:
         market.forming, market.last = listing.bars.forming(), listing.bars.ladder.last
