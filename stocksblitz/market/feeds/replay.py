@@ -135,8 +135,8 @@ class Round:
 def _read_upto(told: dict[bytes, bytes]) -> list[tuple[str, int]]:
     """How far each web process has written each timeframe; what was not said lately is not waited for."""
     lately = now_ms() - _SILENT_MS
-    said = ((name.decode().partition("|")[0], *map(int, place.split(b"|"))) for name, place in told.items())
-    return [(timeframe, ts) for timeframe, ts, at in said if at > lately]
+    said = ((name.decode().partition("|")[0], [*map(int, place.split(b"|"))]) for name, place in told.items())
+    return [(timeframe, ts) for timeframe, (ts, at) in said if at > lately]
 
 
 def glimpse(row: Bar, gone: float) -> Bar:
