@@ -84,7 +84,8 @@ class SessionAdmin(_ReadOnly):
     actions = ("end_session",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Session]:
-        return super().get_queryset(request).annotate(wanted=Count("subscriptions"))
+        sessions: QuerySet[Session] = super().get_queryset(request)
+        return sessions.annotate(wanted=Count("subscriptions"))
 
     @admin.display(description="subscriptions", ordering="wanted")
     def streams(self, session: Any) -> int:
@@ -114,7 +115,7 @@ class SessionAdmin(_ReadOnly):
         self.message_user(request, f"{ended} sessions ended, their sockets closed", messages.SUCCESS)
 
     def has_end_permission(self, request: HttpRequest) -> bool:
-        return bool(request.user.has_perm("indicators.delete_session"))  # type: ignore[union-attr]
+        return bool(request.user.has_perm("indicators.delete_session"))
 
 
 @admin.register(Subscription)
@@ -172,4 +173,4 @@ class SubscriptionAdmin(_ReadOnly):
         self.message_user(request, f"{len(rows)} subscriptions dropped", messages.SUCCESS)
 
     def has_drop_permission(self, request: HttpRequest) -> bool:
-        return bool(request.user.has_perm("indicators.delete_subscription"))  # type: ignore[union-attr]
+        return bool(request.user.has_perm("indicators.delete_subscription"))

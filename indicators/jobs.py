@@ -59,7 +59,9 @@ class Job:
     @classmethod
     def parse(cls, id: bytes, fields: Mapping[bytes, bytes]) -> "Job":
         text: dict[str, Any] = {name.decode(): value.decode() for name, value in fields.items()}
-        numbers = {name: int(text[name]) for name in ("ttl", "deadline", "limit", "before") if name in text}
+        numbers: dict[str, Any] = {
+            name: int(text[name]) for name in ("ttl", "deadline", "limit", "before") if name in text
+        }
         return cls(**{**text, **numbers}, id=id.decode())
 
 

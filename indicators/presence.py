@@ -169,7 +169,7 @@ def _described(
         "ref_count": len(subscribers),
         "subscribers": subscribers,
         "created_at": since,
-        "last_accessed": max(each["last_active"] for each in subscribers.values()),
+        "last_accessed": int(max(score for _, score in members)) - ttl * 1000,
         "ttl": ttl,
     }
 

@@ -6,7 +6,6 @@ connection: about half the time of a small request.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -31,8 +30,6 @@ KEPT = 64
 """Threads that keep their database connection from one request to the next."""
 
 type Scope = dict[str, Any]
-type Receive = Callable[[], Awaitable[dict[str, Any]]]
-type Send = Callable[[dict[str, Any]], Awaitable[None]]
 type Parts = tuple[int, list[tuple[bytes, bytes]], bytes]
 
 
@@ -54,7 +51,7 @@ class ThreadedHandler(ASGIHandler):
         self._threads = ThreadPoolExecutor(WAITING, thread_name_prefix="http")
         self._busy = 0
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         try:
             body = await self.read_body(receive)
         except RequestAborted:
@@ -74,7 +71,7 @@ class ThreadedHandler(ASGIHandler):
         set_script_prefix(get_script_prefix(scope))
         signals.request_started.send(sender=self.__class__, scope=scope)
         request, refusal = self.create_request(scope, body)
-        response = refusal if request is None else self.get_response(request)
+        response: Any = refusal if request is None else self.get_response(request)
         response._handler_class = self.__class__
         try:
             return _parts(response)

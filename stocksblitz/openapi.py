@@ -1,5 +1,6 @@
 """How the API describes itself: the ways to authenticate, and the problem that every error is."""
 
+from collections.abc import Callable
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
@@ -21,7 +22,7 @@ class Problem(serializers.Serializer[Any]):
     status = serializers.IntegerField()
     detail = serializers.CharField(allow_blank=True)
     code = serializers.CharField()
-    errors = FieldError(many=True, required=False)
+    errors = FieldError(many=True, required=False)  # type: ignore[assignment]  # a field of this name
 
 
 EVERYWHERE = (400, 401, 403, 406, 429, 503)
@@ -34,12 +35,15 @@ SESSION_HEADER = OpenApiParameter(
 )
 
 
-def documented(ok: Any, *statuses: int, status: int = 200, body: Any = None, **options: Any) -> Any:
+def documented[View: Callable[..., Any]](
+    ok: Any, *statuses: int, status: int = 200, body: Any = None, **options: Any
+) -> Callable[[View], View]:
     """Describe a view's method: what it answers, what it takes, and with which statuses it may refuse."""
     refusals = {*EVERYWHERE, *statuses, *(WITH_BODY if body is not None else ())}
     responses: dict[Any, Any] = {status: ok}
     responses |= {(each, "application/problem+json"): Problem for each in sorted(refusals)}
-    return extend_schema(request=body, responses=responses, **options)
+    decorate: Callable[[View], View] = extend_schema(request=body, responses=responses, **options)
+    return decorate
 
 
 class _Bearer(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

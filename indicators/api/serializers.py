@@ -101,7 +101,7 @@ class DataReply(serializers.Serializer[Any]):
     greeks = serializers.JSONField(allow_null=True)
     oi = serializers.JSONField(allow_null=True)
     indicators = serializers.JSONField(help_text="id: {ts, value, timeframe, ready}")
-    source = serializers.CharField(allow_null=True)
+    source = serializers.CharField(allow_null=True)  # type: ignore[assignment]  # a field of this name
     stale = serializers.BooleanField()
 
 

@@ -15,7 +15,7 @@ from indicators.api import serializers as shapes
 from indicators.spec import Spec, catalogue, parse_request
 from stocksblitz import inputs
 from stocksblitz.errors import StocksBlitzError
-from stocksblitz.identity.authentication import Credentials, session_id_of
+from stocksblitz.identity.authentication import Credentials, session_id_of, user_id
 from stocksblitz.market.bars import TIMEFRAMES
 from stocksblitz.market.history import MOST_BARS
 from stocksblitz.market.instruments import check_symbol
@@ -64,7 +64,7 @@ class SubscribeView(APIView):
         symbol = inputs.well_formed(inputs.text(body, "symbol"))
         timeframe = inputs.timeframe(body.get("timeframe"))
         result = subscriptions.subscribe_sync(
-            user_id=int(request.user.pk),
+            user_id=user_id(request),
             session_id=session_id,
             symbol=symbol,
             timeframe=timeframe,
@@ -101,7 +101,7 @@ class UnsubscribeView(APIView):
         ):
             raise StocksBlitzError("invalid_message", "indicators: expected an array of ids")
         result = subscriptions.unsubscribe_sync(
-            user_id=int(request.user.pk),
+            user_id=user_id(request),
             session_id=session_id,
             symbol=inputs.well_formed(inputs.text(body, "symbol")),
             timeframe=inputs.timeframe(body.get("timeframe")),
@@ -130,7 +130,7 @@ class HeartbeatView(APIView):
             )
         entries = [_entry(each) for each in named]
         alive = subscriptions.heartbeat_sync(
-            user_id=int(request.user.pk),
+            user_id=user_id(request),
             session_id=session_id_of(request, body.get("session_id")),
             entries=entries,
         )
@@ -151,7 +151,7 @@ class DataView(APIView):
             inputs.well_formed(symbol),
             inputs.timeframe(request.query_params.get("timeframe")),
         )
-        specs = reading.subscribed(int(request.user.pk), session_id_of(request), symbol, timeframe)
+        specs = reading.subscribed(user_id(request), session_id_of(request), symbol, timeframe)
         return Response(reading.data(symbol, timeframe, specs))
 
 
@@ -231,7 +231,7 @@ class SubscriptionsView(APIView):
                 raise StocksBlitzError("forbidden", "all=true is for staff: leave it out to see your own")
             return Response({"subscriptions": subscriptions.active_sync(symbol, timeframe)})
         own = subscriptions.listing_sync(
-            user_id=int(request.user.pk),
+            user_id=user_id(request),
             session_id=session_id_of(request),
             symbol=symbol,
             timeframe=timeframe,

@@ -58,7 +58,7 @@ def _changed(user: User, update_fields: frozenset[str] | None) -> bool:
     if before is None:
         return False
     # A hash that Django renews at sign-in is saved alone and without the plain password: nobody changed anything.
-    rehash = update_fields == {"password"} and getattr(user, "_password", None) is None
+    rehash = set(update_fields or ()) == {"password"} and getattr(user, "_password", None) is None
     return (before[0] != user.password and not rehash) or (before[1] and not user.is_active)
 
 

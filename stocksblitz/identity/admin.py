@@ -12,10 +12,10 @@ from stocksblitz.identity.models import ApiKey, Login
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(APIKeyModelAdmin):  # type: ignore[misc]
-    list_display = ("prefix", "user", "name", "created", "expiry_date", "_has_expired", "revoked")
-    list_filter = ("revoked", "created")
-    search_fields = ("prefix", "name", "user__username")
+class ApiKeyAdmin(APIKeyModelAdmin):
+    list_display = ("prefix", "user", "name", "created", "expiry_date", "_has_expired", "revoked")  # type: ignore[assignment]
+    list_filter = ("revoked", "created")  # type: ignore[assignment]
+    search_fields = ("prefix", "name", "user__username")  # type: ignore[assignment]
     autocomplete_fields = ("user",)
 
 
@@ -45,4 +45,4 @@ class LoginAdmin(admin.ModelAdmin):
         )
 
     def has_end_permission(self, request: HttpRequest) -> bool:
-        return bool(request.user.has_perm("identity.delete_login"))  # type: ignore[union-attr]
+        return bool(request.user.has_perm("identity.delete_login"))

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from typing import cast
 from uuid import UUID, uuid4
 
 from django.contrib.auth.models import User
@@ -86,6 +87,11 @@ class CookieAuthentication(SessionAuthentication):
             store["stream_session"] = str(uuid4())
         login_id = store.get("login_id")
         return found[0], Credentials("cookie", store["stream_session"], UUID(login_id) if login_id else None)
+
+
+def user_id(request: Request) -> int:
+    """Who asks; only behind a permission that somebody is signed in."""
+    return int(cast(int, request.user.pk))
 
 
 def parse_session_id(text: object) -> str:

@@ -13,7 +13,7 @@ from rest_framework.views import APIView
 
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.identity import access, tickets, tokens
-from stocksblitz.identity.authentication import Credentials, parse_session_id
+from stocksblitz.identity.authentication import Credentials, parse_session_id, user_id
 from stocksblitz.identity.models import Login
 from stocksblitz.openapi import documented
 
@@ -101,7 +101,7 @@ class LogoutView(APIView):
         given.is_valid(raise_exception=True)
         named = given.validated_data.get("session_id")
         if named:
-            access.end_session(int(request.user.pk), parse_session_id(named))
+            access.end_session(user_id(request), parse_session_id(named))
         else:
             _end_login(request)
         return Response(status=status.HTTP_204_NO_CONTENT)
@@ -112,7 +112,8 @@ def _end_login(request: Request) -> None:
     if isinstance(by, Credentials) and by.via == "cookie":
         auth.logout(request._request)
         return
-    login = Login.objects.filter(pk=by.login_id).first() if isinstance(by, Credentials) else None
+    login_id = by.login_id if isinstance(by, Credentials) else None
+    login = Login.objects.filter(pk=login_id).first() if login_id else None
     if login is None:
         raise StocksBlitzError("invalid_message", "an API key has no login to end: name a session_id")
     access.revoke_login(login)
@@ -124,5 +125,5 @@ class TicketView(APIView):
         """A ticket that opens one socket: `?ticket=…`."""
         by = request.auth if isinstance(request.auth, Credentials) else Credentials("cookie")
         login_id = str(by.login_id) if by.login_id else None
-        ticket = tickets.issue(tickets.Ticket(int(request.user.pk), login_id, by.expires_at))
+        ticket = tickets.issue(tickets.Ticket(user_id(request), login_id, by.expires_at))
         return Response({"ticket": ticket, "expires_in": settings.WS_TICKET_TTL})

@@ -4,6 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from stocksblitz.errors import StocksBlitzError
 from stocksblitz.market.calendars import check_exchange
 from stocksblitz.market.models import RESERVED_SYMBOLS, Instrument
 
@@ -29,7 +30,12 @@ class InstrumentShape(serializers.ModelSerializer[Instrument]):
             "hedged_larger_leg",
         ]
         # One symbol twice is a conflict (409), which the view tells.
-        extra_kwargs = {"symbol": {"validators": [Instrument._meta.get_field("symbol").validators[0]]}}
+        extra_kwargs = {
+            "symbol": {
+                "validators": [Instrument._meta.get_field("symbol").validators[0]],
+                "trim_whitespace": False,
+            }
+        }
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict) and (unknown := set(data) - set(self.fields)):
@@ -46,7 +52,7 @@ class InstrumentShape(serializers.ModelSerializer[Instrument]):
     def validate_exchange(self, exchange: str) -> str:
         try:
             check_exchange(exchange)
-        except ValueError as error:
+        except StocksBlitzError as error:
             raise serializers.ValidationError(str(error)) from None
         return exchange
 

@@ -1,0 +1,181 @@
+from datetime import UTC, datetime
+
+import orjson
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from stocksblitz.identity import tokens
+from stocksblitz.identity.models import Login
+from stocksblitz.market.api import gaps
+from stocksblitz.market.bars import MINUTE_MS
+from stocksblitz.market.models import Bar, Instrument, OptionContract
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+T0 = int(datetime(2025, 11, 20, 3, 45, tzinfo=UTC).timestamp() * 1000)
+"""The NSE opens."""
+MADE = {
+    "symbol": "EURUSD",
+    "exchange": "24x5",
+    "kind": "forex",
+    "base_currency": "EUR",
+    "currency": "USD",
+    "contract_size": "100000",
+    "tick_size": "0.00001",
+    "margin_mode": "forex",
+    "margin_rate": "1",
+}
+
+
+@pytest.fixture
+def nifty(transactional_db):
+    return Instrument.objects.create(
+        symbol="NIFTY50", name="Nifty 50", exchange="XNSE", kind="index", currency="INR"
+    )
+
+
+def client_of(name, **flags):
+    user = User.objects.create(username=name, **flags)
+    access = tokens.issue(Login.objects.create(user=user))["access"]
+    return Client(headers={"authorization": f"Bearer {access}"})
+
+
+@pytest.fixture
+def client(nifty):
+    return client_of("alice")
+
+
+def post(client, body):
+    return client.post("/api/market/symbols", orjson.dumps(body), content_type="application/json")
+
+
+def test_staff_make_instruments(client):
+    staff = client_of("root", is_staff=True)
+    assert post(client, MADE).status_code == 403
+    reply = post(staff, MADE)
+    assert reply.status_code == 201, reply.json()
+    assert reply.json()["contract_size"] == "100000.00000000"
+    assert post(staff, MADE).json()["code"] == "conflict"
+    (found,) = client.get("/api/market/symbols", {"search": "eur"}).json()["symbols"]
+    assert found["symbol"] == "EURUSD"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"symbol": "eur/usd"},
+        {"symbol": "EURUSD\n"},
+        {"symbol": "metrics"},
+        {"exchange": "NOWHERE"},
+        {"kind": "magic"},
+        {"contract_size": "NaN"},
+        {"tick_size": "1e99"},
+        {"surprise": 1},
+        {"symbol": None},
+    ],
+)
+def test_wrong_instruments_are_refused(wrong):
+    reply = post(client_of("root", is_staff=True), {**MADE, **wrong})
+    assert (reply.status_code, reply.json()["code"]) == (400, "invalid_message")
+    assert reply.json()["errors"][0]["field"] == next(iter(wrong))
+    assert not Instrument.objects.filter(symbol="EURUSD").exists()
+
+
+def bar_row(i):
+    return [T0 + i * MINUTE_MS, 1.0, 2.0, 0.5, 1.5, 10.0, T0]
+
+
+def test_bars(client, redis, keys):
+    for i in range(5):
+        redis.zadd(keys.bars("NIFTY50", "1min"), {orjson.dumps(bar_row(i)): bar_row(i)[0]})
+    found = client.get("/api/market/NIFTY50/bars", {"timeframe": "1min", "limit": 3}).json()
+    assert found["bars"] == [bar_row(i)[:6] for i in (2, 3, 4)]
+    assert found["complete"] is True
+    before = client.get("/api/market/NIFTY50/bars", {"timeframe": "1min", "before": bar_row(2)[0]}).json()
+    assert before["bars"] == [bar_row(i)[:6] for i in (0, 1)]
+    assert before["complete"] is False
+    assert client.get("/api/market/NOPE/bars", {"timeframe": "1min"}).json()["code"] == "unknown_symbol"
+
+
+def test_older_bars_of_the_real_realm_are_in_the_database(client, redis, settings):
+    from stocksblitz.feed_spec import FeedSpec
+    from stocksblitz.redis import keys
+
+    settings.FEED = FeedSpec.parse("external")
+    redis.zadd(keys().bars("NIFTY50", "1min"), {orjson.dumps(bar_row(3)): bar_row(3)[0]})
+    for i in range(4):
+        ts, opened, high, low, close, volume, session = bar_row(i)
+        Bar.objects.create(
+            symbol="NIFTY50",
+            timeframe="1min",
+            ts=ts,
+            open=opened,
+            high=high,
+            low=low,
+            close=close,
+            volume=volume,
+            session=session,
+        )
+    found = client.get("/api/market/NIFTY50/bars", {"timeframe": "1min", "limit": 3}).json()
+    assert [bar[0] for bar in found["bars"]] == [bar_row(i)[0] for i in (1, 2, 3)]
+
+
+def test_gaps_are_where_the_exchange_was_open(client, redis, keys):
+    last = T0 + 374 * MINUTE_MS  # the last minute of the session
+    tomorrow = T0 + 24 * 60 * MINUTE_MS
+    assert gaps("XNSE", "1min", [T0, T0 + MINUTE_MS, last, tomorrow]) == [
+        {"start": T0 + 2 * MINUTE_MS, "end": last}
+    ]
+    assert gaps("XNSE", "1min", [last - MINUTE_MS, tomorrow + MINUTE_MS]) == [
+        {"start": last, "end": tomorrow + MINUTE_MS}
+    ]
+    for i in (0, 1, 4):
+        redis.zadd(keys.bars("NIFTY50", "1min"), {orjson.dumps(bar_row(i)): bar_row(i)[0]})
+    found = client.get("/api/market/NIFTY50/gaps", {"timeframe": "1min"}).json()
+    assert found["gaps"] == [{"start": bar_row(2)[0], "end": bar_row(4)[0]}]
+
+
+def test_the_chain(client, nifty, redis, keys):
+    expiry = datetime(2025, 11, 27, 10, 0, tzinfo=UTC)
+    for right in ("call", "put"):
+        symbol = f"NIFTY50-24000-{right.upper()}"
+        made = Instrument.objects.create(symbol=symbol, exchange="XNSE", kind="option", currency="INR")
+        OptionContract.objects.create(
+            instrument=made, underlying=nifty, expiry=expiry, strike=24000, right=right
+        )
+    greeks = {"iv": 0.12, "delta": 0.5}
+    redis.hset(
+        keys.market("NIFTY50-24000-CALL"),
+        mapping={"bid": "10.5", "ask": "11", "last": "10.7", "ts": T0, "greeks": orjson.dumps(greeks)},
+    )
+    redis.hset(keys.market("NIFTY50"), "oi", orjson.dumps({"call": 1, "put": 2, "pcr": 2.0, "change": 0}))
+    found = client.get("/api/market/NIFTY50/chain", {"expiry": "2025-11-27"}).json()
+    call, put = found["contracts"]
+    assert (call["right"], call["strike"], call["bid"], call["greeks"]) == ("call", 24000.0, 10.5, greeks)
+    assert (put["right"], put["bid"], put["greeks"]) == ("put", None, None)
+    assert found["oi"]["pcr"] == 2.0
+    assert client.get("/api/market/NIFTY50/chain", {"expiry": "2025-11-28"}).json()["contracts"] == []
+    assert client.get("/api/market/NIFTY50/chain", {"expiry": "soon"}).status_code == 400
+    assert [each["symbol"] for each in client.get("/api/market/symbols").json()["symbols"]] == ["NIFTY50"]
+
+
+def test_a_quote_comes_from_the_feed(client, redis, keys):
+    assert client.get("/api/market/NIFTY50/quote").json()["code"] == "unavailable"
+    redis.hset(
+        keys.market("NIFTY50"),
+        mapping={
+            "bid": "99",
+            "ask": "101",
+            "last": "100",
+            "ts": T0,
+            "fresh_until": 10**14,
+            "source": "simulated",
+        },
+    )
+    from stocksblitz.market import quotes
+
+    quotes.reset()
+    found = client.get("/api/market/NIFTY50/quote").json()
+    assert (found["price"], found["bid"], found["ask"], found["stale"]) == (100.0, 99.0, 101.0, False)
+    assert client.get("/api/market/NIFTY50/quote", {"account": "nobody"}).status_code == 404
