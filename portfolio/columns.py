@@ -115,12 +115,19 @@ class Prices(Cells):
         self.fresh_until[row] = tick.fresh_until
         return before != (tick.bid, tick.ask, fresh)
 
-    def expire(self, now: int) -> list[str]:
-        """Mark what is past its time; returns the symbols that turned stale just now."""
+    def expiring(self, now: int) -> list[str]:
+        """The symbols that are fresh here and past their time: look at them once more before they are
+        called stale.
+        """
         count = len(self.names)
         gone = np.flatnonzero(self.fresh[: 3 * count : 3] & (self.fresh_until[:count] < now))
-        self.fresh &= ~self.mask(gone)
         return [self.names[row] for row in gone]
+
+    def expire(self, now: int) -> list[str]:
+        """Mark what is past its time; returns the symbols that turned stale just now."""
+        gone = self.expiring(now)
+        self.fresh &= ~self.mask(self.index[symbol] for symbol in gone)
+        return gone
 
 
 class Currencies(Cells):

@@ -4,10 +4,12 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable
 
+import orjson
 from django.conf import settings
+from django.db import transaction
 from redis.exceptions import RedisError
 
-from portfolio.models import Account, Position
+from portfolio.models import Account, MarginEvent, Position
 from stocksblitz.keys import Keys
 from stocksblitz.redis import keys, shared
 
@@ -20,6 +22,25 @@ BATCH = 1000
 def changes(names: Keys) -> str:
     """Channel: the key of each account whose holdings or balance changed."""
     return names.name("portfolio", "changes")
+
+
+def events(names: Keys) -> str:
+    """Channel: JSON of each margin event."""
+    return names.name("portfolio", "events")
+
+
+def tell(event: MarginEvent) -> None:
+    """Announce an event to the account's sockets once it is committed."""
+    message = {
+        "account": event.account.key,
+        "event": {
+            "id": event.pk,
+            "kind": event.kind,
+            "text": event.text,
+            "ts": int(event.created_at.timestamp() * 1000),
+        },
+    }
+    transaction.on_commit(lambda: shared().publish(events(keys()), orjson.dumps(message)), robust=True)
 
 
 def announce(account: Account, symbols: Iterable[str]) -> None:

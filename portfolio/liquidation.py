@@ -12,6 +12,7 @@ from django.utils import timezone
 from portfolio import journal, levels
 from portfolio.changing import Change, changing
 from portfolio.execution import Execution
+from portfolio.holders import tell
 from portfolio.loading import load_one, rules_of, side_of, symbols_of
 from portfolio.margin import mark, value
 from portfolio.models import Account, MarginEvent, Order, Position
@@ -58,7 +59,7 @@ class _Enforcement:
     def run(self) -> list[MarginEvent]:
         if self.state == levels.STALE:
             return []
-        if self.state == levels.STOP_OUT:
+        if self.state == levels.STOP_OUT and levels.next_to_close(self.holdings, self.valuation):
             self._stop_out()
         else:
             self._tell()
@@ -67,7 +68,7 @@ class _Enforcement:
     def _tell(self) -> None:
         """Margin call and its end, each told once."""
         told = self.account.state
-        if self.state == levels.MARGIN_CALL and told == levels.OK:
+        if self.state != levels.OK and told == levels.OK:
             text = journal.level_text(self.valuation, self.rules, self.rules.margin_call)
             self._event(
                 MarginEvent.Kind.MARGIN_CALL, f"margin_call:{self.account.revision}", f"Margin call: {text}."
@@ -151,6 +152,7 @@ class _Enforcement:
         )
         self.change.touched = True
         self.events.append(event)
+        tell(event)
         log.info("%s %s", self.account.key, text, extra={"action": kind, "account": self.account.key})
         return event
 
@@ -205,6 +207,9 @@ def _fill(change: Change, order: Order, market: Market) -> bool:
 def _note(change: Change, order: Order, kind: str, outcome: str) -> None:
     text = f"{order.type.capitalize()} order {order.pk} ({order.side} {journal.plain(order.quantity)}"
     text += f" {order.instrument.symbol} at {journal.plain(order.price)}) {outcome}."
-    MarginEvent.objects.create(
-        account=change.account, kind=kind, reference=f"order:{order.pk}:done", text=text[:300], inputs={}
+    reference = f"order:{order.pk}:done"
+    tell(
+        MarginEvent.objects.create(
+            account=change.account, kind=kind, reference=reference, text=text[:300], inputs={}
+        )
     )

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from decimal import Decimal
+from typing import Any
 
 from django.conf import settings
 
@@ -58,7 +59,7 @@ class Catalogue:
         return self._terms[instrument_id]
 
 
-_POSITION = ("account_id", "id", "instrument_id", "side", "quantity", "price", "margin")
+_FIELDS = ("account_id", "id", "instrument_id", "side", "quantity", "price", "margin")
 
 
 def load(accounts: Iterable[Account], catalogue: Catalogue | None = None) -> dict[str, terms.Account]:
@@ -68,16 +69,19 @@ def load(accounts: Iterable[Account], catalogue: Catalogue | None = None) -> dic
     orders: dict[int, list[Holding]] = defaultdict(list)
     for start in range(0, len(rows), CHUNK):
         ids = [account.pk for account in rows[start : start + CHUNK]]
-        held = Position.objects.filter(account_id__in=ids, status=Position.Status.OPEN)
-        waiting = Order.objects.filter(account_id__in=ids, status=Order.Status.PENDING)
-        for found, out in ((held, positions), (waiting, orders)):
-            for account_id, pk, instrument, side, quantity, price, margin in found.order_by("id").values_list(
-                *_POSITION
-            ):
-                out[account_id].append(
-                    Holding(pk, catalogue[instrument], _SIDES[side], quantity, price, margin)
-                )
+        held = Position.objects.filter(account_id__in=ids, status=Position.Status.OPEN).order_by("id")
+        for account_id, *row in held.values_list(*_FIELDS):
+            positions[account_id].append(_holding(catalogue, *row))
+        waiting = Order.objects.filter(account_id__in=ids, status=Order.Status.PENDING).order_by("id")
+        for account_id, *row in waiting.values_list(*_FIELDS, "type"):
+            orders[account_id].append(_holding(catalogue, *row))
     return {a.key: terms.Account(rules_of(a), a.balance, positions[a.pk], orders[a.pk]) for a in rows}
+
+
+def _holding(
+    catalogue: Catalogue, pk: int, instrument: int, side: str, quantity: Decimal, price: Decimal, *rest: Any
+) -> Holding:
+    return Holding(pk, catalogue[instrument], _SIDES[side], quantity, price, *rest)
 
 
 def load_one(account: Account) -> terms.Account:

@@ -16,7 +16,7 @@ MOST_NAMES = 10_000
 _SUMMED = (
     "symbols_processed",
     "users_affected_total",
-    "messages_received",
+    "symbols_looked_up",
     "lookups",
     "errors",
     "overflows",

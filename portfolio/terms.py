@@ -125,7 +125,7 @@ class Market:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """An open position, or a pending order (then ``price`` is its own)."""
+    """An open position, or a pending order (then ``price`` is its own, and ``kind`` limit or stop)."""
 
     id: int
     terms: Terms
@@ -133,6 +133,7 @@ class Holding:
     quantity: Decimal
     price: Decimal
     margin: Decimal | None = None
+    kind: str = ""
 
     @property
     def units(self) -> Decimal:

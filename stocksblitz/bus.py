@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import random
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -87,7 +88,7 @@ class Subscriber:
                     log.warning("lost the Redis subscription: %s", error, extra={"action": "bus_lost"})
                 failures += 1
             await self._drop()
-            await asyncio.sleep(min(1.0, 0.02 * 2**failures))
+            await asyncio.sleep(min(1.0, 0.02 * 2**failures) * random.uniform(0.5, 1.0))  # not all at once
 
     async def _drop(self) -> None:
         connection, self._connection = self._connection, None

@@ -1,11 +1,13 @@
 """The portfolio over REST: owners trade their own accounts, staff makes accounts and may see all."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
-from django_filters import rest_framework as filters
+from django_filters.filters import CharFilter
+from django_filters.rest_framework.backends import DjangoFilterBackend
+from django_filters.rest_framework.filterset import FilterSet
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.generics import ListAPIView
 from rest_framework.pagination import LimitOffsetPagination
@@ -29,7 +31,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 def described(ok: Any, *statuses: int, **options: Any) -> Callable[[View], View]:
     """`documented`, for the routes of this app."""
-    return cast(Callable[[View], View], documented(ok, *statuses, tags=["portfolio"], **options))
+    return documented(ok, *statuses, tags=["portfolio"], **options)
 
 
 def _user(request: Request) -> User:
@@ -63,7 +65,7 @@ class Page(LimitOffsetPagination):
 class AccountList(ListAPIView[Account]):
     serializer_class = given.AccountReply
     pagination_class = Page
-    filter_backends = [filters.DjangoFilterBackend]
+    filter_backends = [DjangoFilterBackend]
     filterset_fields = ["user_type", "currency", "state"]
     queryset = Account.objects.none()
 
@@ -187,9 +189,9 @@ class LedgerList(_OfAccount):
         return super().get(request, *args, **kwargs)
 
 
-class _Filter(filters.FilterSet):
-    account = filters.CharFilter(field_name="account__key")
-    symbol = filters.CharFilter(field_name="instrument__symbol")
+class _Filter(FilterSet):
+    account = CharFilter(field_name="account__key")  # type: ignore[no-untyped-call]
+    symbol = CharFilter(field_name="instrument__symbol")  # type: ignore[no-untyped-call]
 
 
 class _PositionFilter(_Filter):
@@ -214,7 +216,7 @@ class _Mine(ListAPIView[Any]):
     """Rows of all accounts that one may see, newest first."""
 
     pagination_class = Page
-    filter_backends = [filters.DjangoFilterBackend]
+    filter_backends = [DjangoFilterBackend]
     model: Any = None
     queryset: Any = None
 

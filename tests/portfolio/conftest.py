@@ -40,10 +40,7 @@ class Rest:
     def __call__(self, method, path, body=None, status=200, **headers):
         call = getattr(self.client, method.lower())
         with self.committing(execute=True):
-            if body is None:
-                reply = call(path, headers=headers)
-            else:
-                reply = call(path, body, format="json", headers=headers)
+            reply = call(path, *([] if body is None else [body]), format="json", headers=headers)
         assert reply.status_code == status, (reply.status_code, reply.content[:600])
         return reply.json() if reply.content else None
 

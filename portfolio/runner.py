@@ -1,0 +1,98 @@
+"""One portfolio process: listener, leases, the cycle, the sweep, and what it tells of itself."""
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+import orjson
+from django.conf import settings
+from redis.exceptions import RedisError
+
+from portfolio.engine import Engine
+from portfolio.holders import changes
+from portfolio.listener import PortfolioCalculatorListener
+from portfolio.mirror import DIRTY, MOST_NAMES, STATISTICS, name
+from portfolio.store import Store
+from stocksblitz.redis import connect, keys
+from stocksblitz.worker import Leases, now_ms, persist, stop_event
+
+log = logging.getLogger(__name__)
+
+KIND = "portfolio"
+MIRROR_S = 0.8
+LOG_S = 60.0
+
+
+class Runner:
+    def __init__(self) -> None:
+        self.redis = connect()
+        self.names = keys()
+        self.leases = Leases(self.redis, self.names, KIND)
+        self.listener = PortfolioCalculatorListener(
+            self.redis,
+            self.names,
+            settings.PORTFOLIO_USER_TYPES,
+            bound=settings.PORTFOLIO_MAX_DIRTY,
+            mine=lambda key: self.leases.fence(key) is not None,
+        )
+        self.engine = Engine(self.redis, self.names, self.listener, self.leases, Store())
+        self.listener.also(changes(self.names), self.engine.changed)
+        self._logged = time.monotonic()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until the stop. Redis or the database being away ends nothing; any other failure ends the
+        process.
+        """
+        await self.listener.start_listener()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(persist("portfolio leases", self.engine.lease, stop, every=1.0))
+                tasks.create_task(
+                    persist(
+                        "portfolio sweep", self.engine.sweep, stop, every=float(settings.PORTFOLIO_SWEEP_S)
+                    )
+                )
+                tasks.create_task(persist("portfolio statistics", self.mirror, stop, every=MIRROR_S))
+                tasks.create_task(persist("portfolio cycle", self._cycle, stop, every=0.0))
+        finally:
+            await self._close()
+
+    async def _cycle(self) -> None:
+        """One cycle, and the rest of its time."""
+        begun = time.monotonic()
+        await self.engine.step()
+        await asyncio.sleep(max(0.001, settings.PORTFOLIO_CYCLE_MS / 1000 - (time.monotonic() - begun)))
+
+    async def mirror(self) -> None:
+        """Leave statistics and dirty accounts in Redis for the web."""
+        ts, me = now_ms(), self.leases.me
+        dirty: dict[str, Any] = {"ts": ts}
+        for kind in self.listener.user_types:
+            users = self.listener.get_dirty_users(kind) | self.engine.take_recent(kind)
+            dirty[kind] = {"count": len(users), "users": sorted(users)[:MOST_NAMES]}
+        stats = {**self.listener.get_statistics(), **self.engine.statistics(), "ts": ts, "worker": me}
+        pipe = self.redis.pipeline(transaction=False)
+        for part, report in ((STATISTICS, stats), (DIRTY, dirty)):
+            pipe.hset(name(part), me, orjson.dumps(report))
+            pipe.expire(name(part), 60)
+        await pipe.execute()
+        if time.monotonic() - self._logged > LOG_S:
+            self._logged = time.monotonic()
+            log.info("portfolio statistics", extra={"action": "statistics", **stats})
+
+    async def _close(self) -> None:
+        await self.listener.stop_listener()
+        await self.engine.close()
+        await self.leases.close()
+        try:
+            await self.redis.hdel(name(STATISTICS), self.leases.me)
+            await self.redis.hdel(name(DIRTY), self.leases.me)
+        except (RedisError, OSError):
+            log.info("Redis is away at the end", extra={"action": "close"})
+        await self.redis.aclose()
+
+
+async def run() -> None:
+    with stop_event() as stop:
+        await Runner().run(stop)
