@@ -185,3 +185,18 @@ def test_parameters_are_judged_before_they_are_sent(run, text, complaint):
 )
 def test_numbers_are_written_as_they_deserve(run, call, text):
     assert run("format", f"return m.{call};") == text
+
+
+@pytest.mark.parametrize(
+    ("others", "shift"), [([10, 20, 30], -1), ([20, 30], 0), ([30], 1), ([], 0), ([5], 0)]
+)
+def test_a_view_stays_where_it_is_when_the_past_grows_or_shrinks(run, others, shift):
+    given = [snapshot([20, 30], {}, frame(40)), [row(ts) for ts in others]]
+    assert (
+        run(
+            "model",
+            "const model = new m.BarModel(); model.load(given[0]); return model.newInFront(given[1]);",
+            given,
+        )
+        == shift
+    )

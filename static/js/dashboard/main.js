@@ -328,9 +328,10 @@ class Dashboard {
         this.placed.set(id, placed);
         this.save();
         if (showing !== this.showing) return void this.load(++this.showing);
+        const before = this.model.bars;
         this.adopt(snapshot);
-        this.chart.redraw();
         this.syncDrawn();
+        this.chart.redraw(this.model.newInFront(before));
     }
 
     /** @param {string} id */

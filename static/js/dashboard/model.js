@@ -56,6 +56,13 @@ export class BarModel {
         return bars.length;
     }
 
+    /** How many bars stand in front that others did not have; negative when they had more. @param {BarRow[]} others */
+    newInFront(others) {
+        if (!others.length) return 0;
+        const missing = others.findIndex(([ts]) => ts === this.first);
+        return missing >= 0 ? -missing : Math.max(0, this.at(others[0][0]));
+    }
+
     /** Take in one frame. @param {Update} update @returns {number[]} which bars changed, by index */
     apply(update) {
         const { ohlcv } = update;

@@ -90,28 +90,34 @@ const GUIDES = {
 /** @param {Entry} entry */
 export const guides = (entry) => GUIDES[entry.name] ?? [];
 
-/** @param {Entry} entry @param {number} color index of its first colour @returns {Plot[]} */
+/** @param {Entry} entry @param {number} color index of its first colour in the palette @returns {Plot[]} */
 export function plots(entry, color) {
-    const parts = entry.parts.length > 1 ? entry.parts : [""];
+    const parts = entry.parts.length ? entry.parts : [""];
     const special = SPECIAL[entry.name] ?? (entry.category === "candle" && entry.pane === "pane" ? { "": BARS } : {});
-    const shared = ONE_COLOR.has(entry.name);
-    return parts.flatMap((part, index) => {
+    const step = ONE_COLOR.has(entry.name) ? 0 : 1;
+    let next = color;
+    return parts.flatMap((part) => {
         const given = special[part];
         if (given === null) return [];
-        const own = PALETTE[(color + (shared ? 0 : index)) % PALETTE.length];
-        return [{ part, shape: /** @type {const} */ ("line"), color: own, dashed: false, broken: false, ...given }];
+        /** @type {Plot} */
+        const plot = { part, shape: "line", color: PALETTE[next % PALETTE.length], dashed: false, broken: false, ...given };
+        if (!given?.color && plot.shape !== "histogram") next += step;
+        return [plot];
     });
 }
 
-/** How many colours an indicator uses up. @param {Entry} entry */
-export const colorsUsed = (entry) => (ONE_COLOR.has(entry.name) ? 1 : Math.max(1, Math.min(3, entry.parts.length)));
+/** How many colours of the palette an indicator uses up. @param {Entry} entry */
+export function colorsUsed(entry) {
+    const own = plots(entry, 0).filter((plot) => plot.color.startsWith("#") && plot.shape !== "histogram");
+    return new Set(own.map((plot) => plot.color)).size;
+}
 
 /** The number of a part, or of the whole value. @param {import("./model.js").Value} value @param {string} part
  * @returns {number | null} */
 export function partOf(value, part) {
     if (value === null || value === undefined) return null;
     if (typeof value === "number") return value;
-    return (part ? value[part] : Object.values(value)[0]) ?? null;
+    return value[part] ?? null;
 }
 
 /** The parameters that its name shows: all primary ones, others up to the last that is not its default. @param {Entry} entry
