@@ -1,8 +1,9 @@
 """When an exchange trades: the sessions that bars are anchored to.
 
-``24x7`` has a session per UTC day. ``24x5`` (forex) has one per trading day, 17:00 to 17:00 in New York, Sunday evening to
-Friday evening. Everything else is a market identifier code whose sessions come from `exchange_calendars`, corrected by
-`overrides.OVERRIDES`. ``continuous:CODE`` opens when CODE does, but every day and without an end: simulated markets use it.
+``24x7`` has a session per UTC day. ``24x5`` (forex) has one per trading day, 17:00 to 17:00 in New York, from Sunday
+evening to Friday evening. Everything else is a market identifier code whose sessions come from `exchange_calendars`,
+corrected by `overrides.OVERRIDES`. ``continuous:CODE`` opens when CODE does, but every day and without an end: simulated
+markets use it.
 
 A year that no calendar covers goes on with the exchange's ordinary week, and its sessions say so (``certain`` is False):
 a server must not stop on 1 January. `check_year` is for those who would rather have the error.
@@ -20,7 +21,7 @@ from zoneinfo import ZoneInfo
 
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.market.bars import MINUTE_MS, TIMEFRAMES, Session, ending, opening
-from stocksblitz.market.overrides import EXCHANGES, OVERRIDES
+from stocksblitz.market.overrides import OVERRIDES, check_exchange
 
 DAY_MS = 1440 * MINUTE_MS
 CONTINUOUS = "continuous:"
@@ -47,15 +48,6 @@ _DAILY_OPEN = {
 
 class UncoveredYear(ValueError):
     """No calendar of this exchange covers the year."""
-
-
-def check_exchange(exchange: str) -> None:
-    """Raise `StocksBlitzError` for an exchange that has no calendar."""
-    if exchange.removeprefix(CONTINUOUS) not in EXCHANGES:
-        raise StocksBlitzError(
-            "invalid_parameter",
-            f"exchange is 24x7, 24x5 or a market identifier code such as XNSE or XNYS, not {exchange!r}",
-        )
 
 
 def check_year(exchange: str, year: int) -> None:
@@ -124,7 +116,7 @@ def _table(exchange: str, year: int) -> tuple[list[int], list[int], list[bool]]:
 @lru_cache(maxsize=512)
 def _labelled(exchange: str, year: int) -> _Sessions:
     """The sessions whose trading day lies in the year, in order."""
-    check_exchange(exchange)
+    check_exchange(exchange.removeprefix(CONTINUOUS))
     if exchange.startswith(CONTINUOUS):
         return _continuous(exchange.removeprefix(CONTINUOUS), year)
     if exchange == "24x5":

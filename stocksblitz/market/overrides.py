@@ -7,6 +7,8 @@ budget that falls on a weekend, rehearsals of the disaster recovery site, holida
 from datetime import date, time
 from typing import NamedTuple
 
+from stocksblitz.errors import StocksBlitzError
+
 _LISTED = """
 XAMS XASE XASX XBDA XBEL XBKK XBOG XBOM XBRA XBRU XBSE XBUD XBUE XCBF XCSE XCYS XDUB XDUS XEEE XETR XEUR XFRA XHAM XHEL
 XHKG XICE XIDX XIST XJSE XKAR XKLS XKRX XLIM XLIS XLIT XLJU XLON XLUX XMAD XMEX XMIL XMOS XNAS XNYS XNZE XOSL XPAR XPHS
@@ -14,6 +16,15 @@ XPRA XRIS XSAU XSES XSGO XSHG XSTO XSTU XSWX XTAE XTAI XTAL XTKS XTSE XTSX XWAR 
 """
 EXCHANGES = frozenset({"24x7", "24x5", "XNSE", "XCME", "XCBT", "XNYM", "XCEC", *_LISTED.split()})
 """Every exchange an instrument may name."""
+
+
+def check_exchange(exchange: str) -> None:
+    """Raise `StocksBlitzError` for an exchange that has no calendar."""
+    if exchange not in EXCHANGES:
+        raise StocksBlitzError(
+            "invalid_parameter",
+            f"exchange is 24x7, 24x5 or a market identifier code such as XNSE or XNYS, not {exchange!r}",
+        )
 
 
 class Overrides(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 
 from stocksblitz.errors import StocksBlitzError
-from stocksblitz.market.models import RESERVED_SYMBOLS, SYMBOL_PATTERN, Instrument, OptionContract
+from stocksblitz.market.models import SYMBOL_PATTERN, Instrument, OptionContract
 from stocksblitz.market.options import Contract
 
 _PAIR = re.compile(r"[A-Z]{6}")
@@ -16,7 +16,7 @@ _PAIR = re.compile(r"[A-Z]{6}")
 
 def check_symbol(symbol: str) -> None:
     """Raise StocksBlitzError for what cannot be a symbol."""
-    if not re.fullmatch(SYMBOL_PATTERN, symbol) or symbol in RESERVED_SYMBOLS:
+    if not re.fullmatch(SYMBOL_PATTERN, symbol, re.ASCII):
         raise StocksBlitzError(
             "invalid_parameter",
             f"a symbol is 1 to 32 of A-Z 0-9 & . _ - and begins with a letter or digit, not {symbol!r}",

@@ -62,7 +62,7 @@ def name(underlying: str, expiry: int, strike: float, right: str) -> str:
 
 
 def premium(contract: Contract, profile: Profile, spot: Any, minute: Any, anchor: Any) -> Any:
-    """Premiums in ticks; ``spot`` at some moment of the minute that opens at ``minute``, ``anchor`` at the session's open."""
+    """Premiums in ticks: ``spot`` in the minute that opens at ``minute``, ``anchor`` at the session's open."""
     years = np.maximum(contract.expiry - minute, MINUTE_MS) / YEAR_MS
     forward = spot * np.exp(RATE * years)
     deviation = _volatility(contract.strike, profile, anchor) * np.sqrt(years)

@@ -89,7 +89,7 @@ def test_one_row_is_enough_when_the_timeframe_is_said():
 
 
 def test_broken_files_of_others(data):
-    """Their dates are no ISO 8601, and their numbers partly absurd: each line is named, nothing is raised but one error."""
+    """Their dates are no ISO 8601 and their numbers partly absurd: each line is named, one error is raised."""
     for name in ("bad", "zeros", "max", "toobig"):
         with (
             (data / "bars" / "edge" / f"{name}.csv").open(encoding="utf-8-sig") as lines,
