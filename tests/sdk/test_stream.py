@@ -33,12 +33,17 @@ def bars(updates):
 async def test_it_subscribes_and_delivers():
     async def act(talk):
         request = await talk.subscribed(
-            snapshot(3, 3.0, bars=[(1, 1.0), (2, 2.0)]), frame(3, 3.5, seq=2), frame(3, 3.7, seq=3, closed=True)
+            snapshot(3, 3.0, bars=[(1, 1.0), (2, 2.0)]),
+            frame(3, 3.5, seq=2),
+            frame(3, 3.7, seq=3, closed=True),
         )
         assert request["indicators"] == ["RSI_14", "MACD_12_26_9"]
         assert request["history"] == 2
 
-    async with Server(act) as server, client(server).stream("ACME", "5min", [RSI(14), MACD()], history=2) as updates:
+    async with (
+        Server(act) as server,
+        client(server).stream("ACME", "5min", [RSI(14), MACD()], history=2) as updates,
+    ):
         first, *others = await take(updates, 3)
         assert bars([first, *others]) == [(3, 3.0, False), (3, 3.5, False), (3, 3.7, True)]
         assert [bar.close for bar in first.history.bars] == [1.0, 2.0]
@@ -119,8 +124,7 @@ async def test_a_token_that_has_expired_is_replaced_once():
         await talk.subscribed(snapshot(3, 3.0))
 
     async with Server(refused, accepted) as server:
-        async with client(server, token=lambda: next(tokens)).stream("ACME", "5min", ["RSI_14"]) as updates:
-            await take(updates, 1)
+        await take(client(server, token=lambda: next(tokens)).stream("ACME", "5min", ["RSI_14"]), 1)
 
     async def never(talk):
         await talk.socket.close(4501, "expired")
@@ -133,21 +137,24 @@ async def test_a_token_that_has_expired_is_replaced_once():
 
 async def test_a_token_is_renewed_on_the_socket_before_it_expires():
     tokens = iter(["old", "new"])
-    soon = (datetime.now(UTC) + timedelta(seconds=30)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    soon = (
+        (datetime.now(UTC) + timedelta(seconds=30)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    )
     said = []
 
     async def act(talk):
         await talk.greet(heartbeat_ms=60, expires_at=soon)
         await talk.join(snapshot(3, 3.0))
         said.append(await talk.hear("authenticate"))
-        await talk.say({"type": "authenticated", "expires_at": "2126-11-20T00:00:00.000Z"}, frame(3, 3.1, seq=2))
+        await talk.say(
+            {"type": "authenticated", "expires_at": "2126-11-20T00:00:00.000Z"}, frame(3, 3.1, seq=2)
+        )
         for _ in range(3):
             said.append(await talk.hear())
         await talk.say(frame(3, 3.2, seq=3))
 
     async with Server(act) as server:
-        async with client(server, token=lambda: next(tokens)).stream("ACME", "5min", ["RSI_14"]) as updates:
-            await take(updates, 3)
+        await take(client(server, token=lambda: next(tokens)).stream("ACME", "5min", ["RSI_14"]), 3)
     assert said[0]["token"] == "new"
     assert {each["type"] for each in said[1:]} == {"heartbeat"}
 
@@ -161,7 +168,12 @@ async def test_a_gap_that_nobody_named_is_filled_in():
         assert request["since_bar"] == 3 * BAR_MS - 1
 
     async with Server(act) as server, client(server).stream("ACME", "5min", ["RSI_14"]) as updates:
-        assert bars(await take(updates, 4)) == [(3, 3.0, False), (3, 3.9, True), (4, 4.4, False), (4, 4.5, False)]
+        assert bars(await take(updates, 4)) == [
+            (3, 3.0, False),
+            (3, 3.9, True),
+            (4, 4.4, False),
+            (4, 4.5, False),
+        ]
 
 
 async def test_what_lagged_names_is_no_gap():
@@ -182,7 +194,9 @@ async def test_what_lagged_names_is_no_gap():
 
 async def test_a_new_epochs_snapshot_continues_the_old_one():
     async def act(talk):
-        await talk.subscribed(snapshot(3, 3.0, seq=8), snapshot(5, 5.0, bars=[(3, 3.9), (4, 4.9)], epoch="e2", seq=1))
+        await talk.subscribed(
+            snapshot(3, 3.0, seq=8), snapshot(5, 5.0, bars=[(3, 3.9), (4, 4.9)], epoch="e2", seq=1)
+        )
         await talk.say(frame(5, 5.1, epoch="e2", seq=2))
 
     async with Server(act) as server, client(server).stream("ACME", "5min", ["RSI_14"]) as updates:
@@ -210,17 +224,33 @@ async def test_a_refused_subscription_is_raised_and_one_for_the_moment_repeated(
     async def refuses(talk):
         await talk.greet()
         request = await talk.hear("subscribe")
-        error = {"type": "error", "id": request["id"], "code": "unavailable", "message": "soon", "retryable": True}
+        error = {
+            "type": "error",
+            "id": request["id"],
+            "code": "unavailable",
+            "message": "soon",
+            "retryable": True,
+        }
         await talk.say(error)
         again = await talk.join(snapshot(3, 3.0))
         assert again["id"] != request["id"]
-        await talk.say({"type": "error", "id": None, "code": "rate_limited", "message": "slow down", "retryable": True})
+        await talk.say(
+            {"type": "error", "id": None, "code": "rate_limited", "message": "slow down", "retryable": True}
+        )
         await talk.say(frame(3, 3.1, seq=2))
 
     async def unknown(talk):
         await talk.greet()
         request = await talk.hear("subscribe")
-        await talk.say({"type": "error", "id": request["id"], "code": "unknown_symbol", "message": "no", "retryable": False})
+        await talk.say(
+            {
+                "type": "error",
+                "id": request["id"],
+                "code": "unknown_symbol",
+                "message": "no",
+                "retryable": False,
+            }
+        )
 
     async with Server(refuses) as server, client(server).stream("ACME", "5min", ["RSI_14"]) as updates:
         await take(updates, 2)

@@ -1,0 +1,86 @@
+"""The SDK against the running server; the example of its README is run as it stands there."""
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import eventually
+
+SDK = Path(__file__).resolve().parent.parent.parent / "sdk"
+sys.path.insert(0, str(SDK))
+
+from stocksblitz_sdk import MACD, RSI, Client, Indicator, StocksBlitzError  # noqa: E402
+
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture
+def client(live_stack):
+    """The demo user, once the simulated feed has filled its past."""
+    with Client(live_stack.url, username="demo", password="demo") as client:
+        eventually(lambda: len(client.history("NIFTY50", "5min", limit=100)) == 100, 30, "the feed's history")
+        yield client
+
+
+def test_the_readmes_example_runs(client, live_stack, tmp_path):
+    example = re.search(r"```python\n(.*?)```", (SDK / "README.md").read_text(), re.DOTALL)[1]
+    script = tmp_path / "example.py"
+    script.write_text(example)
+    env = {**os.environ, "STOCKSBLITZ_URL": live_stack.url, "PYTHONPATH": str(SDK)}
+    done = subprocess.run([sys.executable, script], env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert "RSI_14" in done.stdout
+    assert "MACD_12_26_9.MACDs" in done.stdout
+    assert any(re.match(r"now [\d.]+ ", line) for line in lines)
+    assert sum(line.startswith("NIFTY50 ") for line in lines) == 3
+    assert done.stderr == ""
+
+
+def test_two_subscriptions_never_see_each_others_indicators(client):
+    with client.subscription() as one, client.subscription() as two:
+        one.subscribe("NIFTY50", "5min", [RSI(14), Indicator("CCI", length=20)])
+        two.subscribe("NIFTY50", "5min", [RSI(9)])
+        assert set(one.get_data("NIFTY50", "5min")["indicators"]) == {"RSI_14", "CCI_20"}
+        assert set(two.get_data("NIFTY50", "5min")["indicators"]) == {"RSI_9"}
+        two.heartbeat()
+        one.unsubscribe("NIFTY50", "5min", ["CCI_20"])
+        assert set(one.get_data("NIFTY50", "5min")["indicators"]) == {"RSI_14"}
+    with pytest.raises(StocksBlitzError):
+        one.get_data("NIFTY50", "5min")
+
+
+async def test_a_stream_of_two_pairs_with_history(client):
+    wants = [("NIFTY50", "1min", [RSI(14), MACD()]), ("NIFTY50", "5min", [])]
+    async with client.streams(wants, history=20) as updates:
+        seen = {}
+        async with asyncio.timeout(20):
+            async for update in updates:
+                seen.setdefault(update.timeframe, []).append(update)
+                if all(len(seen.get(timeframe, [])) >= 3 for timeframe in ("1min", "5min")):
+                    break
+    first = seen["1min"][0]
+    assert len(first.history.bars) == 20
+    assert len(first.history.indicators["RSI_14"]) == 20
+    assert set(first.indicators) == {"RSI_14", "MACD_12_26_9"}
+    assert set(first["MACD_12_26_9"]) == {"MACD", "MACDh", "MACDs"}
+    assert seen["5min"][1].indicators == {}
+
+
+async def test_a_symbol_that_is_not_there_is_refused(client):
+    with pytest.raises(StocksBlitzError) as raised:
+        await asyncio.wait_for(client.stream("NOSUCH", "5min", [RSI()]).__anext__(), 20)
+    assert raised.value.code == "unknown_symbol"
+
+
+def test_the_rest_of_it(client):
+    assert client.quote("NIFTY50")["price"] > 0
+    assert client.current("NIFTY50", "5min", [RSI()])["RSI_14"]["timeframe"] == "5min"
+    rows = client.history("NIFTY50", "5min", [RSI()], limit=50, as_frame=False)
+    assert [row["ts"] for row in rows] == sorted(row["ts"] for row in rows)
+    assert all(0 <= row["RSI_14"] <= 100 for row in rows[-10:])
