@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from stocksblitz.errors import StocksBlitzError
-from stocksblitz.market.calendars import check_exchange
+from stocksblitz.market.overrides import check_exchange
 from stocksblitz.market.models import RESERVED_SYMBOLS, Instrument
 
 
