@@ -19,6 +19,9 @@ from stocksblitz.keys import Keys
 # redis-py retries on its own only a little: the loops above it wait and try again without end, and know what to resync.
 _OPTIONS: dict[str, Any] = {"socket_timeout": 5, "socket_connect_timeout": 2, "health_check_interval": 15}
 
+CONNECTIONS = 64
+"""Of one asyncio client: enough for Redis, which answers one command at a time, and few enough for thousands of tabs."""
+
 
 def keys() -> Keys:
     """The names of the realm that the running feed writes to."""
@@ -44,8 +47,12 @@ def connect(**options: Any) -> Any:
         return aioredis.Sentinel(hosts, socket_timeout=2).master_for(name or "mymaster", **merged)
     if url.startswith("cluster://"):
         hosts, _ = _hosts(url)
-        return aioredis.RedisCluster(startup_nodes=[aioredis.cluster.ClusterNode(*h) for h in hosts], **merged)
-    return aioredis.Redis.from_url(url, **merged)
+        return aioredis.RedisCluster(
+            startup_nodes=[aioredis.cluster.ClusterNode(*h) for h in hosts], **merged
+        )
+    # More commands at once than connections wait their turn; redis-py's own pool would refuse them.
+    pool = aioredis.BlockingConnectionPool.from_url(url, max_connections=CONNECTIONS, timeout=5, **merged)
+    return aioredis.Redis.from_pool(pool)
 
 
 @cache
@@ -56,7 +63,9 @@ def _shared(url: str) -> Any:
         return sync_redis.Sentinel(hosts, socket_timeout=2).master_for(name or "mymaster", **merged)
     if url.startswith("cluster://"):
         hosts, _ = _hosts(url)
-        return sync_redis.RedisCluster(startup_nodes=[sync_redis.cluster.ClusterNode(*h) for h in hosts], **merged)
+        return sync_redis.RedisCluster(
+            startup_nodes=[sync_redis.cluster.ClusterNode(*h) for h in hosts], **merged
+        )
     return sync_redis.Redis.from_url(url, **merged)
 
 
