@@ -96,7 +96,9 @@ class Joining:
 
     def on_lost(self, socket: Socket) -> None:
         if not self.done.done():
-            self.done.set_exception(RuntimeError(f"a session was closed with {socket.closed}"))
+            self.done.set_exception(
+                RuntimeError(f"a session was closed with {socket.closed} {socket.reason}")
+            )
 
     async def all(self, timeout: float) -> None:
         try:

@@ -69,6 +69,7 @@ class Socket(asyncio.Protocol):
         "messages",
         "on_text",
         "path",
+        "reason",
         "transport",
     )
 
@@ -77,6 +78,7 @@ class Socket(asyncio.Protocol):
         self.messages = 0
         self.last = b""
         self.closed: int | None = None
+        self.reason = ""
         self._rest = b""
         self._open: asyncio.Future[None] | None = asyncio.get_running_loop().create_future()
         self.transport: asyncio.Transport
@@ -145,6 +147,7 @@ class Socket(asyncio.Protocol):
             self.send(payload, PONG)
         elif opcode == CLOSE:
             self.closed = int.from_bytes(payload[:2]) if payload else 1005
+            self.reason = payload[2:].decode(errors="replace")
 
     def send(self, payload: bytes, opcode: int = TEXT) -> None:
         """Write one message; a mask of zeros is a mask, and leaves the payload as it is."""
