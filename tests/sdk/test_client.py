@@ -19,10 +19,6 @@ HISTORY = {
 }
 CCI = {"name": "CCI", "params": [{"name": "length", "default": 14}, {"name": "c", "default": 0.015}]}
 CATALOGUE = {"indicators": [CCI]}
-    "indicators": [
-        {"name": "CCI", "params": [{"name": "length", "default": 14}, {"name": "c", "default": 0.015}]}
-    ]
-}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -151,7 +147,8 @@ def test_a_history_is_a_frame(site):
     with demo(site) as client:
         frame = client.history("ACME", "5min", [RSI(14), "MACD_12_26_9"], limit=2, before=900_000)
     assert list(frame.columns) == [
-        "open", "high", "low", "close", "volume", "RSI_14", "MACD_12_26_9.MACD", "MACD_12_26_9.MACDh", "MACD_12_26_9.MACDs",
+        "open", "high", "low", "close", "volume", "RSI_14",
+        "MACD_12_26_9.MACD", "MACD_12_26_9.MACDh", "MACD_12_26_9.MACDs",
     ]  # fmt: skip
     assert str(frame.index[0]) == "1970-01-01 00:05:00+00:00"
     assert frame["RSI_14"].isna().tolist() == [True, False]
