@@ -1,5 +1,25 @@
+from typing import Any
+
 from django.apps import AppConfig
 
 
 class PortfolioConfig(AppConfig):
     name = "portfolio"
+
+    def ready(self) -> None:
+        from stocksblitz.identity.access import access_ended
+
+        access_ended.connect(end_sockets)
+
+
+def end_sockets(
+    sender: object, user_id: int, login_id: Any = None, session_id: str | None = None, **_: Any
+) -> None:
+    """Access that ends takes the sockets along that watch accounts, in whatever process they are."""
+    import orjson
+
+    from portfolio.holders import ended
+    from stocksblitz.redis import keys, shared
+
+    told = {"user_id": user_id, "login_id": str(login_id) if login_id else None, "session_id": session_id}
+    shared().publish(ended(keys()), orjson.dumps(told))

@@ -29,6 +29,11 @@ def events(names: Keys) -> str:
     return names.name("portfolio", "events")
 
 
+def ended(names: Keys) -> str:
+    """Channel: JSON of access that ended."""
+    return names.name("portfolio", "ended")
+
+
 def tell(event: MarginEvent) -> None:
     """Announce an event to the account's sockets once it is committed."""
     message = {

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 
 from portfolio import terms
 from portfolio.models import Account, LevelsIn, Order, Position
@@ -45,6 +46,19 @@ def rules_of(account: Account) -> Rules:
         in_money=levels_in == LevelsIn.MONEY,
         tiers=tuple((Decimal(lots), Decimal(factor)) for lots, factor in (group.tiers if group else ())),
     )
+
+
+def check_tiers(tiers: Any) -> list[list[str]]:
+    """Tiers as they are kept: pairs of positive decimals; ValidationError says what is wrong."""
+    try:
+        rows = [(Decimal(str(lots)), Decimal(str(factor))) for lots, factor in tiers or []]
+    except (TypeError, ValueError, ArithmeticError):
+        raise ValidationError(
+            'expected pairs of lots and factor such as [["10", "1"], ["10", "2"]]'
+        ) from None
+    if not all(number.is_finite() and number > 0 for row in rows for number in row):
+        raise ValidationError("lots and factors are more than 0")
+    return [[str(lots), str(factor)] for lots, factor in rows]
 
 
 class Catalogue:

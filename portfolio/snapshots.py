@@ -21,7 +21,7 @@ def _distances(
     return {
         f"{name}_level": plain(level),
         f"{name}_distance": shown(away, account.rules.currency),
-        f"{name}_price": None if price is None else f"{price:.10g}",
+        f"{name}_price": None if price is None else f"{float(price):.10g}",
     }
 
 

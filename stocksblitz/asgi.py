@@ -11,6 +11,7 @@ django.setup()
 
 # Consumers import models, so Django must have been set up.
 from indicators.consumers import IndicatorConsumer  # noqa: E402
+from portfolio.consumers import PortfolioConsumer  # noqa: E402
 from stocksblitz.delivery.consumers import NoSuchSocket  # noqa: E402
 from stocksblitz.http import ThreadedHandler, with_static  # noqa: E402
 from stocksblitz.logs import guard_server_logs  # noqa: E402
@@ -23,6 +24,7 @@ application = ProtocolTypeRouter(
         "websocket": URLRouter(
             [
                 path("ws/indicators", IndicatorConsumer.as_asgi()),
+                path("ws/portfolio", PortfolioConsumer.as_asgi()),
                 re_path("", NoSuchSocket.as_asgi()),
             ]
         ),

@@ -1,0 +1,153 @@
+"""The portfolio in the admin. Money moves through services alone: what they write is read-only here."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+
+from portfolio import services
+from portfolio.journal import plain
+from portfolio.loading import check_tiers
+from portfolio.models import (
+    Account,
+    AccountGroup,
+    Fill,
+    IdempotencyKey,
+    LedgerEntry,
+    MarginEvent,
+    Order,
+    Position,
+)
+
+
+class _ReadOnly(admin.ModelAdmin[Any]):
+    """What happened can be looked at, never changed."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class GroupForm(forms.ModelForm[AccountGroup]):
+    def clean_tiers(self) -> Any:
+        return check_tiers(self.cleaned_data["tiers"])
+
+
+@admin.register(AccountGroup)
+class AccountGroupAdmin(admin.ModelAdmin[AccountGroup]):
+    form = GroupForm
+    list_display = ["name", "margin_call_level", "stop_out_level", "levels_in", "commission_rate"]
+    search_fields = ["name"]
+
+
+class AccountForm(forms.ModelForm[Account]):
+    opening_balance = forms.DecimalField(
+        required=False, min_value=Decimal(0), max_digits=20, decimal_places=8, help_text="For a new account"
+    )
+
+
+@admin.register(Account)
+class AccountAdmin(admin.ModelAdmin[Account]):
+    """Rules may be changed; the balance is what the ledger says."""
+
+    form = AccountForm
+    list_display = ["key", "owner", "currency", "balance", "leverage", "position_mode", "state", "group"]
+    list_filter = ["user_type", "currency", "state", "position_mode", "group"]
+    search_fields = ["key", "owner__username"]
+    autocomplete_fields = ["owner", "group"]
+    readonly_fields = ["balance", "state", "user_type", "number", "created_at"]
+    _made_once = ("key", "currency", "position_mode", "opening_balance")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Account | None = None) -> Sequence[str]:
+        fields = list(super().get_readonly_fields(request, obj))
+        return [*fields, "key", "currency", "position_mode"] if obj else fields
+
+    def get_exclude(self, request: HttpRequest, obj: Account | None = None) -> Sequence[str] | None:
+        return ["opening_balance"] if obj else None
+
+    def save_model(self, request: HttpRequest, obj: Account, form: Any, change: bool) -> None:
+        names = ("owner", "group", "leverage", "marking", "margin_policy", "margin_call_level", "stop_out_level", "levels_in")
+        terms = {name: form.cleaned_data[name] for name in names if name in form.cleaned_data}
+        if change:
+            services.change_account(key=obj.key, **terms)
+            return
+        opening = form.cleaned_data.get("opening_balance") or Decimal(0)
+        made = {"key": obj.key, "currency": obj.currency, "position_mode": obj.position_mode, **terms}
+        obj.pk = services.open_account(balance=opening, **made).pk
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Position)
+class PositionAdmin(_ReadOnly):
+    list_display = ["id", "account", "instrument", "side", "quantity", "price", "margin", "status", "realized_pnl", "opened_at"]
+    list_filter = ["status", "side", "instrument"]
+    search_fields = ["account__key", "instrument__symbol"]
+    list_select_related = ["account", "instrument"]
+
+
+@admin.register(Order)
+class OrderAdmin(_ReadOnly):
+    list_display = ["id", "account", "instrument", "type", "side", "quantity", "price", "status", "reason", "created_at"]
+    list_filter = ["status", "type", "side", "instrument"]
+    search_fields = ["account__key", "instrument__symbol"]
+    list_select_related = ["account", "instrument"]
+    actions = ["cancel"]
+
+    @admin.action(description="Cancel pending orders", permissions=["view"])
+    def cancel(self, request: HttpRequest, queryset: QuerySet[Order]) -> None:
+        pending = queryset.filter(status=Order.Status.PENDING).select_related("account")
+        for order in pending:
+            services.cancel_order(key=order.account.key, order_id=order.pk, reason=f"by {request.user.get_username()}")
+        self.message_user(request, f"{len(pending)} orders cancelled")
+
+
+@admin.register(Fill)
+class FillAdmin(_ReadOnly):
+    list_display = ["id", "account", "instrument", "side", "quantity", "price", "opening", "realized_pnl", "reason", "created_at"]
+    list_filter = ["reason", "opening", "instrument"]
+    search_fields = ["account__key", "instrument__symbol"]
+    list_select_related = ["account", "instrument"]
+
+
+@admin.register(LedgerEntry)
+class LedgerAdmin(_ReadOnly):
+    list_display = ["id", "account", "kind", "amount", "balance", "reference", "note", "created_at"]
+    list_filter = ["kind"]
+    search_fields = ["account__key", "reference"]
+    list_select_related = ["account"]
+
+
+@admin.register(MarginEvent)
+class MarginEventAdmin(_ReadOnly):
+    list_display = ["id", "account", "kind", "text", "created_at"]
+    list_filter = ["kind"]
+    search_fields = ["account__key", "text"]
+    list_select_related = ["account"]
+    readonly_fields = ["explained"]
+
+    @admin.display(description="Positions before")
+    def explained(self, event: MarginEvent) -> str:
+        rows = [
+            f"#{p['id']} {p['side']} {plain(Decimal(p['quantity']))} {p['symbol']} at {p['price']}:
+            {p['unrealized_pnl']}"
+            for p in event.inputs.get("positions", [])
+        ]
+        return format_html("<pre>{}</pre>", "\n".join(rows) or "none")
+
+
+@admin.register(IdempotencyKey)
+class IdempotencyKeyAdmin(_ReadOnly):
+    list_display = ["key", "user", "status", "created_at"]
+    search_fields = ["key", "user__username"]

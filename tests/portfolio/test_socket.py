@@ -1,0 +1,179 @@
+"""/ws/portfolio: who may watch what, snapshot then updates, and what an end of access does."""
+
+import asyncio
+import time
+from decimal import Decimal
+
+import orjson
+import pytest
+from channels.testing import WebsocketCommunicator
+from django.contrib.auth.models import User
+
+from portfolio.watching import get_watches
+from portfolio.writer import Writer
+from stocksblitz.identity import access, tickets
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+async def connect(real, people):
+    """Open a socket as a user; every socket and the hub are closed at the end."""
+    from stocksblitz.asgi import application
+    from stocksblitz.delivery.hub import get_hub
+
+    opened = []
+
+    async def make(name):
+        user = await asyncio.to_thread(User.objects.get, username=name)
+        ticket = await asyncio.to_thread(tickets.issue, tickets.Ticket(user.pk, None, None))
+        socket = WebsocketCommunicator(application, f"/ws/portfolio?ticket={ticket}")
+        opened.append(socket)
+        assert (await socket.connect(timeout=5))[0]
+        assert (await receive(socket))["type"] == "connected"
+        return socket
+
+    yield make
+    for socket in opened:
+        await socket.disconnect()
+    await (await get_hub()).close()
+
+
+async def receive(socket, timeout=3):
+    return orjson.loads(await socket.receive_from(timeout=timeout))
+
+
+async def ask(socket, **message):
+    await socket.send_to(text_data=orjson.dumps(message).decode())
+    return await receive(socket)
+
+
+async def write(aredis, keys, account, epoch, version, equity="1.00"):
+    from stocksblitz.redis import keys as names
+
+    writer = Writer(aredis, names())
+    body = {"epoch": epoch, "version": version, "ts": 1, "account": account, "equity": equity}
+    refused = await writer.write([account], [orjson.dumps(body)])
+    await writer.announce([account])
+    return refused
+
+
+async def test_snapshot_then_every_newer_update_and_none_that_is_older(connect, account, aredis, keys):
+    key = account()
+    await write(aredis, keys, key, 5, 10, "100.00")
+    socket = await connect("alice")
+    first = await ask(socket, type="watch", accounts=[key])
+    assert (first["type"], first["account"], first["version"], first["equity"]) == (
+        "portfolio_snapshot",
+        key,
+        10,
+        "100.00",
+    )
+    assert not await write(aredis, keys, key, 5, 11, "101.00")
+    update = await receive(socket)
+    assert (update["type"], update["version"], update["equity"]) == ("portfolio_update", 11, "101.00")
+    assert await write(aredis, keys, key, 4, 99, "0.00") == [key]  # an engine that lost its lease
+    assert await write(aredis, keys, key, 5, 11, "0.00") == [key]
+    assert await socket.receive_nothing(0.3)
+    await write(aredis, keys, key, 6, 1, "102.00")
+    assert (await receive(socket))["equity"] == "102.00"
+    assert (await ask(socket, type="unwatch", id=3, accounts=[key])) == {
+        "type": "unwatched",
+        "id": 3,
+        "accounts": [],
+    }
+    await write(aredis, keys, key, 6, 2, "103.00")
+    assert await socket.receive_nothing(0.3)
+
+
+async def test_an_account_without_a_snapshot_is_reckoned_once(connect, account, instruments):
+    key = account(balance="123.45")
+    socket = await connect("alice")
+    first = await ask(socket, type="watch", accounts=[key])
+    assert (first["type"], first["balance"], first["version"]) == ("portfolio_snapshot", "123.45", 0)
+
+
+async def test_a_lost_announcement_is_made_up_for(connect, account, aredis, keys):
+    from stocksblitz.redis import keys as names
+
+    key = account()
+    await write(aredis, keys, key, 5, 10)
+    socket = await connect("alice")
+    await ask(socket, type="watch", accounts=[key])
+    body = {"epoch": 5, "version": 11, "ts": 1, "account": key, "equity": "7.00"}
+    await aredis.set(names().snapshot(key), orjson.dumps(body))
+    assert (await receive(socket, 4))["equity"] == "7.00"
+
+
+async def test_only_the_owner_and_staff_may_watch(connect, account, aredis, keys):
+    key, other = account("live:1"), account("demo:1", owner="bob")
+    await write(aredis, keys, key, 5, 10)
+    bob = await connect("bob")
+    for names in ([key], [other, key], ["demo:2"], ["live:1\n"], ["*"]):
+        reply = await ask(bob, type="watch", accounts=names)
+        assert (reply["type"], reply["code"]) == ("error", "not_found")
+    await write(aredis, keys, key, 5, 11)
+    assert await bob.receive_nothing(0.3)
+    staff = await connect("admin")
+    assert (await ask(staff, type="watch", accounts=[key]))["type"] == "portfolio_snapshot"
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ({"type": "watch"}, "invalid_message"),
+        ({"type": "watch", "accounts": []}, "invalid_message"),
+        ({"type": "watch", "accounts": [1]}, "invalid_message"),
+        ({"type": "watch", "accounts": [f"live:{n}" for n in range(200)]}, "limit_exceeded"),
+        ({"type": "watch", "accounts": ["live:1"], "x": 1}, "invalid_message"),
+        ({"type": "subscribe"}, "unknown_type"),
+    ],
+)
+async def test_a_wrong_message_gets_an_error_and_the_socket_stays(connect, message, code):
+    socket = await connect("alice")
+    assert (await ask(socket, **message))["code"] == code
+    assert (await ask(socket, type="heartbeat"))["type"] == "heartbeat_ack"
+    assert (await ask(socket, type="ping"))["type"] == "pong"
+
+
+async def test_margin_events_reach_those_who_watch(connect, account, aredis, price, instruments, rest):
+    from portfolio.liquidation import enforce
+    from portfolio.services import book_position
+
+    key = account(balance="1000")
+    price("EURUSD", "1.1")
+    socket = await connect("alice")
+    await ask(socket, type="watch", accounts=[key])
+
+    def breach():
+        book_position(key=key, symbol="EURUSD", side="buy", quantity=Decimal(1), price=Decimal("1.109"))
+        return enforce(key)
+
+    assert await asyncio.to_thread(breach)
+    kinds = [(await receive(socket))["kind"] for _ in range(2)]
+    assert kinds == ["stop_out", "position_closed"]
+
+
+async def test_sockets_close_when_access_ends(connect, account, people):
+    alice, bob = await connect("alice"), await connect("bob")
+    await asyncio.to_thread(access.revoke_user, people["alice"].pk)
+    closed = await alice.receive_output(timeout=3)
+    assert (closed["type"], closed["code"]) == ("websocket.close", 4508)
+    assert (await ask(bob, type="heartbeat"))["type"] == "heartbeat_ack"
+
+
+async def test_a_socket_that_is_gone_watches_nothing(connect, account, aredis, keys):
+    from stocksblitz.delivery.hub import get_hub
+
+    key = account()
+    await write(aredis, keys, key, 5, 10)
+    socket = await connect("alice")
+    await ask(socket, type="watch", accounts=[key])
+    watches = await get_watches(await get_hub())
+    assert watches._of
+    await socket.disconnect()
+    deadline = time.monotonic() + 3
+    while watches._of and time.monotonic() < deadline:
+        await asyncio.sleep(0.01)
+    assert not watches._of
+    assert not watches._logins
