@@ -1,6 +1,5 @@
 """The portfolio in the admin. Money moves through services alone: what they write is read-only here."""
 
-from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -11,7 +10,6 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 
 from portfolio import services
-from portfolio.journal import plain
 from portfolio.loading import check_tiers
 from portfolio.models import (
     Account,
@@ -25,7 +23,7 @@ from portfolio.models import (
 )
 
 
-class _ReadOnly(admin.ModelAdmin[Any]):
+class _ReadOnly(admin.ModelAdmin):
     """What happened can be looked at, never changed."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -38,26 +36,31 @@ class _ReadOnly(admin.ModelAdmin[Any]):
         return False
 
 
-class GroupForm(forms.ModelForm[AccountGroup]):
+class GroupForm(forms.ModelForm):
     def clean_tiers(self) -> Any:
         return check_tiers(self.cleaned_data["tiers"])
 
 
 @admin.register(AccountGroup)
-class AccountGroupAdmin(admin.ModelAdmin[AccountGroup]):
+class AccountGroupAdmin(admin.ModelAdmin):
     form = GroupForm
     list_display = ["name", "margin_call_level", "stop_out_level", "levels_in", "commission_rate"]
     search_fields = ["name"]
 
 
-class AccountForm(forms.ModelForm[Account]):
+_TERMS = (
+    "owner", "group", "leverage", "marking", "margin_policy", "margin_call_level", "stop_out_level", "levels_in",
+)  # fmt: skip
+
+
+class AccountForm(forms.ModelForm):
     opening_balance = forms.DecimalField(
         required=False, min_value=Decimal(0), max_digits=20, decimal_places=8, help_text="For a new account"
     )
 
 
 @admin.register(Account)
-class AccountAdmin(admin.ModelAdmin[Account]):
+class AccountAdmin(admin.ModelAdmin):
     """Rules may be changed; the balance is what the ledger says."""
 
     form = AccountForm
@@ -66,18 +69,16 @@ class AccountAdmin(admin.ModelAdmin[Account]):
     search_fields = ["key", "owner__username"]
     autocomplete_fields = ["owner", "group"]
     readonly_fields = ["balance", "state", "user_type", "number", "created_at"]
-    _made_once = ("key", "currency", "position_mode", "opening_balance")
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Account | None = None) -> Sequence[str]:
-        fields = list(super().get_readonly_fields(request, obj))
+    def get_readonly_fields(self, request: HttpRequest, obj: Account | None = None) -> list[str]:
+        fields = [str(each) for each in super().get_readonly_fields(request, obj)]
         return [*fields, "key", "currency", "position_mode"] if obj else fields
 
-    def get_exclude(self, request: HttpRequest, obj: Account | None = None) -> Sequence[str] | None:
+    def get_exclude(self, request: HttpRequest, obj: Account | None = None) -> list[str] | None:
         return ["opening_balance"] if obj else None
 
     def save_model(self, request: HttpRequest, obj: Account, form: Any, change: bool) -> None:
-        names = ("owner", "group", "leverage", "marking", "margin_policy", "margin_call_level", "stop_out_level", "levels_in")
-        terms = {name: form.cleaned_data[name] for name in names if name in form.cleaned_data}
+        terms = {name: form.cleaned_data[name] for name in _TERMS if name in form.cleaned_data}
         if change:
             services.change_account(key=obj.key, **terms)
             return
@@ -91,7 +92,9 @@ class AccountAdmin(admin.ModelAdmin[Account]):
 
 @admin.register(Position)
 class PositionAdmin(_ReadOnly):
-    list_display = ["id", "account", "instrument", "side", "quantity", "price", "margin", "status", "realized_pnl", "opened_at"]
+    list_display = [
+        "id", "account", "instrument", "side", "quantity", "price", "margin", "status", "realized_pnl", "opened_at",
+    ]  # fmt: skip
     list_filter = ["status", "side", "instrument"]
     search_fields = ["account__key", "instrument__symbol"]
     list_select_related = ["account", "instrument"]
@@ -99,7 +102,9 @@ class PositionAdmin(_ReadOnly):
 
 @admin.register(Order)
 class OrderAdmin(_ReadOnly):
-    list_display = ["id", "account", "instrument", "type", "side", "quantity", "price", "status", "reason", "created_at"]
+    list_display = [
+        "id", "account", "instrument", "type", "side", "quantity", "price", "status", "reason", "created_at",
+    ]  # fmt: skip
     list_filter = ["status", "type", "side", "instrument"]
     search_fields = ["account__key", "instrument__symbol"]
     list_select_related = ["account", "instrument"]
@@ -109,13 +114,17 @@ class OrderAdmin(_ReadOnly):
     def cancel(self, request: HttpRequest, queryset: QuerySet[Order]) -> None:
         pending = queryset.filter(status=Order.Status.PENDING).select_related("account")
         for order in pending:
-            services.cancel_order(key=order.account.key, order_id=order.pk, reason=f"by {request.user.get_username()}")
+            services.cancel_order(
+                key=order.account.key, order_id=order.pk, reason=f"by {request.user.get_username()}"
+            )
         self.message_user(request, f"{len(pending)} orders cancelled")
 
 
 @admin.register(Fill)
 class FillAdmin(_ReadOnly):
-    list_display = ["id", "account", "instrument", "side", "quantity", "price", "opening", "realized_pnl", "reason", "created_at"]
+    list_display = [
+        "id", "account", "instrument", "side", "quantity", "price", "opening", "realized_pnl", "reason", "created_at",
+    ]  # fmt: skip
     list_filter = ["reason", "opening", "instrument"]
     search_fields = ["account__key", "instrument__symbol"]
     list_select_related = ["account", "instrument"]
@@ -139,11 +148,8 @@ class MarginEventAdmin(_ReadOnly):
 
     @admin.display(description="Positions before")
     def explained(self, event: MarginEvent) -> str:
-        rows = [
-            f"#{p['id']} {p['side']} {plain(Decimal(p['quantity']))} {p['symbol']} at {p['price']}:
-            {p['unrealized_pnl']}"
-            for p in event.inputs.get("positions", [])
-        ]
+        shown = "#{id} {side} {quantity} {symbol} at {price}: {unrealized_pnl}"
+        rows = [shown.format(**position) for position in event.inputs.get("positions", [])]
         return format_html("<pre>{}</pre>", "\n".join(rows) or "none")
 
 
