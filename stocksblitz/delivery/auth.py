@@ -18,7 +18,7 @@ from stocksblitz.errors import StocksBlitzError
 from stocksblitz.identity import tickets
 from stocksblitz.identity.authentication import user_of_api_key
 from stocksblitz.identity.models import Login
-from stocksblitz.identity.tokens import login_of, read_access
+from stocksblitz.identity.tokens import read_access, user_of
 
 _PORTS = {"http": 80, "https": 443}
 _SCHEMES = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
@@ -87,8 +87,8 @@ def _identity(user: User, via: str, login_id: UUID | None = None, expires_at: in
 
 def _by_token(text: str) -> Identity:
     claims = read_access(text)
-    login, user = login_of(claims)
-    return replace(_identity(user, "token", login.pk, claims.expires_at), session_id=claims.session_id)
+    found = _identity(user_of(claims), "token", claims.login_id, claims.expires_at)
+    return replace(found, session_id=claims.session_id)
 
 
 def _by_ticket(text: str) -> Identity:

@@ -12,7 +12,7 @@ from rest_framework.request import Request
 
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.identity.models import ApiKey
-from stocksblitz.identity.tokens import login_of, read_access
+from stocksblitz.identity.tokens import read_access, user_of
 
 _API_KEY = re.compile(r"[A-Za-z0-9]{1,32}\.[A-Za-z0-9]{1,128}\Z")
 _SESSION_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
@@ -41,7 +41,7 @@ class TokenAuthentication(BaseAuthentication):
             return None
         try:
             claims = read_access(text)
-            _, user = login_of(claims)
+            user = user_of(claims)
         except StocksBlitzError as error:
             raise AuthenticationFailed(error.message) from None
         return user, Credentials("token", claims.session_id, claims.login_id, claims.expires_at)
