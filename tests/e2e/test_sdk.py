@@ -35,8 +35,8 @@ def test_the_readmes_example_runs(client, live_stack, tmp_path):
     done = subprocess.run([sys.executable, script], env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert "RSI_14" in done.stdout
-    assert "MACD_12_26_9.MACDs" in done.stdout
+    assert lines[0].split() == ["close", "RSI_14", "MACD_12_26_9.MACD"]
+    assert all(re.fullmatch(r"\S+ \S+( +-?[\d.]+){3}", line) for line in lines[2:5]), "three bars, all known"
     assert any(re.match(r"now [\d.]+ ", line) for line in lines)
     assert sum(line.startswith("NIFTY50 ") for line in lines) == 3
     assert done.stderr == ""
