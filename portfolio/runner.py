@@ -1,27 +1,38 @@
 """One portfolio process: listener, leases, the cycle, the sweep, and what it tells of itself."""
 
 import asyncio
+import io
 import logging
 import time
 from typing import Any
 
 import orjson
 from django.conf import settings
+from django.core.management import CommandError, call_command
+from django.db import DatabaseError
 from redis.exceptions import RedisError
 
 from portfolio.engine import Engine
 from portfolio.holders import changes
 from portfolio.listener import PortfolioCalculatorListener
+from portfolio.management.commands.seed_portfolio import ACCOUNTS
 from portfolio.mirror import DIRTY, MOST_NAMES, STATISTICS, name
+from portfolio.models import Account
 from portfolio.store import Store
+from stocksblitz.errors import StocksBlitzError
 from stocksblitz.redis import connect, keys
-from stocksblitz.worker import Leases, now_ms, persist, stop_event
+from stocksblitz.worker import Leases, now_ms, persist, stop_event, wait
 
 log = logging.getLogger(__name__)
 
 KIND = "portfolio"
 MIRROR_S = 0.8
 LOG_S = 60.0
+SEED_TRIES = 60
+
+
+def seeded() -> bool:
+    return Account.objects.filter(key__in=ACCOUNTS).count() == len(ACCOUNTS)
 
 
 class Runner:
@@ -55,6 +66,8 @@ class Runner:
                 )
                 tasks.create_task(persist("portfolio statistics", self.mirror, stop, every=MIRROR_S))
                 tasks.create_task(persist("portfolio cycle", self._cycle, stop, every=0.0))
+                if settings.DEBUG and settings.FEED.name == "simulated":
+                    tasks.create_task(self._seed(stop))
         finally:
             await self._close()
 
@@ -63,6 +76,18 @@ class Runner:
         begun = time.monotonic()
         await self.engine.step()
         await asyncio.sleep(max(0.001, settings.PORTFOLIO_CYCLE_MS / 1000 - (time.monotonic() - begun)))
+
+    async def _seed(self, stop: asyncio.Event) -> None:
+        """Development: accounts to look at, as soon as the simulated feed has prices for them."""
+        for _ in range(SEED_TRIES):
+            try:
+                await asyncio.to_thread(call_command, "seed_portfolio", verbosity=0, stdout=io.StringIO())
+                if await asyncio.to_thread(seeded):
+                    return
+            except (CommandError, StocksBlitzError, DatabaseError, RedisError, OSError) as error:
+                log.debug("demo accounts wait: %s", error)
+            if await wait(stop, 2.0):
+                return
 
     async def mirror(self) -> None:
         """Leave statistics and dirty accounts in Redis for the web."""
