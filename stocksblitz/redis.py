@@ -20,7 +20,7 @@ from stocksblitz.keys import Keys
 _OPTIONS: dict[str, Any] = {"socket_timeout": 5, "socket_connect_timeout": 2, "health_check_interval": 15}
 
 CONNECTIONS = 64
-"""Of one asyncio client: enough for Redis, which answers one command at a time, and few enough for thousands of tabs."""
+"""Of one client: enough for Redis, which answers one command at a time, and few enough for thousands of tabs."""
 
 
 def keys() -> Keys:
@@ -66,7 +66,8 @@ def _shared(url: str) -> Any:
         return sync_redis.RedisCluster(
             startup_nodes=[sync_redis.cluster.ClusterNode(*h) for h in hosts], **merged
         )
-    return sync_redis.Redis.from_url(url, **merged)
+    pool = sync_redis.BlockingConnectionPool.from_url(url, max_connections=CONNECTIONS, timeout=5, **merged)
+    return sync_redis.Redis.from_pool(pool)
 
 
 def shared() -> Any:

@@ -1,15 +1,25 @@
-"""The asyncio client under more work at once than it has connections."""
+"""Redis clients under more work at once than they have connections."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
-from stocksblitz.redis import CONNECTIONS, connect
+from stocksblitz.redis import CONNECTIONS, connect, shared
+
+BURST = 2 * CONNECTIONS
+HOLD_S = 0.2
+"""How long each keeps its connection: all of the burst want one at once."""
 
 
 async def test_a_burst_waits_for_connections_instead_of_failing(namespace: str) -> None:
     client = connect()
     try:
-        answers = await asyncio.gather(*[client.echo(str(each)) for each in range(20 * CONNECTIONS)])
-        assert answers == [str(each).encode() for each in range(20 * CONNECTIONS)]
-        assert len(client.connection_pool._available_connections) <= CONNECTIONS
+        answers = await asyncio.gather(*[client.blpop(namespace, HOLD_S) for _ in range(BURST)])
+        assert answers == [None] * BURST
     finally:
         await client.aclose()
+
+
+def test_threads_wait_for_connections_instead_of_failing(namespace: str) -> None:
+    with ThreadPoolExecutor(BURST) as threads:
+        answers = list(threads.map(lambda _: shared().blpop(namespace, HOLD_S), range(BURST)))
+    assert answers == [None] * BURST
