@@ -4,7 +4,7 @@ import math
 from datetime import datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stocksblitz.market import calendars
@@ -53,6 +53,7 @@ def independent(exchange, trades):
     return bars
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(EXCHANGES)), ticks, st.booleans())
 def test_every_bar_holds_exactly_its_trades(exchange, steps, by_clock):
     builder, at, trades, closed = TickBars(sessions(exchange)), EXCHANGES[exchange], [], []
@@ -75,6 +76,7 @@ def test_every_bar_holds_exactly_its_trades(exchange, steps, by_clock):
             assert builder.ladder.last[timeframe] == starts[-1]
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(EXCHANGES)), ticks)
 def test_larger_bars_are_the_aggregate_of_the_smallest(exchange, steps):
     builder, at, closed = TickBars(sessions(exchange)), EXCHANGES[exchange], []

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from statistics import median
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stocksblitz.market.greeks import (
@@ -94,6 +94,7 @@ def test_a_real_chain_has_the_greeks_that_were_published_with_it(data):
     assert median(volatilities) == pytest.approx(1.0, abs=0.15)
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(["call", "put"]),
     st.floats(0.7, 1.4),
@@ -109,6 +110,7 @@ def test_a_premium_gives_back_the_volatility_it_was_made_with(right, moneyness, 
         assert volatility(right, premium, forward, strike, years, rate) == pytest.approx(sigma, rel=1e-3)
 
 
+@settings(deadline=None)
 @given(st.floats(0.005, 2.0), st.floats(0.0, 0.12), st.floats(0.1, 0.8))
 def test_put_and_call_agree_on_the_forward(years, rate, sigma):
     strikes = [24_000.0, 24_250.0, 24_500.0, 24_750.0, 25_000.0]

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import DatabaseError
 from redis.exceptions import RedisError
 
+from stocksblitz import mirror
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.feed_spec import FeedSpec
 from stocksblitz.keys import Keys
@@ -92,6 +93,7 @@ class Runner:
             side = [
                 tasks.create_task(persist("lease", self._hold, stop, every=HEARTBEAT_S)),
                 tasks.create_task(self.feed.intake(stop)),
+                tasks.create_task(mirror.run(stop)),
                 tasks.create_task(persist("archive", lambda: self._save(stop), stop, every=0)),
             ]
             await persist("feed", lambda: self._turn(stop), stop, every=0, cap=0.5)

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 CHAIN_MS = 1_000
 """Each option chain moves once in this time."""
+DAYS = 1_600
+"""Daily bars of the past at most: each is made of 1,440 minutes, and the first start must not take long."""
 ALLOWANCE_MS = 5_000
 """A simulated price older than this is stale: its feed is gone."""
 
@@ -220,15 +222,16 @@ class SimulatedFeed(Feed):
 
     def _past(self, simulation: Simulation, until: int) -> Past:
         """The newest closed bars of the sessions before the one that opens at ``until``."""
-        length, units = settings.HOT_BARS, simulation.profile.ticks_per_unit
+        units = simulation.profile.ticks_per_unit
+        wanted = {tf: min(settings.HOT_BARS, DAYS) if tf == "1d" else settings.HOT_BARS for tf in TIMEFRAMES}
+        reach = {tf: until - (count + 1) * TIMEFRAMES[tf] - 2 * DAY_MS for tf, count in wanted.items()}
         past: dict[str, list[Bar]] = {timeframe: [] for timeframe in TIMEFRAMES}
-        opens = simulation.session_opens(until - length * DAY_MS, until)[:-1]
-        reach = {tf: until - (length + 1) * ms - 2 * DAY_MS for tf, ms in TIMEFRAMES.items()}
+        opens = simulation.session_opens(min(reach.values()), until)[:-1]
         for minutes in simulation.minutes(opens):
             for timeframe, found in past.items():
                 if minutes.opens[-1] >= reach[timeframe]:
                     found += bars(minutes, timeframe, units)
-        return {timeframe: found[-length:] for timeframe, found in past.items()}
+        return {timeframe: found[-wanted[timeframe] :] for timeframe, found in past.items()}
 
     def _move(self, market: Market, course: Course, now: int) -> None:
         course.move(now)

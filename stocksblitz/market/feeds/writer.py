@@ -1,7 +1,7 @@
 """The one writer of quotes and bars: one pipeline per flush, closed bars in the hot store before anything names them."""
 
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -28,6 +28,17 @@ _BATCH = 1_000
 def member(bar: Bar) -> bytes:
     """A closed bar as the hot store holds it."""
     return orjson.dumps((*bar,))
+
+
+def newest(closed: Sequence[Closed], limit: int) -> list[Closed]:
+    """The last bars of each timeframe, as many as the hot store holds, in order."""
+    left = Counter(timeframe for timeframe, _ in closed)
+    kept = []
+    for timeframe, bar in closed:
+        if left[timeframe] <= limit:
+            kept.append((timeframe, bar))
+        left[timeframe] -= 1
+    return kept
 
 
 class Writer:
@@ -116,7 +127,8 @@ class Writer:
         bars.get(self.marker)
         for market in changed:
             if market.reset:
-                bars.delete(*(self.keys.bars(market.symbol, timeframe) for timeframe in market.timeframes))
+                for timeframe in market.timeframes:
+                    bars.delete(self.keys.bars(market.symbol, timeframe))
         self._bars(bars, taken)
         for market in changed:
             quotes.hset(name := self.keys.market(market.symbol), mapping=self._fields(market))
@@ -182,12 +194,11 @@ class Writer:
 
     def _put_back(self, changed: Iterable[Market], taken: dict[str, list[Closed]]) -> None:
         for market in changed:
-            kept = taken[market.symbol] + market.closed
-            bound = 2 * settings.HOT_BARS
-            if len(kept) > bound:
-                extra = {"action": "bars_dropped", "symbol": market.symbol, "bars": len(kept) - bound}
+            waiting = taken[market.symbol] + market.closed
+            market.dirty, market.closed = True, newest(waiting, settings.HOT_BARS)
+            if dropped := len(waiting) - len(market.closed):
+                extra = {"action": "bars_dropped", "symbol": market.symbol, "bars": dropped}
                 log.error("Redis is away for too long, the oldest closed bars are dropped", extra=extra)
-            market.dirty, market.closed = True, kept[-bound:]
 
     def _bury(self, pipe: Any, name: str) -> None:
         """Give a mock key its time to live, the first time it is written."""

@@ -27,7 +27,7 @@ def run(builder, trades, at):
     return closed, at
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(steps, steps, st.integers(0, 5), st.integers(20, 2_000))
 def test_killed_anywhere_it_goes_on_as_if_nothing_had_been(before, after, unwritten, kept):
     """``unwritten``: larger bars that were closed but not written; ``kept``: minutes that the hot store still has."""

@@ -123,6 +123,7 @@ async def test_what_waits_is_bounded_and_the_oldest_goes(writer, puppet, setting
     settings.HOT_BARS = 5
     each = moved(puppet)
     each.close([("1min", bar(minute)) for minute in range(25)])
+    each.close([("1h", bar(0))])
 
     async def away(*pipes):
         raise RedisDown("gone")
@@ -130,8 +131,8 @@ async def test_what_waits_is_bounded_and_the_oldest_goes(writer, puppet, setting
     monkeypatch.setattr(writer, "_execute", away)
     with pytest.raises(RedisDown):
         await writer.flush()
-    assert each.closed == [("1min", bar(minute)) for minute in range(15, 25)]
-    assert [record.bars for record in caplog.records if record.action == "bars_dropped"] == [15]
+    assert each.closed == [*(("1min", bar(minute)) for minute in range(20, 25)), ("1h", bar(0))]
+    assert [record.bars for record in caplog.records if record.action == "bars_dropped"] == [20]
 
 
 async def test_a_flushed_redis_is_noticed_and_filled_again(writer, puppet, redis, mock_keys):
