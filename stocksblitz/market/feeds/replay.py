@@ -1,7 +1,7 @@
 """A file of bars played again: its rows come out exactly as they are, larger timeframes are built from them.
 
-The place in the file is kept in Redis with each flush, after the bars before it: a feed that was killed goes on there, and
-what it writes twice is the same.
+The place in the file is kept in Redis with each flush, after the bars before it: a feed that was killed goes on there,
+and what it writes twice is the same.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from stocksblitz.market.feeds.base import Feed, Market, Past, Quote
 from stocksblitz.market.feeds.instruments import check_symbol, ensure_instruments, terms_of
 from stocksblitz.market.feeds.readers import Readers
 from stocksblitz.market.feeds.rows import Rows, read_rows
+from stocksblitz.market.overrides import check_exchange
 from stocksblitz.metrics import feed_rejected, feed_ticks
 from stocksblitz.worker import now_ms
 
@@ -64,7 +65,7 @@ class Options:
             raise _wrong("a replay names its file and symbol: replay:FILE.csv?symbol=BTCUSD&exchange=24x7")
         check_symbol(given["symbol"])
         exchange = given.get("exchange", "24x7")
-        calendars.check_exchange(exchange)
+        check_exchange(exchange)
         if (timeframe := given.get("timeframe", "")) not in ("", *TIMEFRAMES):
             raise _wrong(f"timeframe is one of {', '.join(TIMEFRAMES)}, not {timeframe!r}")
         loop = given.get("loop", "false").lower() in ("true", "1", "yes")
@@ -185,6 +186,7 @@ class ReplayFeed(Feed):
         await asyncio.to_thread(self._skip, place.get("row", 0))
         market = Market(self.symbol, place.get("gen", gen), self.round.ladder.timeframes)
         self.markets = {self.symbol: market}
+        market.dirty = True  # that there is nothing before the first row is known before it comes
         if self.round.next:
             self.readers.resume((await self._demand())[1])
             self._show(market, self.rows.bars[self.round.next - 1], 1.0)
