@@ -70,10 +70,12 @@ class Console:
         with contextlib.suppress(queue.Full):
             self._lines.put_nowait(text)
 
-    def close(self, timeout: float = 1.0) -> None:
+    def close(self, timeout: float = 1.0) -> bool:
+        """Write what waits; returns whether all of it was written in time."""
         with contextlib.suppress(queue.Full):
-            self._lines.put_nowait(None)
+            self._lines.put(None, timeout=timeout)
         self._thread.join(timeout)
+        return not self._thread.is_alive()
 
     def _write(self) -> None:
         while (text := self._lines.get()) is not None:

@@ -146,8 +146,9 @@ def test_a_reader_that_stopped_reading_does_not_hold_up_the_console():
         console = Console(out)
         for _ in range(30_000):
             console.line("x" * 100)
-        console.close(timeout=0.1)
+        assert not console.close(timeout=0.05)
         os.close(reader)
+        assert console.close(timeout=10)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
@@ -166,8 +167,10 @@ asyncio.run(main())
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     with process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "deaf      | up\n"
-        (child,) = psutil.Process(process.pid).children()
+        said = process.stdout.readline()
+        children = psutil.Process(process.pid).children()
         process.kill()
         process.wait()
+        assert said == "deaf      | up\n"
+        (child,) = children
         eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
