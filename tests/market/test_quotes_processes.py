@@ -71,7 +71,9 @@ def test_ten_processes_make_one_call_wake_within_ten_milliseconds_and_count_toge
         assert {each["price"] for each in answers} == {101.0}
         outcomes = [each["outcome"] for each in answers]
         assert outcomes.count("call") == 1
-        assert set(outcomes) <= {"call", "wait", "hit"}, "a hit: one that the system let run only after the others"
+        assert set(outcomes) <= {"call", "wait", "hit"}, (
+            "a hit: one that the system let run only after the others"
+        )
         first = next(each["answered"] for each in answers if each["outcome"] == "call")
         return max(each["answered"] for each in answers) - first
 

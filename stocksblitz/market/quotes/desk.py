@@ -211,9 +211,9 @@ class Desk:
         flight.landing.set_result(landing)
 
     async def _tend(self) -> None:
-        """Renew leases, carry statistics away, drop what has expired."""
+        """Renew leases (three times before they run out), carry statistics away, drop what has expired."""
         while True:
-            await asyncio.sleep(self._config.lease_ms / 4000)  # a lease is renewed three times before it runs out
+            await asyncio.sleep(self._config.lease_ms / 4000)
             with self._lock:
                 self._cache.sweep(self._clock())
             with contextlib.suppress(RedisError, OSError):  # the fetches that need Redis say so themselves
