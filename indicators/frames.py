@@ -88,7 +88,7 @@ class LiveStream:
 
     def begin(self, bars: Sequence[Bar], specs: Iterable[Spec], published: Position, now_ms: int) -> Batch:
         """Open the kernels on these closed bars and publish the beginning of the epoch."""
-        same_past = published.generation == self.position.generation
+        same_past = published.generation == self.position.generation or not published.epoch
         last = published.closed_ts if same_past and published.closed_ts else None
         split = sum(1 for bar in bars if last is None or bar.ts <= last)
         split = split or len(
@@ -111,8 +111,6 @@ class LiveStream:
 
     def follows(self, quote: Quote) -> bool:
         """Whether the bars to come belong to the past that this stream was opened on."""
-        if not self.position.closed_ts and self.forming is None:
-            self.position.generation = quote.generation  # opened on nothing: any past will do
         return quote.generation == self.position.generation
 
     def want(self, specs: Iterable[Spec], bars: Sequence[Bar]) -> None:

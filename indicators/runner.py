@@ -32,12 +32,19 @@ REOPEN_S = 1.0
 """A stream whose bars do not fit together is opened anew at most this often."""
 UNFIT = 10
 """Readings in a row in which the forming bar did not follow the closed ones, until the stream is opened anew."""
+AGAIN_S = 0.01
+"""How soon to read again what was caught between two writes."""
 _FIELDS = ("gen", "source", "fresh_until", "greeks", "oi")
 
 
 def bar_of(raw: bytes) -> Bar:
     ts, *prices, session = orjson.loads(raw)
     return Bar(int(ts), *map(float, prices), int(session))  # type: ignore[arg-type]
+
+
+def reaches(bars: list[Bar], forming: list[Any] | None) -> bool:
+    """Whether the closed bars reach up to the forming one: a hot store that was lost is written oldest first."""
+    return forming is None or not forming[7] or (bool(bars) and bars[-1].ts >= int(forming[7]))
 
 
 class Runner:
@@ -217,7 +224,7 @@ class Runner:
             else:
                 live.quote = quotes[stream[0]]
         closed = await self._read_closed([each for each in streams if each not in fresh], forming, changed)
-        batches = await self._begin(fresh, quotes)
+        batches = await self._begin(fresh, quotes, forming)
         for stream in streams:
             live = self._live.get(stream)
             if live is not None:
@@ -271,7 +278,9 @@ class Runner:
         answers = await pipe.execute()
         return {stream: [bar_of(raw) for raw in rows] for stream, rows in zip(asked, answers, strict=True)}
 
-    async def _begin(self, streams: list[StreamId], quotes: dict[str, Quote]) -> dict[StreamId, Batch]:
+    async def _begin(
+        self, streams: list[StreamId], quotes: dict[str, Quote], forming: dict[StreamId, list[Any]]
+    ) -> dict[StreamId, Batch]:
         """Open streams: their history and how far they have been published, in one round trip."""
         if not streams:
             return {}
@@ -285,9 +294,15 @@ class Runner:
             fence = self.leases.fence(stream[0])
             if fence is None:
                 continue
-            self._epochs += 1
-            live = LiveStream(*stream, f"{fence:x}.{self._epochs:x}", quotes[stream[0]])
             bars = [bar_of(raw) for raw in rows]
+            quote = quotes[stream[0]]
+            if quote.source is None:
+                continue  # the feed has not said anything of the symbol yet: what bars there are may not be all
+            if not reaches(bars, forming.get(stream)):
+                self._again(stream[0])
+                continue
+            self._epochs += 1
+            live = LiveStream(*stream, f"{fence:x}.{self._epochs:x}", quote)
             batches[stream] = live.begin(
                 bars, self._wanted[stream].values(), Position.load(position), now_ms()
             )
@@ -307,9 +322,12 @@ class Runner:
         now = now_ms()
         if bars is not None:
             live.close(bars, batch, now)
-            if changed:
+            if changed and reaches(bars, forming):
                 live.want(self._wanted[stream].values(), bars)
                 self._counters.pop(stream, None)
+            elif changed:
+                self._changed.add(stream)
+                self._again(stream[0])
         if forming is not None:
             *bar, prev_ts = forming
             if live.peek(Bar(int(bar[0]), *map(float, bar[1:6]), int(bar[6])), int(prev_ts), batch, now):
@@ -327,8 +345,11 @@ class Runner:
             log.warning("%s %s does not fit together, opening it anew", *stream, extra={"action": "reopen"})
             del self._unfit[stream]
             self._forget(stream)
-        self._dirty.add(stream[0])
-        asyncio.get_running_loop().call_later(0.01, self._wake.set)
+        self._again(stream[0])
+
+    def _again(self, symbol: str) -> None:
+        self._dirty.add(symbol)
+        asyncio.get_running_loop().call_later(AGAIN_S, self._wake.set)
 
     def _count(self, stream: StreamId, live: LiveStream, batch: Batch) -> None:
         frames = len(batch.logged) + (batch.forming is not None)

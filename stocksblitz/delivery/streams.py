@@ -1,12 +1,15 @@
 """What one process knows of one stream: its newest frame, who is sent what, and how gaps in it are mended (no I/O)."""
 
+import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from stocksblitz import metrics
 from stocksblitz.delivery.client import Client
 from stocksblitz.delivery.mailbox import Stream
 from stocksblitz.delivery.wire import Close, Frame, View, empty_history, lagged, snapshot, view_key
+
+log = logging.getLogger(__name__)
 
 RECENT = 128
 """Closed frames kept for those who join while bars close."""
@@ -80,17 +83,17 @@ class StreamState:
             return True
         return False
 
-    def mend(self, log: list[Frame]) -> None:
-        """Go on with what was held, closed frames that were missed first; ``log`` is the stream's, oldest first."""
+    def mend(self, logged: list[Frame]) -> None:
+        """Go on with what was held, closed frames that were missed first; ``logged`` are the stream's, oldest first."""
         held, self._held = self._held or [], None
         for frame in held:
             newest = self.newest
             if newest is None:
                 self._accept_first(frame)
             elif frame.epoch != newest.epoch:
-                self._change_epoch(frame, log)
+                self._change_epoch(frame, logged, held)
             elif frame.seq > newest.seq:
-                self._catch_up(frame, log)
+                self._catch_up(frame, logged)
 
     def release(self) -> None:
         """The log could not be read: forget what was held; the position check will come back to it."""
@@ -98,7 +101,7 @@ class StreamState:
 
     def _accept_first(self, frame: Frame) -> None:
         self.newest = frame
-        self._closed_ts = frame.ts if frame.closed or frame.base else frame.prev
+        self._closed_ts = frame.upto
         for client in self.clients:  # they had joined before there was anything
             self._resnapshot(client, frame)
         self._announce()
@@ -110,7 +113,7 @@ class StreamState:
 
     def _deliver(self, frame: Frame) -> None:
         if frame.prev > self._closed_ts:
-            self._too_late()
+            self._too_late(frame)
         self.newest = frame
         if frame.closed:
             self._closed_ts = frame.ts
@@ -122,9 +125,9 @@ class StreamState:
             metrics.frames_delivered.inc(len(view.clients))
         self._announce()
 
-    def _catch_up(self, frame: Frame, log: list[Frame]) -> None:
+    def _catch_up(self, frame: Frame, logged: Sequence[Frame] = ()) -> None:
         assert self.newest is not None
-        for missed in log:
+        for missed in logged:
             if missed.epoch == frame.epoch and self.newest.seq < missed.seq < frame.seq:
                 self._skip_to(missed.seq)
                 self._deliver(missed)
@@ -140,29 +143,26 @@ class StreamState:
             for client in self.clients:
                 client.send(framed)
 
-    def _change_epoch(self, frame: Frame, log: list[Frame]) -> None:
+    def _change_epoch(self, frame: Frame, logged: Sequence[Frame], held: Sequence[Frame]) -> None:
         """First what closed in the old epoch, then a snapshot of the new one's beginning, then what came since."""
         assert self.newest is not None
-        old = self.newest.epoch
-        rewritten = frame.reset or any(each.base and each.reset and each.epoch == frame.epoch for each in log)
-        if not rewritten:
-            for missed in log:
-                if missed.epoch == old and missed.seq > self.newest.seq:
-                    self._catch_up(missed, [])
-        begin = [each for each in log if each.epoch == frame.epoch and each.seq < frame.seq]
-        first = begin[0] if begin and begin[0].base else frame
-        if not rewritten and (first.ts if first.base else first.prev) > self._closed_ts:
-            self._too_late()
+        begun = {each.seq: each for each in (*logged, *held) if each.epoch == frame.epoch}
+        first = begun[min(begun)]
+        if not any(each.reset for each in begun.values()):
+            for missed in logged:
+                if missed.epoch == self.newest.epoch and missed.seq > self.newest.seq:
+                    self._catch_up(missed)
+            # Redis may have come back with less than it had said: what was delivered before is not delivered again.
+            known = [seq for seq, each in begun.items() if each.upto <= self._closed_ts]
+            first = begun[max(known)] if known else first
+            if first.upto > self._closed_ts:
+                self._too_late(first)
         self.recent.clear()
-        self.newest = first
-        self._closed_ts = first.ts if first.closed or first.base else first.prev
+        self.newest, self._closed_ts = first, first.upto
         for client in self.clients:
             self._resnapshot(client, first)
-        for missed in begin:
-            if missed.seq > first.seq:
-                self._catch_up(missed, [])
-        if frame is not first:
-            self._catch_up(frame, [])
+        if frame.seq > first.seq:
+            self._catch_up(frame, logged)
         self._announce()
 
     def _resnapshot(self, client: Client, frame: Frame) -> None:
@@ -170,8 +170,10 @@ class StreamState:
         client.supersede(self.stream)
         client.send(snapshot(frame, view.ids, empty_history(view.ids)))
 
-    def _too_late(self) -> None:
+    def _too_late(self, frame: Frame) -> None:
         """A closed bar is gone even from the log: whoever has the stream comes back and gets it by ``since_bar``."""
+        extra = {"action": "bars_missed", "after": self._closed_ts, "upto": frame.upto, "seq": frame.seq}
+        log.warning("closed bars of %s %s were missed", *self.stream, extra=extra)
         for client in self.clients:
             client.close(Close.TRY_AGAIN, "bars were missed: come back with since_bar")
 

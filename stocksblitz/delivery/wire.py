@@ -189,6 +189,11 @@ class Frame:
         self._head: bytes = b""
         self._encoded: dict[Any, bytes] = {}
 
+    @property
+    def upto(self) -> int:
+        """Opening time of the last bar that had closed by this frame, 0 if not known."""
+        return self.ts if self.closed or self.base else self.prev
+
     def part(self, canonical: str) -> bytes:
         """One indicator's value as JSON."""
         part = self._parts.get(canonical)

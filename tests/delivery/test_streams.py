@@ -74,6 +74,32 @@ def test_a_new_epoch_begins_with_a_snapshot_after_what_closed_in_the_old_one():
     ]
 
 
+def test_what_was_delivered_before_redis_lost_it_is_not_delivered_again():
+    state, client, outlet = joined()
+    state.take(frame(1, ts=10, prev=5))
+    state.take(frame(2, ts=10, closed=True, prev=5))
+    state.take(frame(3, ts=20, closed=True, prev=10))
+    again = [
+        frame(1, ts=5, closed=True, epoch="b", base=True),
+        frame(2, ts=10, closed=True, epoch="b", prev=5),
+        frame(3, ts=20, closed=True, epoch="b", prev=10),
+        frame(4, ts=30, closed=True, epoch="b", prev=20),
+    ]
+    state.take(again[0])
+    for each in again[1:]:
+        state.take(each)
+    state.mend(again)
+    state.take(frame(5, ts=40, epoch="b", prev=30))
+    client.flush()
+    assert [(m["type"], m["epoch"], m["seq"], m["ohlcv"]["ts"]) for m in outlet.messages[1:]] == [
+        ("market_update", "a", 2, 10),
+        ("market_update", "a", 3, 20),
+        ("snapshot", "b", 3, 20),
+        ("market_update", "b", 4, 30),
+        ("market_update", "b", 5, 40),
+    ]
+
+
 def test_a_rewritten_past_replaces_the_old_one():
     state, client, outlet = joined()
     state.take(frame(1, ts=1_000, prev=900))
