@@ -199,6 +199,16 @@ def test_links_lead_somewhere(document):
         assert not anchor or anchor in heading_anchors(target), link
 
 
+def test_every_decision_is_listed():
+    pages = sorted(path.name for path in (ROOT / "docs/decisions").glob("0*.md"))
+    listed = re.findall(r"\]\((0[^)]*)\)", (ROOT / "docs/decisions/README.md").read_text())
+    assert pages == sorted(listed)
+
+
+def test_every_document_is_reached_from_the_readme():
+    assert [path.name for path in (ROOT / "docs").glob("*.md") if f"(docs/{path.name})" not in README] == []
+
+
 def test_make_help_names_the_commands():
     shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for target in ("run", "test", "check", "bench"):
