@@ -5,6 +5,7 @@ Until that moment frames go out under the view the session had before; after it,
 """
 
 import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -193,7 +194,7 @@ async def blank_frame(hub: Hub, stream: Stream) -> Frame:
     )
 
 
-def settle(hub: Hub, client: Client, left: dict[Stream, list[str]]) -> None:
+def settle(hub: Hub, client: Client, left: Mapping[Stream, Iterable[str]]) -> None:
     """Take from the socket what its session no longer has."""
     for stream, view in list(client.views.items()):
         if stream not in left:

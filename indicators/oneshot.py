@@ -9,7 +9,7 @@ from django.conf import settings
 
 from indicators.engine import Stream, series
 from indicators.jobs import Job
-from indicators.runner import bar_of
+from indicators.runner import bar_of, bar_of_row
 from indicators.spec import Spec, parse
 from stocksblitz import metrics
 from stocksblitz.errors import StocksBlitzError
@@ -68,7 +68,7 @@ class OneShot:
 
     def _forming(self, row: list[Any], bars: Sequence[Bar]) -> Bar | None:
         """The forming bar, if it is later than every closed one that was read."""
-        bar = Bar(int(row[0]), *map(float, row[1:6]), int(row[6]))
+        bar = bar_of_row(row)
         return bar if not bars or bar.ts > bars[-1].ts else None
 
 

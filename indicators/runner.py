@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -37,9 +37,14 @@ AGAIN_S = 0.01
 _FIELDS = ("gen", "source", "fresh_until", "greeks", "oi")
 
 
+def bar_of_row(row: Sequence[Any]) -> Bar:
+    """A bar as Redis keeps it: ``[ts, o, h, l, c, v, session, …]``."""
+    ts, first, high, low, close, volume, session = row[:7]
+    return Bar(int(ts), float(first), float(high), float(low), float(close), float(volume), int(session))
+
+
 def bar_of(raw: bytes) -> Bar:
-    ts, *prices, session = orjson.loads(raw)
-    return Bar(int(ts), *map(float, prices), int(session))  # type: ignore[arg-type]
+    return bar_of_row(orjson.loads(raw))
 
 
 def reaches(bars: list[Bar], forming: list[Any] | None) -> bool:
@@ -329,8 +334,7 @@ class Runner:
                 self._changed.add(stream)
                 self._again(stream[0])
         if forming is not None:
-            *bar, prev_ts = forming
-            if live.peek(Bar(int(bar[0]), *map(float, bar[1:6]), int(bar[6])), int(prev_ts), batch, now):
+            if live.peek(bar_of_row(forming), int(forming[7]), batch, now):
                 self._unfit.pop(stream, None)
             else:
                 self._reread(stream)

@@ -9,7 +9,7 @@ import random
 import socket
 import struct
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -58,7 +58,7 @@ class PreframedProtocol(WebSocketsSansIOProtocol):
     def handle_connect(self, event: Any) -> None:
         super().handle_connect(event)
         if hasattr(self, "scope"):
-            self.scope["extensions"][EXTENSION] = self  # type: ignore[index]
+            cast(dict[str, Any], self.scope["extensions"])[EXTENSION] = self
 
     def pause_writing(self) -> None:
         super().pause_writing()
