@@ -98,7 +98,8 @@ def test_a_live_streams_frame_is_newer_than_the_last_close(redis, keys):
     store(redis, keys, "RSI_14", ts=NOW - MINUTE)
     frame = {"indicators": {"RSI_14": {"ts": NOW, "value": 9.0, "timeframe": "1min", "ready": True}}}
     redis.set(keys.stream("BTCUSD", "1min", "frame"), orjson.dumps(frame))
-    assert ask("RSI_14").values["RSI_14"]["value"] == 1.5  # nobody subscribes: what is left of a frame is only old
+    # Nobody subscribes: what is left of a frame is only old.
+    assert ask("RSI_14").values["RSI_14"]["value"] == 1.5
     redis.sadd(keys.wanted, "BTCUSD|1min|RSI_14")
     assert ask("RSI_14").values["RSI_14"]["value"] == 9.0
 
