@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.keys import Keys
 from stocksblitz.market.quotes.accounts import Account
-from stocksblitz.market.quotes.desk import Desk
+from stocksblitz.market.quotes.desk import Desk, Landing
 from stocksblitz.market.quotes.fetcher import Config
 from stocksblitz.market.quotes.price import Quote
 from stocksblitz.market.quotes.providers import Provider, ProviderError
@@ -178,8 +178,9 @@ class Quotes(RuleBasedStateMachine):
             me = desk._fetcher._leases._me if "_leases" in desk._fetcher.__dict__ else "-"
             if (self.redis.get(name) or b"").startswith(me.encode()):
                 self.redis.delete(name)
-        for flight in desk._flights.values():  # so that its threads end with it
-            flight.landing.set_exception(RuntimeError("killed"))
+        desk._closed = True  # so that its threads end with it
+        for flight in desk._flights.values():
+            flight.landing.set_result(Landing(error=StocksBlitzError("unavailable", "killed")))
         self.dead.append(desk)  # a killed process cleans nothing up, so neither may the garbage collector
         self.desks[process] = self._desk(process)
         self._calm()
