@@ -28,8 +28,13 @@ def restore(
     complete = not minutes or minutes[0].ts < begun or begun == session
     if not complete:
         _believe(bars, begun, forming)
+    if bars.part:
+        closed += ladder.begin(bars.part.ts)
+    unfinished = {tf: bar for tf, bar in ladder.forming(None).items() if bar.ts > last.get(tf, -1)}
     closed = [(timeframe, bar) for timeframe, bar in closed if bar.ts > last.get(timeframe, -1)]
-    ladder.last = {**last, **ladder.last}
+    ladder.restore(
+        {tf: max(last.get(tf, 0), ladder.last.get(tf, 0)) for tf in {*last, *ladder.last}}, unfinished
+    )
     bars.newest = bars.part.ts if bars.part else newest.ts + ladder.length - 1 if newest else 0
     return closed
 

@@ -27,12 +27,14 @@ def run(builder, trades, at):
     return closed, at
 
 
-@settings(max_examples=60, deadline=None)
-@given(steps, steps, st.integers(0, 5), st.integers(20, 2_000))
-def test_killed_anywhere_it_goes_on_as_if_nothing_had_been(before, after, unwritten, kept):
-    """``unwritten``: larger bars that were closed but not written; ``kept``: minutes that the hot store still has."""
+@settings(max_examples=100, deadline=None)
+@given(steps, steps, st.integers(0, 40 * MINUTE_MS), st.integers(0, 5), st.integers(20, 2_000))
+def test_killed_anywhere_it_goes_on_as_if_nothing_had_been(before, after, quiet, unwritten, kept):
+    """``quiet``: time without ticks before the end; ``unwritten``: larger bars that were closed but not written; ``kept``: minutes that the hot store still has."""
     whole = TickBars(sessions)
     first, at = run(whole, before, START)
+    at += quiet
+    first += whole.pass_time(at)
     written = list(first)
     for each in reversed(first):
         if each[0] == "1min" or not unwritten:
@@ -42,7 +44,9 @@ def test_killed_anywhere_it_goes_on_as_if_nothing_had_been(before, after, unwrit
     last, forming = {timeframe: bar.ts for timeframe, bar in written}, whole.forming()
     minutes = [bar for timeframe, bar in written if timeframe == "1min"][-kept:]
     resumed = TickBars(sessions)
-    again = restore(resumed, minutes, last, forming)
+    again = restore(resumed, minutes, last, forming) + resumed.pass_time(at)
+    assert resumed.ladder.last == whole.ladder.last
+    assert resumed.forming() == whole.forming()
     resumed.newest = whole.newest
     one, two = run(whole, after, at)[0], run(resumed, after, at)[0]
     end = at + 10 * 86_400_000
