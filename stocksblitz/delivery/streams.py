@@ -123,6 +123,7 @@ class StreamState:
             for client in view.clients:
                 client.frame(self.stream, frame, framed)
             metrics.frames_delivered.inc(len(view.clients))
+            metrics.values_delivered.inc(len(view.clients) * len(view.ids))
         self._announce()
 
     def _catch_up(self, frame: Frame, logged: Sequence[Frame] = ()) -> None:
