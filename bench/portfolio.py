@@ -9,6 +9,7 @@ import random
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -108,11 +109,10 @@ async def cycle(count: int) -> list[Line]:
     accounts = made_accounts(count, rng)
     first = next(iter(accounts.values())).positions[0].terms
     for key, account in accounts.items():
-        from dataclasses import replace
-
         accounts[key] = replace(
             account, positions=[replace(account.positions[0], terms=first), *account.positions[1:]]
         )
+    await leases.step()  # making so many took longer than a lease holds
     engine._take_in({key: Loaded(each, 1, "ok", shard_of(key)) for key, each in accounts.items()})
     book = engine.book
     book.tick(quotes(rng), int(time.time() * 1000))
@@ -135,10 +135,10 @@ async def cycle(count: int) -> list[Line]:
         }
         await redis.hset(names.market(first.symbol), mapping=row)
         await leases.step()
+        await listener.news(0)
         begun = time.perf_counter()
         await redis.publish(names.price_updates, first.symbol)
-        while not listener._changed:
-            await asyncio.sleep(0)
+        await listener.news(5)
         lookups.append(time.perf_counter() - begun)
         begun = time.perf_counter()
         await engine.step()
@@ -146,6 +146,9 @@ async def cycle(count: int) -> list[Line]:
             await leases.step()
             await engine.step()
         times.append(time.perf_counter() - begun)
+    written = engine.stats["snapshots_written"]
+    if written < 6 * count:
+        raise AssertionError(f"{written} snapshots written where {6 * count} were due")
     await listener.stop_listener()
     await redis.aclose()
     took = sorted(times)[2] * 1000

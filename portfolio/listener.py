@@ -8,6 +8,7 @@ no more per tick than any other.
 """
 
 import asyncio
+import contextlib
 import logging
 import re
 import threading
@@ -73,6 +74,7 @@ class PortfolioCalculatorListener:
         self._holders: dict[str, _Holders] = {}
         self._stats: Counter[str] = Counter()
         self._wake = asyncio.Event()
+        self._news = asyncio.Event()
         self._started = time.monotonic()
         self._task: asyncio.Task[None] | None = None
         self._channels: dict[str, Callable[[bytes], None]] = {names.price_updates: self._on_price}
@@ -142,6 +144,12 @@ class PortfolioCalculatorListener:
                 self._wake.set()
             await asyncio.sleep(TURN_S if not failures else min(1.0, TURN_S * 2**failures))
 
+    async def news(self, patience: float) -> None:
+        """Wait until some price has changed since this was last asked, at most so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._news.wait(), patience)
+        self._news.clear()
+
     async def _collect(self, arrived: set[bytes]) -> None:
         symbols = self._valid(arrived)
         self._stats["symbols_looked_up"] += len(symbols)
@@ -149,6 +157,7 @@ class PortfolioCalculatorListener:
             self._changed |= symbols
         await self._refresh(symbols)
         self._mark(symbols)
+        self._news.set()
 
     def _valid(self, arrived: set[bytes]) -> set[str]:
         symbols = {raw.decode(errors="replace") for raw in arrived}

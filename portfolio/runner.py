@@ -72,10 +72,12 @@ class Runner:
             await self._close()
 
     async def _cycle(self) -> None:
-        """One cycle, and the rest of its time."""
-        begun = time.monotonic()
-        await self.engine.step()
-        await asyncio.sleep(max(0.001, settings.PORTFOLIO_CYCLE_MS / 1000 - (time.monotonic() - begun)))
+        """One cycle and the rest of its time; after a quiet one the next price is answered at once."""
+        cycle, begun = settings.PORTFOLIO_CYCLE_MS / 1000, time.monotonic()
+        busy = await self.engine.step()
+        await asyncio.sleep(max(0.001, cycle - (time.monotonic() - begun)))
+        if not busy:
+            await self.listener.news(cycle)
 
     async def _seed(self, stop: asyncio.Event) -> None:
         """Development: accounts to look at, as soon as the simulated feed has prices for them."""
