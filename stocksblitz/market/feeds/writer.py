@@ -48,7 +48,7 @@ class Writer:
         self.redis, self.keys, self.feed, self.mock = redis, keys, feed, mock
         self.archive = archive
         """Where closed bars of the real realm survive; it also trims the hot store of what it has."""
-        self.marker = keys.name("feed", "marker")
+        self.marker = keys.feed_marker
         self.lost = False
         """Redis came back without what was written; `refill` is due."""
         self.gen = 0

@@ -30,7 +30,8 @@ def run(builder, trades, at):
 @settings(max_examples=100, deadline=None)
 @given(steps, steps, st.integers(0, 40 * MINUTE_MS), st.integers(0, 5), st.integers(20, 2_000))
 def test_killed_anywhere_it_goes_on_as_if_nothing_had_been(before, after, quiet, unwritten, kept):
-    """``quiet``: time without ticks before the end; ``unwritten``: larger bars that were closed but not written; ``kept``: minutes that the hot store still has."""
+    """``quiet``: time without ticks before the end; ``unwritten``: larger bars that were closed and not written;
+    ``kept``: minutes that the hot store still has."""
     whole = TickBars(sessions)
     first, at = run(whole, before, START)
     at += quiet
