@@ -33,19 +33,22 @@ _log.addFilter(RedactSecrets())
 _log.setLevel(logging.WARNING)
 
 
-def _ignore() -> None:
-    pass
+def ignore() -> None:
+    """What happens here concerns nobody yet."""
 
 
 class PreframedProtocol(WebSocketsSansIOProtocol):
-    """One socket. ``paused`` is true while its buffer is full; ``on_resume`` and ``on_alive`` are the hub's."""
+    """One socket, and the way out to it (`stocksblitz.delivery.outlets`)."""
+
+    pongs = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.logger = self.conn.logger = _log
-        self.paused = False
-        self.on_resume: Callable[[], None] = _ignore
-        self.on_alive: Callable[[], None] = _ignore
+        self.blocked = False
+        self.on_pause: Callable[[], None] = ignore
+        self.on_resume: Callable[[], None] = ignore
+        self.on_alive: Callable[[], None] = ignore
         self._unread_s = 0.0
 
     def connection_made(self, transport: Any) -> None:
@@ -62,11 +65,12 @@ class PreframedProtocol(WebSocketsSansIOProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self.paused = True
+        self.blocked = True
+        self.on_pause()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self.paused = False
+        self.blocked = False
         self.on_resume()
 
     def handle_pong(self, event: Any) -> None:
@@ -76,7 +80,7 @@ class PreframedProtocol(WebSocketsSansIOProtocol):
 
     def keepalive_timeout(self) -> None:
         """No pong came. A peer that does not read at the moment is slow, not gone, as long as its kernel answers ours."""
-        if self.paused and self._unread_s < UNREAD_LONGEST_S and self._acknowledged_ms() < 30_000:
+        if self.blocked and self._unread_s < UNREAD_LONGEST_S and self._acknowledged_ms() < 30_000:
             self._unread_s += 5.0
             self.pong_timer = self.loop.call_later(5.0, self.keepalive_timeout)
             return
@@ -91,10 +95,10 @@ class PreframedProtocol(WebSocketsSansIOProtocol):
         except (AttributeError, OSError, struct.error):
             return 1 << 31  # not a TCP socket of Linux: nothing is known, so nothing is assumed
 
-    def write(self, framed: bytes) -> None:
-        """Hand framed bytes to the socket; after a close they are dropped."""
+    def write(self, framed: list[bytes]) -> None:
+        """Hand framed messages to the socket in one write; after a close they are dropped."""
         if not self.close_sent and not self.transport.is_closing():
-            self.transport.write(framed)
+            self.transport.write(framed[0] if len(framed) == 1 else b"".join(framed))
 
     def finish(self, code: int, reason: str = "") -> None:
         """Close at once, without waiting for a peer that does not read; the application sees a disconnect."""
@@ -108,7 +112,7 @@ class PreframedProtocol(WebSocketsSansIOProtocol):
             self.read_paused = False
             self.transport.resume_reading()
         # A peer that reads gets the close frame and answers; one that does not is cut off.
-        patience = 2.0 if self.paused else self.close_timeout
+        patience = 2.0 if self.blocked else self.close_timeout
         self.close_timer = self.loop.call_later(patience, self.transport.abort)
 
     def shutdown(self) -> None:

@@ -15,11 +15,34 @@ PIECE = 32_768
 """Bytes of a backlog written at once."""
 
 
+class Turn:
+    """Whose messages leave at the end of this turn of the event loop: streams that are due together leave in one write.
+
+    ``call_soon`` has `flush` called once the turn ends; without it the caller flushes each client.
+    """
+
+    def __init__(self, call_soon: Callable[[Callable[[], None]], Any] | None = None) -> None:
+        self.due: list[Client] = []
+        self._call_soon = call_soon
+        self._scheduled = False
+
+    def schedule(self) -> None:
+        if not self._scheduled and self._call_soon is not None:
+            self._scheduled = True
+            self._call_soon(self.flush)
+
+    def flush(self) -> None:
+        self._scheduled = False
+        due, self.due = self.due, []
+        for client in due:
+            client.flush()
+
+
 class Client:
     """Everything to the session leaves through here, in order.
 
-    While the socket takes what it is given, messages of one turn are joined into one write (`out`). Once it is full they
-    wait in the mailbox, and a session whose backlog outgrows ``bound`` bytes is closed, to come back for the rest.
+    While the socket takes what it is given (``ready``), messages of one turn are joined into one write (``out``). Once
+    it is full they wait in the mailbox, and a session whose backlog outgrows ``bound`` bytes is closed, to come back for the rest.
     """
 
     def __init__(self, *, user_id: int, session_id: str, ws_conn_id: str, outlet: Outlet, bound: int) -> None:
@@ -31,21 +54,23 @@ class Client:
         self.expires_at: int | None = None
         self.lock = asyncio.Lock()
         self.views: dict[Stream, View] = {}
-        self.slow = False
+        self.ready = True
+        self.out: list[bytes] = []
         self.closing: int | None = None
         self.alive_at = time.monotonic()
         self.touched_at = self.alive_at
         self.stalled_at: float | None = None
         self._bound = bound
         self._mailbox = Mailbox()
-        self._out: list[bytes] = []
-        self._on_due: Callable[[Client], None] = lambda client: client.flush()
+        self.turn = Turn()
+        outlet.on_pause = self._stall
         outlet.on_resume = self.resume
         outlet.on_alive = self.alive
 
-    def attach(self, on_due: Callable[["Client"], None]) -> None:
-        """``on_due`` is told when something waits to be written at the end of this turn."""
-        self._on_due = on_due
+    @property
+    def slow(self) -> bool:
+        """Whether the session is behind what was meant for it."""
+        return not self.ready and self.closing is None
 
     def alive(self) -> None:
         """The client showed a sign of life."""
@@ -60,41 +85,32 @@ class Client:
 
     def send(self, framed: bytes) -> None:
         """Something that must come, in its place in the order."""
-        if self.closing is not None:
-            return
-        if self.slow:
+        if self.ready:
+            self.out.append(framed)
+            if len(self.out) == 1:
+                self.turn.due.append(self)
+                self.turn.schedule()
+        elif self.closing is None:
             self._mailbox.put(framed)
             self._check_bound()
-        else:
-            self._queue(framed)
 
-    def frame(self, stream: Stream, frame: Frame, framed: bytes) -> None:
-        """A frame of a stream; ``framed`` is its message for this client's view."""
-        if self.closing is not None:
-            return
-        if self.slow:
+    def keep(self, stream: Stream, frame: Frame) -> None:
+        """A frame of a stream, for a session that is not ready for it."""
+        if self.closing is None:
             self._mailbox.put_frame(stream, frame)
             self._check_bound()
-        else:
-            self._queue(framed)
-
-    def _queue(self, framed: bytes) -> None:
-        self._out.append(framed)
-        if len(self._out) == 1:
-            self._on_due(self)
 
     def flush(self) -> None:
         """Write what waits for the end of the turn."""
-        if self._out:
-            out, self._out = self._out, []
-            if self.closing is None:
-                self.outlet.write(out)
-                if self.outlet.blocked:
-                    self._stall()
+        if self.out:
+            out, self.out = self.out, []
+            self.outlet.write(out)
 
     def _stall(self) -> None:
-        self.slow = True
-        self.stalled_at = time.monotonic()
+        """The socket is full."""
+        if self.ready:
+            self.ready = False
+            self.stalled_at = time.monotonic()
 
     def forget(self, stream: Stream) -> None:
         """Nothing of the stream may be written any more."""
@@ -108,12 +124,10 @@ class Client:
 
     def resume(self) -> None:
         """The socket takes more: what waited goes first, piece by piece, so that it never waits in two places."""
-        if not self.slow or self.closing is not None:
-            return
-        while not self.outlet.blocked:
+        while self.slow and not self.outlet.blocked:
             piece = self._piece()
             if not piece:
-                self.slow, self.stalled_at = False, None
+                self.ready, self.stalled_at = True, None
                 return
             self.stalled_at = time.monotonic()
             self.outlet.write(piece)
@@ -140,7 +154,7 @@ class Client:
     def close(self, code: int, reason: str = "") -> None:
         if self.closing is None:
             self.flush()
-            self.closing = code
+            self.closing, self.ready = code, False
             self._mailbox.clear()
             metrics.socket_closes.labels(code=str(int(code))).inc()
             self.outlet.finish(code, reason)

@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from stocksblitz import metrics
 from stocksblitz.bus import Subscriber
 from stocksblitz.delivery import control
-from stocksblitz.delivery.client import Client
+from stocksblitz.delivery.client import Client, Turn
 from stocksblitz.delivery.limits import renew_sockets
 from stocksblitz.delivery.mailbox import Stream
 from stocksblitz.delivery.pace import Pace
@@ -48,7 +48,7 @@ class Hub:
         self.clients: dict[str, Client] = {}
         self._streams: dict[Stream, StreamState] = {}
         self._channels: dict[str, StreamState] = {}
-        self._due: list[Client] = []
+        self._turn = Turn(self._at_end_of_turn)
         self._pace = Pace(self, worker_id())
         self._keys = keys()
         self._redis: Any = None
@@ -94,7 +94,7 @@ class Hub:
         """The session's socket is this one now; another one of it in this process is told so and closed."""
         before = self.clients.get(client.member)
         self.clients[client.member] = client
-        client.attach(self._on_due)
+        client.turn = self._turn
         metrics.sockets.set(len(self.clients))
         if before is not None and before is not client:
             before.close(Close.REPLACED, "the session was opened elsewhere")
@@ -121,7 +121,7 @@ class Hub:
         """Subscribe to the stream and know its newest frame, if there is one."""
         state = self._streams.get(stream)
         if state is None:
-            state = self._streams[stream] = StreamState(stream)
+            state = self._streams[stream] = StreamState(stream, self._turn)
             self._channels[self._keys.updates(*stream)] = state
         state.idle_since = time.monotonic()
         await self._bus.subscribe(self._keys.updates(*stream))
@@ -190,16 +190,11 @@ class Hub:
             return
         state.mend([Frame(raw) for raw in entries])
 
-    def _on_due(self, client: Client) -> None:
-        self._due.append(client)
-        if len(self._due) == 1:
-            asyncio.get_running_loop().call_soon(self._flush)
-
-    def _flush(self) -> None:
-        due, self._due = self._due, []
-        for client in due:
-            client.flush()
-        self._pace.written()
+    def _at_end_of_turn(self, flush: Callable[[], None]) -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_soon(flush)
+        if self._pace.active:
+            loop.call_soon(self._pace.written)
 
     async def _on_connect(self) -> None:
         """After a lost connection everything may have been missed: compare at once."""

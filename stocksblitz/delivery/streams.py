@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from stocksblitz import metrics
-from stocksblitz.delivery.client import Client
+from stocksblitz.delivery.client import Client, Turn
 from stocksblitz.delivery.mailbox import Stream
 from stocksblitz.delivery.wire import Close, Frame, View, empty_history, lagged, snapshot, view_key
 
@@ -18,8 +18,9 @@ RECENT = 128
 class StreamState:
     """Frames come in by `take`; in order they go out at once, else they are held until `mend` is given the log."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, turn: Turn | None = None) -> None:
         self.stream = stream
+        self.turn = turn or Turn()
         self.newest: Frame | None = None
         self.recent: deque[Frame] = deque(maxlen=RECENT)
         self.views: dict[tuple[str, ...], View] = {}
@@ -118,12 +119,21 @@ class StreamState:
         if frame.closed:
             self._closed_ts = frame.ts
             self.recent.append(frame)
+        due = self.turn.due
         for view in self.views.values():
             framed = frame.message(view)
-            for client in view.clients:
-                client.frame(self.stream, frame, framed)
+            for client in view.clients:  # the hottest lines of the house: once per message and session
+                if client.ready:
+                    out = client.out
+                    if not out:
+                        due.append(client)
+                    out.append(framed)
+                else:
+                    client.keep(self.stream, frame)
             metrics.frames_delivered.inc(len(view.clients))
             metrics.values_delivered.inc(len(view.clients) * len(view.ids))
+        if due:
+            self.turn.schedule()
         self._announce()
 
     def _catch_up(self, frame: Frame, logged: Sequence[Frame] = ()) -> None:

@@ -50,10 +50,12 @@ class Outlet:
         self.written: list[bytes] = []
         self.blocked = False
         self.closed = None
-        self.on_resume = self.on_alive = lambda: None
+        self.on_pause = self.on_resume = self.on_alive = lambda: None
 
     def write(self, framed):
         self.written += framed
+        if self.blocked:
+            self.on_pause()
 
     def finish(self, code, reason):
         self.closed = code
@@ -66,5 +68,4 @@ class Outlet:
 def new_client(session_id="s", bound=100_000):
     outlet = Outlet()
     client = Client(user_id=1, session_id=session_id, ws_conn_id="ws", outlet=outlet, bound=bound)
-    client.attach(lambda _: None)  # the turn ends where the test flushes
     return client, outlet
