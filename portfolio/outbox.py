@@ -1,5 +1,6 @@
 """Snapshots that wait to be written, and what was written of each account last."""
 
+import asyncio
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from stocksblitz.worker import now_ms
 
 MOST_WRITES = 10_000
 """Snapshots of one cycle; what is over it waits, and has its newest values when its turn comes."""
+PIECE = 2_000
 RESTAMP_MS = 1_000
 """A snapshot whose numbers stand is still written when its oldest price is younger by this much."""
 RENEW_S = 100.0
@@ -80,17 +82,24 @@ class Outbox:
         taken = list(self._waiting)[:MOST_WRITES]
         for slot in taken:
             del self._waiting[slot]
-        still = [slot for slot in taken if slot in self.static and mine(self._book.keys[slot])]
-        slots = np.array(still, np.int64)
-        rows = self._rows(slots) if len(slots) else []
-        if not rows:
-            return 0
-        try:
-            told, refused = await self._writer.write_all([(r.account, r.snapshot, r.news) for r in rows])
-        except Exception:
-            self._undo([row.slot for row in rows])
-            self.queue(slots)
-            raise
+        slots = np.array([s for s in taken if s in self.static and mine(self._book.keys[s])], np.int64)
+        under_way = []
+        for start in range(0, len(slots), PIECE):  # Redis works on one piece while the next is being made
+            part = slots[start : start + PIECE]
+            under_way.append((part, asyncio.ensure_future(self._write(self._rows(part)))))
+            await asyncio.sleep(0)
+        results = await asyncio.gather(*(task for _, task in under_way), return_exceptions=True)
+        failed = [error for error in results if isinstance(error, BaseException)]
+        for (part, _), result in zip(under_way, results, strict=True):
+            if isinstance(result, BaseException):
+                self._undo(part.tolist())
+                self.queue(part)
+        if failed:
+            raise failed[0]
+        return sum(result for result in results if isinstance(result, int))
+
+    async def _write(self, rows: list[_Row]) -> int:
+        told, refused = await self._writer.write_all([(r.account, r.snapshot, r.news) for r in rows])
         self._stats["snapshots_written"] += len(rows) - len(refused)
         self._stats["snapshots_refused"] += len(refused)
         self._stats["announced"] += told
