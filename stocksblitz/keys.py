@@ -61,6 +61,11 @@ class Keys:
         """Hash: ``SYMBOL|TF`` to the opening time of the last closed bar that compute has published."""
         return f"{self.prefix}sb:positions"
 
+    @property
+    def feed_marker(self) -> str:
+        """There while the hot store holds all that the feed has to hand over, its past included."""
+        return f"{self.prefix}sb:feed:marker"
+
     def readers(self, symbol: str) -> str:
         """Hash of the web processes that have the symbol: ``TF|process`` to ``ts|wall ms``, the opening time of the last
         closed bar that all their sessions were written, and when that was said. A replay at full speed waits for it."""

@@ -45,14 +45,18 @@ def _database() -> bool:
 
 
 def _workers() -> dict[str, bool]:
+    """Which kinds of workers live; of the feed also whether it has handed over its past."""
     since = now_ms() - ALIVE_MS
     pipe = shared().pipeline(transaction=False)
     for kind in WORKERS:
         pipe.zcount(keys().workers(kind), since, "+inf")
+    pipe.exists(keys().feed_marker)
     try:
-        return {kind: count > 0 for kind, count in zip(WORKERS, pipe.execute(), strict=True)}
+        *alive, complete = pipe.execute()
     except (RedisError, OSError):
         return dict.fromkeys(WORKERS, False)
+    found = {kind: count > 0 for kind, count in zip(WORKERS, alive, strict=True)}
+    return {**found, "feed": found["feed"] and bool(complete)}
 
 
 def readyz(request: HttpRequest) -> HttpResponse:

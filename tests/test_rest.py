@@ -162,6 +162,8 @@ def test_health(redis, keys):
     }
     for kind in ("feed", "compute", "portfolio"):
         redis.zadd(keys.workers(kind), {"w": 10**14})
+    assert Client().get("/readyz").json()["feed"] is False, "its past is not there yet"
+    redis.set(keys.feed_marker, "1")
     assert Client().get("/readyz").status_code == 200
 
 

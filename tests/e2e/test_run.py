@@ -46,6 +46,20 @@ def test_it_serves_when_it_says_so_and_names_its_processes(live_stack):
     assert f"StocksBlitz is ready at {live_stack.url}" in live_stack.log.splitlines()
 
 
+def test_the_past_is_there_as_soon_as_it_is_ready(stack):
+    running = stack().start().wait_ready()
+    login = {"username": "demo", "password": "demo"}
+    token = httpx.post(f"{running.url}/auth/token", json=login, trust_env=False).json()["access"]
+    asked = {"headers": {"Authorization": f"Bearer {token}"}, "trust_env": False}
+    symbols = httpx.get(f"{running.url}/api/market/symbols", **asked).json()["symbols"]
+    assert len(symbols) >= 10
+    for each in symbols:
+        reply = httpx.get(
+            f"{running.url}/api/market/{each['symbol']}/bars?timeframe=5min&limit=1500", **asked
+        )
+        assert len(reply.json()["bars"]) == 1500, each["symbol"]
+
+
 def test_it_listens_on_loopback_alone(live_stack):
     listening = [
         each.laddr.ip
