@@ -12,10 +12,16 @@ from stocksblitz.market.bars import TIMEFRAMES
 class Session(models.Model):
     """One client's session. Looked up by (user, session id), always: another user's id is simply not there."""
 
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="stream_sessions")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="stream_sessions"
+    )
     session_id = models.UUIDField(default=uuid.uuid4)
-    login = models.ForeignKey(Login, on_delete=models.CASCADE, null=True, blank=True, related_name="stream_sessions")
-    ws_conn_id = models.CharField(max_length=64, blank=True, help_text="The socket that is its current one, if any")
+    login = models.ForeignKey(
+        Login, on_delete=models.CASCADE, null=True, blank=True, related_name="stream_sessions"
+    )
+    ws_conn_id = models.CharField(
+        max_length=64, blank=True, help_text="The socket that is its current one, if any"
+    )
     version = models.BigIntegerField(default=0, help_text="Grows with every change of its subscriptions")
     created_at = models.DateTimeField(auto_now_add=True)
     last_seen = models.DateTimeField(auto_now_add=True)
@@ -36,7 +42,9 @@ class Subscription(models.Model):
     symbol = models.CharField(max_length=32)
     timeframe = models.CharField(max_length=5, choices=[(tf, tf) for tf in TIMEFRAMES])
     indicator = models.CharField(max_length=96, blank=True, help_text="The id as the session wrote it")
-    canonical = models.CharField(max_length=96, help_text="The id under which it is computed once for everybody")
+    canonical = models.CharField(
+        max_length=96, help_text="The id under which it is computed once for everybody"
+    )
     subscribed_at = models.DateTimeField(auto_now_add=True)
     last_heartbeat = models.DateTimeField(auto_now_add=True)
 

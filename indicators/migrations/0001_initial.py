@@ -7,56 +7,125 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('identity', '0001_initial'),
+        ("identity", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Session',
+            name="Session",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('session_id', models.UUIDField(default=uuid.uuid4)),
-                ('ws_conn_id', models.CharField(blank=True, help_text='The socket that is its current one, if any', max_length=64)),
-                ('version', models.BigIntegerField(default=0, help_text='Grows with every change of its subscriptions')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('last_seen', models.DateTimeField(auto_now_add=True)),
-                ('ended_at', models.DateTimeField(blank=True, null=True)),
-                ('login', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='stream_sessions', to='identity.login')),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='stream_sessions', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("session_id", models.UUIDField(default=uuid.uuid4)),
+                (
+                    "ws_conn_id",
+                    models.CharField(
+                        blank=True, help_text="The socket that is its current one, if any", max_length=64
+                    ),
+                ),
+                (
+                    "version",
+                    models.BigIntegerField(
+                        default=0, help_text="Grows with every change of its subscriptions"
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("last_seen", models.DateTimeField(auto_now_add=True)),
+                ("ended_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "login",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="stream_sessions",
+                        to="identity.login",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="stream_sessions",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Subscription',
+            name="Subscription",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('symbol', models.CharField(max_length=32)),
-                ('timeframe', models.CharField(choices=[('1min', '1min'), ('3min', '3min'), ('5min', '5min'), ('15min', '15min'), ('30min', '30min'), ('1h', '1h'), ('4h', '4h'), ('1d', '1d')], max_length=5)),
-                ('indicator', models.CharField(blank=True, help_text='The id as the session wrote it', max_length=96)),
-                ('canonical', models.CharField(help_text='The id under which it is computed once for everybody', max_length=96)),
-                ('subscribed_at', models.DateTimeField(auto_now_add=True)),
-                ('last_heartbeat', models.DateTimeField(auto_now_add=True)),
-                ('session', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='subscriptions', to='indicators.session')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("symbol", models.CharField(max_length=32)),
+                (
+                    "timeframe",
+                    models.CharField(
+                        choices=[
+                            ("1min", "1min"),
+                            ("3min", "3min"),
+                            ("5min", "5min"),
+                            ("15min", "15min"),
+                            ("30min", "30min"),
+                            ("1h", "1h"),
+                            ("4h", "4h"),
+                            ("1d", "1d"),
+                        ],
+                        max_length=5,
+                    ),
+                ),
+                (
+                    "indicator",
+                    models.CharField(blank=True, help_text="The id as the session wrote it", max_length=96),
+                ),
+                (
+                    "canonical",
+                    models.CharField(
+                        help_text="The id under which it is computed once for everybody", max_length=96
+                    ),
+                ),
+                ("subscribed_at", models.DateTimeField(auto_now_add=True)),
+                ("last_heartbeat", models.DateTimeField(auto_now_add=True)),
+                (
+                    "session",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="subscriptions",
+                        to="indicators.session",
+                    ),
+                ),
             ],
         ),
         migrations.AddIndex(
-            model_name='session',
-            index=models.Index(fields=['ended_at', 'last_seen'], name='indicators__ended_a_36897d_idx'),
+            model_name="session",
+            index=models.Index(fields=["ended_at", "last_seen"], name="indicators__ended_a_36897d_idx"),
         ),
         migrations.AddConstraint(
-            model_name='session',
-            constraint=models.UniqueConstraint(fields=('user', 'session_id'), name='session_of_its_user'),
+            model_name="session",
+            constraint=models.UniqueConstraint(fields=("user", "session_id"), name="session_of_its_user"),
         ),
         migrations.AddIndex(
-            model_name='subscription',
-            index=models.Index(fields=['symbol', 'timeframe', 'canonical'], name='indicators__symbol_bd10a0_idx'),
+            model_name="subscription",
+            index=models.Index(
+                fields=["symbol", "timeframe", "canonical"], name="indicators__symbol_bd10a0_idx"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='subscription',
-            constraint=models.UniqueConstraint(fields=('session', 'symbol', 'timeframe', 'indicator'), name='one_subscription_per_indicator'),
+            model_name="subscription",
+            constraint=models.UniqueConstraint(
+                fields=("session", "symbol", "timeframe", "indicator"), name="one_subscription_per_indicator"
+            ),
         ),
     ]

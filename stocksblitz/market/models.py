@@ -30,22 +30,34 @@ class Instrument(models.Model):
         FUTURES = "futures"
         STOCK = "stock"
 
-    symbol = models.CharField(max_length=32, unique=True, validators=[RegexValidator(rf"\A{SYMBOL_PATTERN}\Z")])
+    symbol = models.CharField(
+        max_length=32, unique=True, validators=[RegexValidator(rf"\A{SYMBOL_PATTERN}\Z")]
+    )
     name = models.CharField(max_length=120, blank=True)
     exchange = models.CharField(max_length=8, help_text="24x7, 24x5 or a market identifier code such as XNSE")
     kind = models.CharField(max_length=8, choices=Kind.choices)
     base_currency = models.CharField(max_length=8, blank=True)
     currency = models.CharField(max_length=8, help_text="The currency of the price")
     contract_size = models.DecimalField(max_digits=20, decimal_places=8, default=1)
-    lot_size = models.DecimalField(max_digits=20, decimal_places=8, default=1, help_text="Smallest step of a quantity")
+    lot_size = models.DecimalField(
+        max_digits=20, decimal_places=8, default=1, help_text="Smallest step of a quantity"
+    )
     tick_size = models.DecimalField(max_digits=20, decimal_places=10, default="0.01")
     margin_mode = models.CharField(max_length=20, choices=MarginMode.choices, default=MarginMode.CFD)
     margin_rate = models.DecimalField(max_digits=12, decimal_places=6, default=1)
     initial_margin = models.DecimalField(
-        max_digits=20, decimal_places=4, null=True, blank=True, help_text="Margin of one lot, in place of the formula"
+        max_digits=20,
+        decimal_places=4,
+        null=True,
+        blank=True,
+        help_text="Margin of one lot, in place of the formula",
     )
     maintenance_margin = models.DecimalField(
-        max_digits=20, decimal_places=4, null=True, blank=True, help_text="Margin of one lot once it is open (futures)"
+        max_digits=20,
+        decimal_places=4,
+        null=True,
+        blank=True,
+        help_text="Margin of one lot once it is open (futures)",
     )
     hedged_margin = models.DecimalField(
         max_digits=20,
@@ -53,8 +65,12 @@ class Instrument(models.Model):
         default=0,
         help_text="Of one covered lot: money where a margin of one lot is set, else the contract size to reckon with",
     )
-    hedged_larger_leg = models.BooleanField(default=False, help_text="Charge the larger side alone, not the basic rule")
-    feed_symbol = models.CharField(max_length=64, blank=True, help_text="What the feed calls it, where that differs")
+    hedged_larger_leg = models.BooleanField(
+        default=False, help_text="Charge the larger side alone, not the basic rule"
+    )
+    feed_symbol = models.CharField(
+        max_length=64, blank=True, help_text="What the feed calls it, where that differs"
+    )
     active = models.BooleanField(default=True)
 
     class Meta:
@@ -78,7 +94,9 @@ class Bar(models.Model):
     volume = models.FloatField()
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["symbol", "timeframe", "ts"], name="one_bar_per_opening")]
+        constraints = [
+            models.UniqueConstraint(fields=["symbol", "timeframe", "ts"], name="one_bar_per_opening")
+        ]
 
     def __str__(self) -> str:
         return f"{self.symbol} {self.timeframe} {self.ts}"

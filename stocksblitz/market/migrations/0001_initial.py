@@ -6,67 +6,178 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Instrument',
+            name="Instrument",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('symbol', models.CharField(max_length=32, unique=True, validators=[django.core.validators.RegexValidator('\\A[A-Z0-9][A-Z0-9&._-]{0,31}\\Z')])),
-                ('name', models.CharField(blank=True, max_length=120)),
-                ('exchange', models.CharField(help_text='24x7, 24x5 or a market identifier code such as XNSE', max_length=8)),
-                ('kind', models.CharField(choices=[('equity', 'Equity'), ('index', 'Index'), ('forex', 'Forex'), ('crypto', 'Crypto'), ('future', 'Future'), ('option', 'Option')], max_length=8)),
-                ('base_currency', models.CharField(blank=True, max_length=8)),
-                ('currency', models.CharField(help_text='The currency of the price', max_length=8)),
-                ('contract_size', models.DecimalField(decimal_places=8, default=1, max_digits=20)),
-                ('lot_size', models.DecimalField(decimal_places=8, default=1, help_text='Smallest step of a quantity', max_digits=20)),
-                ('tick_size', models.DecimalField(decimal_places=10, default='0.01', max_digits=20)),
-                ('margin_mode', models.CharField(choices=[('forex', 'Forex'), ('forex_no_leverage', 'Forex No Leverage'), ('cfd', 'Cfd'), ('cfd_leverage', 'Cfd Leverage'), ('futures', 'Futures'), ('stock', 'Stock')], default='cfd', max_length=20)),
-                ('margin_rate', models.DecimalField(decimal_places=6, default=1, max_digits=12)),
-                ('initial_margin', models.DecimalField(blank=True, decimal_places=4, help_text='Margin of one lot, in place of the formula', max_digits=20, null=True)),
-                ('feed_symbol', models.CharField(blank=True, help_text='What the feed calls it, where that differs', max_length=64)),
-                ('active', models.BooleanField(default=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "symbol",
+                    models.CharField(
+                        max_length=32,
+                        unique=True,
+                        validators=[
+                            django.core.validators.RegexValidator("\\A[A-Z0-9][A-Z0-9&._-]{0,31}\\Z")
+                        ],
+                    ),
+                ),
+                ("name", models.CharField(blank=True, max_length=120)),
+                (
+                    "exchange",
+                    models.CharField(
+                        help_text="24x7, 24x5 or a market identifier code such as XNSE", max_length=8
+                    ),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("equity", "Equity"),
+                            ("index", "Index"),
+                            ("forex", "Forex"),
+                            ("crypto", "Crypto"),
+                            ("future", "Future"),
+                            ("option", "Option"),
+                        ],
+                        max_length=8,
+                    ),
+                ),
+                ("base_currency", models.CharField(blank=True, max_length=8)),
+                ("currency", models.CharField(help_text="The currency of the price", max_length=8)),
+                ("contract_size", models.DecimalField(decimal_places=8, default=1, max_digits=20)),
+                (
+                    "lot_size",
+                    models.DecimalField(
+                        decimal_places=8, default=1, help_text="Smallest step of a quantity", max_digits=20
+                    ),
+                ),
+                ("tick_size", models.DecimalField(decimal_places=10, default="0.01", max_digits=20)),
+                (
+                    "margin_mode",
+                    models.CharField(
+                        choices=[
+                            ("forex", "Forex"),
+                            ("forex_no_leverage", "Forex No Leverage"),
+                            ("cfd", "Cfd"),
+                            ("cfd_leverage", "Cfd Leverage"),
+                            ("futures", "Futures"),
+                            ("stock", "Stock"),
+                        ],
+                        default="cfd",
+                        max_length=20,
+                    ),
+                ),
+                ("margin_rate", models.DecimalField(decimal_places=6, default=1, max_digits=12)),
+                (
+                    "initial_margin",
+                    models.DecimalField(
+                        blank=True,
+                        decimal_places=4,
+                        help_text="Margin of one lot, in place of the formula",
+                        max_digits=20,
+                        null=True,
+                    ),
+                ),
+                (
+                    "feed_symbol",
+                    models.CharField(
+                        blank=True, help_text="What the feed calls it, where that differs", max_length=64
+                    ),
+                ),
+                ("active", models.BooleanField(default=True)),
             ],
             options={
-                'ordering': ['symbol'],
+                "ordering": ["symbol"],
             },
         ),
         migrations.CreateModel(
-            name='Bar',
+            name="Bar",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('symbol', models.CharField(max_length=32)),
-                ('timeframe', models.CharField(choices=[('1min', '1min'), ('3min', '3min'), ('5min', '5min'), ('15min', '15min'), ('30min', '30min'), ('1h', '1h'), ('4h', '4h'), ('1d', '1d')], max_length=5)),
-                ('ts', models.BigIntegerField()),
-                ('session', models.BigIntegerField(help_text='When the session that the bar belongs to opened')),
-                ('open', models.FloatField()),
-                ('high', models.FloatField()),
-                ('low', models.FloatField()),
-                ('close', models.FloatField()),
-                ('volume', models.FloatField()),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("symbol", models.CharField(max_length=32)),
+                (
+                    "timeframe",
+                    models.CharField(
+                        choices=[
+                            ("1min", "1min"),
+                            ("3min", "3min"),
+                            ("5min", "5min"),
+                            ("15min", "15min"),
+                            ("30min", "30min"),
+                            ("1h", "1h"),
+                            ("4h", "4h"),
+                            ("1d", "1d"),
+                        ],
+                        max_length=5,
+                    ),
+                ),
+                ("ts", models.BigIntegerField()),
+                (
+                    "session",
+                    models.BigIntegerField(help_text="When the session that the bar belongs to opened"),
+                ),
+                ("open", models.FloatField()),
+                ("high", models.FloatField()),
+                ("low", models.FloatField()),
+                ("close", models.FloatField()),
+                ("volume", models.FloatField()),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('symbol', 'timeframe', 'ts'), name='one_bar_per_opening')],
+                "constraints": [
+                    models.UniqueConstraint(fields=("symbol", "timeframe", "ts"), name="one_bar_per_opening")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='OptionContract',
+            name="OptionContract",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('expiry', models.DateTimeField(help_text='The moment of expiry, UTC')),
-                ('strike', models.DecimalField(decimal_places=6, max_digits=20)),
-                ('right', models.CharField(choices=[('call', 'Call'), ('put', 'Put')], max_length=4)),
-                ('instrument', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='contract', to='market.instrument')),
-                ('underlying', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='options', to='market.instrument')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("expiry", models.DateTimeField(help_text="The moment of expiry, UTC")),
+                ("strike", models.DecimalField(decimal_places=6, max_digits=20)),
+                ("right", models.CharField(choices=[("call", "Call"), ("put", "Put")], max_length=4)),
+                (
+                    "instrument",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="contract",
+                        to="market.instrument",
+                    ),
+                ),
+                (
+                    "underlying",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="options",
+                        to="market.instrument",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['expiry', 'strike', 'right'],
-                'constraints': [models.UniqueConstraint(fields=('underlying', 'expiry', 'strike', 'right'), name='one_contract_per_strike')],
+                "ordering": ["expiry", "strike", "right"],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("underlying", "expiry", "strike", "right"), name="one_contract_per_strike"
+                    )
+                ],
             },
         ),
     ]

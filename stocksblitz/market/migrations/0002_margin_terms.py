@@ -4,25 +4,37 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('market', '0001_initial'),
+        ("market", "0001_initial"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='instrument',
-            name='hedged_larger_leg',
-            field=models.BooleanField(default=False, help_text='Charge the larger side alone, not the basic rule'),
+            model_name="instrument",
+            name="hedged_larger_leg",
+            field=models.BooleanField(
+                default=False, help_text="Charge the larger side alone, not the basic rule"
+            ),
         ),
         migrations.AddField(
-            model_name='instrument',
-            name='hedged_margin',
-            field=models.DecimalField(decimal_places=8, default=0, help_text='Of one covered lot: money where a margin of one lot is set, else the contract size to reckon with', max_digits=20),
+            model_name="instrument",
+            name="hedged_margin",
+            field=models.DecimalField(
+                decimal_places=8,
+                default=0,
+                help_text="Of one covered lot: money where a margin of one lot is set, else the contract size to reckon with",
+                max_digits=20,
+            ),
         ),
         migrations.AddField(
-            model_name='instrument',
-            name='maintenance_margin',
-            field=models.DecimalField(blank=True, decimal_places=4, help_text='Margin of one lot once it is open (futures)', max_digits=20, null=True),
+            model_name="instrument",
+            name="maintenance_margin",
+            field=models.DecimalField(
+                blank=True,
+                decimal_places=4,
+                help_text="Margin of one lot once it is open (futures)",
+                max_digits=20,
+                null=True,
+            ),
         ),
     ]
