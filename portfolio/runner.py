@@ -12,6 +12,7 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError
 from redis.exceptions import RedisError
 
+from portfolio.curves import EVERY_S, Curves
 from portfolio.engine import Engine
 from portfolio.holders import changes
 from portfolio.listener import PortfolioCalculatorListener
@@ -49,6 +50,7 @@ class Runner:
         )
         self.engine = Engine(self.redis, self.names, self.listener, self.leases, Store())
         self.listener.also(changes(self.names), self.engine.changed)
+        self.curves = Curves(self.redis, self.names, self.engine.book)
         self._logged = time.monotonic()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -66,6 +68,7 @@ class Runner:
                 )
                 tasks.create_task(persist("portfolio statistics", self.mirror, stop, every=MIRROR_S))
                 tasks.create_task(persist("portfolio cycle", self._cycle, stop, every=0.0))
+                tasks.create_task(persist("portfolio curves", self.curves.step, stop, every=EVERY_S))
                 if settings.DEBUG and settings.FEED.name == "simulated":
                     tasks.create_task(self._seed(stop))
         finally:

@@ -306,3 +306,10 @@ class SnapshotReply(_Base):
     stop_out_distance = serializers.CharField(allow_null=True)
     stop_out_price = serializers.CharField(allow_null=True)
     positions = SnapshotPosition(many=True)
+
+
+class EquityReply(_Base):
+    account = serializers.CharField()
+    points = serializers.ListField(
+        child=serializers.ListField(child=serializers.FloatField()), help_text="[ts, equity], oldest first"
+    )

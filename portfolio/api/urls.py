@@ -8,6 +8,7 @@ urlpatterns = [
     path("accounts", views.AccountList.as_view()),
     path("accounts/<str:key>", views.AccountView.as_view()),
     path("accounts/<str:key>/snapshot", views.SnapshotView.as_view()),
+    path("accounts/<str:key>/equity", views.EquityView.as_view()),
     path("accounts/<str:key>/what-if", views.WhatIfView.as_view()),
     path("accounts/<str:key>/deposits", views.DepositView.as_view()),
     path("accounts/<str:key>/events", views.EventList.as_view()),

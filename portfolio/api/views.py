@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from portfolio import idempotency, services
+from portfolio import curves, idempotency, services
 from portfolio.api import serializers as given
 from portfolio.models import Account, Fill, LedgerEntry, MarginEvent, Order, Position
 from portfolio.reading import current_snapshot, get_account, visible
@@ -117,6 +117,14 @@ class SnapshotView(APIView):
     def get(self, request: Request, key: str) -> Response:
         """The account with the prices of now."""
         return Response(current_snapshot(get_account(_user(request), key, doing="snapshot")))
+
+
+class EquityView(APIView):
+    @described(given.EquityReply, 404, operation_id="portfolio_equity")
+    def get(self, request: Request, key: str) -> Response:
+        """Equity of the last hours, every ten seconds since somebody first asked for it."""
+        account = get_account(_user(request), key, doing="equity")
+        return Response({"account": account.key, "points": curves.read(account.key)})
 
 
 class WhatIfView(APIView):

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError
 
-from portfolio import services
+from portfolio import curves, services
 from portfolio.models import Account
 from portfolio.prices import read_quotes
 from portfolio.terms import Quote
@@ -65,6 +65,7 @@ class Command(BaseCommand):
                 quantity=Decimal(lots),
                 price=entry(symbol, side, quotes[symbol], part),
             )
+        curves.want(key)
         self.stdout.write(f"made {key} with {len(rows)} positions")
 
 

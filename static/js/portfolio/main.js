@@ -1,0 +1,227 @@
+// @ts-check
+/** The portfolio page: one account in full, the others by their state; everything live through one socket. */
+import { $, debounced, h, perFrame, setText, toast } from "../dashboard/dom.js";
+import { searchSymbols } from "../dashboard/api.js";
+import "../dashboard/page.js";
+import * as api from "./api.js";
+import { EquityCurve } from "./curve.js";
+import { money, signed, tone } from "./format.js";
+import { Figures, Gauge, Positions, explain, showEvents, showOrders } from "./panels.js";
+import { PortfolioSocket } from "./socket.js";
+
+/** @typedef {import("./api.js").Snapshot} Snapshot */
+
+const KEY = "stocksblitz.portfolio.account";
+const STATES = { ok: "", margin_call: "margin call", stop_out: "stop-out", stale: "stale" };
+
+class Page {
+    /** @type {Map<string, Snapshot>} */ snapshots = new Map();
+    /** @type {Map<string, {row: HTMLElement, equity: HTMLElement, dot: HTMLElement}>} */ rows = new Map();
+    selected = "";
+    figures = new Figures();
+    gauge = new Gauge();
+    curve = new EquityCurve($("#curve"));
+    positions = new Positions((position, quantity) => void this.close(position, quantity));
+    socket = new PortfolioSocket({
+        onState: (state, reason) => this.connection(state, reason),
+        onSnapshot: (snapshot) => this.receive(snapshot),
+        onEvent: (account, event) => this.event(account, event),
+    });
+    draw = perFrame(() => this.paint());
+    shock = debounced(150, () => void this.whatIf());
+
+    async start() {
+        this.wire();
+        void this.socket.connect();
+        const [found, symbols] = await Promise.all([api.accounts(), searchSymbols("")]);
+        $("#symbols").replaceChildren(...symbols.map(({ symbol, name }) => h("option", { value: symbol }, name)));
+        found.forEach((account) => this.addAccount(account));
+        this.socket.watch(found.map(({ key }) => key));
+        const last = sessionStorage.getItem(KEY) ?? "";
+        if (found.length) await this.select(this.rows.has(last) ? last : found[0].key);
+        else $("#accounts").append(h("p", { class: "empty" }, "You have no account yet: ask an administrator to make one."));
+    }
+
+    wire() {
+        const form = /** @type {HTMLFormElement} */ ($("#ticket"));
+        form.addEventListener("submit", (event) => {
+            event.preventDefault();
+            const button = /** @type {SubmitEvent} */ (event).submitter;
+            void this.place(form, button instanceof HTMLButtonElement ? button.value : "buy");
+        });
+        $("#ticket-type").addEventListener("change", () => {
+            $("#ticket-price-label").hidden = this.field("ticket-type") === "market";
+        });
+        $("#shock").addEventListener("input", () => this.shock());
+        $("#shock-symbol").addEventListener("change", () => this.shock());
+        $("#journal-close").addEventListener("click", () => /** @type {HTMLDialogElement} */ ($("#journal")).close());
+    }
+
+    /** @param {string} id */
+    field(id) {
+        return /** @type {HTMLInputElement} */ ($(`#${id}`)).value.trim();
+    }
+
+    // --- accounts
+
+    /** @param {api.Account} account */
+    addAccount({ key, currency, balance, state }) {
+        const equity = h("span", {}, `${money(balance)} ${currency}`);
+        const dot = h("i", { class: "dot", "data-state": state });
+        const row = h(
+            "button",
+            { type: "button", class: "account", role: "option", "aria-selected": "false", onclick: () => void this.select(key) },
+            h("b", {}, key),
+            dot,
+            equity,
+        );
+        $("#accounts").append(row);
+        this.rows.set(key, { row, equity, dot });
+    }
+
+    /** @param {string} key */
+    async select(key) {
+        this.selected = key;
+        sessionStorage.setItem(KEY, key);
+        for (const [name, { row }] of this.rows) row.setAttribute("aria-selected", String(name === key));
+        this.positions.clear();
+        this.curve.show([]);
+        this.draw();
+        const [points] = await Promise.all([api.equity(key), this.refresh(), this.whatIf()]);
+        if (this.selected !== key) return;
+        this.curve.show(points);
+        this.draw();
+    }
+
+    /** Pending orders and events, which the socket only hints at. */
+    async refresh() {
+        const key = this.selected;
+        const [orders, decisions] = await Promise.all([api.pendingOrders(key), api.journal(key)]);
+        if (this.selected !== key) return;
+        showOrders(orders, (id) => void this.cancel(id));
+        showEvents(decisions, (decision) => {
+            explain(decision);
+            /** @type {HTMLDialogElement} */ ($("#journal")).showModal();
+        });
+    }
+
+    // --- live
+
+    /** @param {import("./socket.js").State} state @param {string} reason */
+    connection(state, reason) {
+        $("#connection").dataset.state = state;
+        setText($("#connection span"), state === "stopped" && reason ? `stopped: ${reason}` : state);
+    }
+
+    /** @param {Snapshot} snapshot */
+    receive(snapshot) {
+        const before = this.snapshots.get(snapshot.account);
+        this.snapshots.set(snapshot.account, snapshot);
+        if (snapshot.account === this.selected) {
+            this.curve.add(snapshot.ts, snapshot.stale ? null : snapshot.equity);
+            if (before && before.positions.length !== snapshot.positions.length) void this.refresh();
+        }
+        this.draw();
+    }
+
+    /** @param {string} account @param {api.Event} event */
+    event(account, event) {
+        const kind = event.kind === "restored" || event.kind === "order_filled" ? "info" : "error";
+        toast(`${account}: ${event.text}`, kind);
+        if (account === this.selected) void this.refresh();
+    }
+
+    paint() {
+        for (const [key, { equity, dot }] of this.rows) {
+            const snapshot = this.snapshots.get(key);
+            if (!snapshot) continue;
+            setText(equity, `${money(snapshot.equity ?? snapshot.balance)} ${snapshot.currency}`);
+            dot.dataset.state = snapshot.state;
+            dot.title = /** @type {any} */ (STATES)[snapshot.state] ?? snapshot.state;
+        }
+        const shown = this.snapshots.get(this.selected);
+        if (!shown) return;
+        this.figures.show(shown);
+        this.gauge.show(shown);
+        this.positions.show(shown.positions);
+        this.offerShocks(shown);
+    }
+
+    // --- orders
+
+    /** @param {HTMLFormElement} form @param {string} side */
+    async place(form, side) {
+        const type = this.field("ticket-type");
+        const order = { account: this.selected, symbol: this.field("ticket-symbol").toUpperCase(), side, quantity: this.field("ticket-quantity"), type };
+        const priced = type === "market" ? order : { ...order, price: this.field("ticket-price") };
+        await this.act(async () => {
+            const done = await api.placeOrder(priced);
+            const what = done.status === "filled" ? `at ${done.filled_price}` : "waits for its price";
+            this.hint(`${side} ${done.quantity} ${done.symbol} ${what}.`);
+        });
+        form.querySelectorAll("[aria-invalid]").forEach((input) => input.removeAttribute("aria-invalid"));
+    }
+
+    /** @param {api.Position} position @param {string} quantity */
+    async close(position, quantity) {
+        await this.act(async () => {
+            const done = await api.closePosition(position.id, quantity);
+            this.hint(`${position.symbol} closed at ${done.fill.price}: ${signed(done.fill.realized_pnl)}.`);
+        });
+    }
+
+    /** @param {number} id */
+    async cancel(id) {
+        await this.act(async () => {
+            await api.cancelOrder(id);
+            this.hint("Order cancelled.");
+        });
+    }
+
+    /** @param {() => Promise<void>} work */
+    async act(work) {
+        try {
+            await work();
+            await this.refresh();
+        } catch (error) {
+            this.hint(error instanceof Error ? error.message : String(error), "error");
+        }
+    }
+
+    /** @param {string} text @param {string} [kind] */
+    hint(text, kind = "info") {
+        $("#ticket-hint").dataset.kind = kind;
+        setText($("#ticket-hint"), text);
+    }
+
+    // --- what if
+
+    /** @param {Snapshot} snapshot */
+    offerShocks({ positions }) {
+        const select = /** @type {HTMLSelectElement} */ ($("#shock-symbol"));
+        const wanted = ["*", ...new Set(positions.map(({ symbol }) => symbol))];
+        if ([...select.options].map(({ value }) => value).join() === wanted.join()) return;
+        const chosen = select.value;
+        select.replaceChildren(...wanted.map((value) => h("option", { value }, value === "*" ? "all prices" : value)));
+        select.value = wanted.includes(chosen) ? chosen : "*";
+    }
+
+    async whatIf() {
+        const percent = Number(this.field("shock"));
+        setText($("#shock-value"), `${percent > 0 ? "+" : ""}${percent.toFixed(1)} %`);
+        const key = this.selected;
+        const shocks = { [this.field("shock-symbol")]: (percent / 100).toFixed(4) };
+        const then = await api.whatIf(key, shocks).catch(() => null);
+        if (!then || key !== this.selected) return;
+        const state = /** @type {any} */ (STATES)[then.state] || "ok";
+        const rows = [
+            ["Equity", money(then.equity), tone(then.unrealized_pnl)],
+            ["Result", signed(then.unrealized_pnl), tone(then.unrealized_pnl)],
+            ["Margin level", then.margin_level === null ? "–" : `${money(then.margin_level)} %`, ""],
+            ["Then", state, then.state === "ok" ? "up" : "down"],
+        ];
+        $("#whatif").replaceChildren(...rows.flatMap(([name, value, look]) => [h("span", {}, name), h("b", { class: look }, value)]));
+    }
+}
+
+new Page().start().catch((error) => toast(error.message, "error"));

@@ -1,0 +1,157 @@
+// @ts-check
+/** What the page shows of one account: figures, margin level, positions, pending orders, events. */
+import { $, h, setText } from "../dashboard/dom.js";
+import { money, signed, tone } from "./format.js";
+
+/** @typedef {import("./api.js").Snapshot} Snapshot */
+/** @typedef {import("./api.js").Position} Position */
+
+/** Twice the margin call level fills the bar three quarters: enough to see both marks and to see it shrink. */
+const FULL = 4;
+
+export class Figures {
+    /** @type {Record<string, HTMLElement>} */ #values = {};
+
+    constructor() {
+        for (const [name, label] of Object.entries({ balance: "Balance", equity: "Equity", unrealized_pnl: "Result", used_margin: "Used margin", free_margin: "Free margin" })) {
+            const value = h("b", { id: `figure-${name}` }, "–");
+            this.#values[name] = value;
+            $("#figures").append(h("div", { class: "figure" }, h("span", {}, label), value));
+        }
+    }
+
+    /** @param {Snapshot} snapshot */
+    show(snapshot) {
+        for (const [name, element] of Object.entries(this.#values)) {
+            const amount = /** @type {any} */ (snapshot)[name];
+            setText(element, name === "unrealized_pnl" ? signed(amount) : money(amount));
+            if (name === "unrealized_pnl") element.className = tone(amount);
+            element.title = snapshot.currency;
+        }
+    }
+}
+
+export class Gauge {
+    /** @param {Snapshot} snapshot */
+    show(snapshot) {
+        const call = Number(snapshot.margin_call_level) || 100;
+        const place = (/** @type {string | number} */ level) => `${Math.max(0, Math.min(100, (Number(level) / (call * FULL)) * 100))}%`;
+        const level = snapshot.margin_level;
+        setText($("#level"), level === null ? (snapshot.stale ? "not known" : "no margin used") : `${money(level)} %`);
+        $("#gauge").dataset.state = snapshot.state;
+        $("#gauge").setAttribute("aria-label", `Margin level ${level ?? "none"}`);
+        $("#gauge .fill").style.width = level === null ? (snapshot.stale ? "0" : "100%") : place(level);
+        $("#gauge .mark-call").style.left = place(snapshot.margin_call_level);
+        $("#gauge .mark-stop").style.left = place(snapshot.stop_out_level);
+        const line = (/** @type {string} */ name, /** @type {string} */ kind, /** @type {string | null} */ away, /** @type {string | null} */ price) =>
+            h("span", {}, h("i", { class: kind }), `${name}: `, away === null ? "–" : `${money(away)} away`, price ? `, at ${price}` : "");
+        $("#gauge-legend").replaceChildren(
+            line(`Margin call ${snapshot.margin_call_level} %`, "call", snapshot.margin_call_distance, snapshot.margin_call_price),
+            line(`Stop-out ${snapshot.stop_out_level} %`, "stop", snapshot.stop_out_distance, snapshot.stop_out_price),
+        );
+        $("#stale").hidden = !snapshot.stale;
+        $("#stale").textContent = snapshot.missing.length ? `no price: ${snapshot.missing.join(", ")}` : "stale";
+    }
+}
+
+export class Positions {
+    /** @type {Map<number, {row: HTMLElement, result: HTMLElement, lots: HTMLElement}>} */ #rows = new Map();
+    #body = $("#positions");
+    #onClose;
+
+    /** @param {(position: Position, quantity: string) => void} onClose */
+    constructor(onClose) {
+        this.#onClose = onClose;
+    }
+
+    /** Rows stay while their position does, so that what is typed in them stays too. @param {Position[]} positions */
+    show(positions) {
+        const there = new Set(positions.map((position) => position.id));
+        for (const [id, { row }] of this.#rows) if (!there.has(id)) row.remove(), this.#rows.delete(id);
+        for (const position of positions) {
+            const known = this.#rows.get(position.id) ?? this.#add(position);
+            setText(known.result, signed(position.unrealized_pnl));
+            known.result.className = tone(position.unrealized_pnl);
+            setText(known.lots, position.quantity);
+        }
+        this.#body.querySelector(".empty")?.parentElement?.remove();
+        if (!positions.length) this.#body.replaceChildren(h("tr", {}, h("td", { class: "empty", colspan: 6 }, "No open position.")));
+    }
+
+    /** @param {Position} position */
+    #add(position) {
+        const input = h("input", { placeholder: "all", "aria-label": `Lots of ${position.symbol} to close`, inputmode: "decimal" });
+        const close = h("button", { type: "button", class: "button", onclick: () => this.#onClose(position, input.value.trim()) }, "Close");
+        const result = h("b", {}), lots = h("span", {}, position.quantity);
+        const row = h(
+            "tr",
+            { "data-position": position.id },
+            h("td", {}, h("b", {}, position.symbol)),
+            h("td", { class: position.side === "buy" ? "up" : "down" }, position.side),
+            h("td", {}, lots),
+            h("td", {}, position.price),
+            h("td", {}, result),
+            h("td", {}, input, close),
+        );
+        this.#body.append(row);
+        const known = { row, result, lots };
+        this.#rows.set(position.id, known);
+        return known;
+    }
+
+    clear() {
+        this.#rows.clear();
+        this.#body.replaceChildren();
+    }
+}
+
+/** @param {import("./api.js").Order[]} orders @param {(id: number) => void} onCancel */
+export function showOrders(orders, onCancel) {
+    const rows = orders.map((order) =>
+        h(
+            "tr",
+            {},
+            h("td", {}, h("b", {}, order.symbol)),
+            h("td", { class: order.side === "buy" ? "up" : "down" }, `${order.side} ${order.type}`),
+            h("td", {}, order.quantity),
+            h("td", {}, order.price),
+            h("td", {}, money(order.margin)),
+            h("td", {}, h("button", { type: "button", class: "button", onclick: () => onCancel(order.id) }, "Cancel")),
+        ),
+    );
+    $("#orders").replaceChildren(...(rows.length ? rows : [h("tr", {}, h("td", { class: "empty", colspan: 6 }, "No pending order."))]));
+}
+
+/** @param {import("./api.js").Decision[]} decisions @param {(decision: import("./api.js").Decision) => void} onOpen */
+export function showEvents(decisions, onOpen) {
+    const rows = decisions.map((decision) =>
+        h(
+            "li",
+            {},
+            h(
+                "button",
+                { type: "button", onclick: () => onOpen(decision), "data-kind": decision.kind },
+                h("time", { datetime: decision.created_at }, new Date(decision.created_at ?? 0).toLocaleString()),
+                decision.text,
+            ),
+        ),
+    );
+    $("#events").replaceChildren(...(rows.length ? rows : [h("li", { class: "empty" }, "Nothing has happened yet.")]));
+}
+
+/** The explanation of one decision. @param {import("./api.js").Decision} decision */
+export function explain({ text, inputs }) {
+    const before = inputs.before ?? {}, after = inputs.after ?? {};
+    const names = { balance: "Balance", equity: "Equity", used_margin: "Used margin", margin_level: "Margin level" };
+    const numbers = Object.entries(names).map(([name, label]) =>
+        h("tr", {}, h("td", {}, label), h("td", {}, ""), h("td", {}, money(before[name])), h("td", {}, money(after[name]))),
+    );
+    const positions = (inputs.positions ?? []).map((/** @type {any} */ p) =>
+        h("tr", {}, h("td", {}, p.symbol), h("td", {}, `${p.side} ${p.quantity} at ${p.price}`), h("td", {}, p.mark ?? "–"), h("td", { class: tone(p.unrealized_pnl) }, money(p.unrealized_pnl))),
+    );
+    $("#journal-body").replaceChildren(
+        h("p", {}, text),
+        h("table", { class: "rows" }, h("thead", {}, h("tr", {}, ...["", "", "Before", "After"].map((each) => h("th", {}, each)))), h("tbody", {}, ...numbers)),
+        h("table", { class: "rows" }, h("thead", {}, h("tr", {}, ...["Position", "Held", "Price", "Result"].map((each) => h("th", {}, each)))), h("tbody", {}, ...positions)),
+    );
+}
