@@ -95,10 +95,18 @@ class PreframedProtocol(WebSocketsSansIOProtocol):
         except (AttributeError, OSError, struct.error):
             return 1 << 31  # not a TCP socket of Linux: nothing is known, so nothing is assumed
 
-    def write(self, framed: list[bytes]) -> None:
-        """Hand framed messages to the socket in one write; after a close they are dropped."""
-        if not self.close_sent and not self.transport.is_closing():
-            self.transport.write(framed[0] if len(framed) == 1 else b"".join(framed))
+    def writer(self) -> Callable[[bytes | list[bytes]], None]:
+        """Hands one framed message, or several as one write, to the socket; after a close they are dropped."""
+        write = self.transport.write
+
+        def write_framed(framed: bytes | list[bytes]) -> None:
+            # A transport that is closed says so here; asking it before every write costs as much again.
+            try:
+                write(b"".join(framed) if isinstance(framed, list) else framed)
+            except RuntimeError:
+                self.on_pause()
+
+        return write_framed
 
     def finish(self, code: int, reason: str = "") -> None:
         """Close at once, without waiting for a peer that does not read; the application sees a disconnect."""

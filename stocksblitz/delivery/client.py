@@ -35,15 +35,24 @@ class Turn:
         self._scheduled = False
         due, self.due = self.due, []
         for client in due:
-            client.flush()
+            out = client.out
+            if out is not None:
+                client.out = None
+                client.write(out)
 
 
 class Client:
     """Everything to the session leaves through here, in order.
 
-    While the socket takes what it is given (``ready``), messages of one turn are joined into one write (``out``). Once
-    it is full they wait in the mailbox, and a session whose backlog outgrows ``bound`` bytes is closed, to come back for the rest.
+    While the socket takes what it is given (``ready``), messages of one turn are joined into one write; ``out`` is None,
+    the one message of this turn, or a list of them. Once the socket is full they wait in the mailbox, and a session whose
+    backlog outgrows ``bound`` bytes is closed, to come back for the rest.
     """
+
+    __slots__ = (
+        "_bound", "_mailbox", "alive_at", "closing", "expires_at", "lock", "member", "out", "outlet", "ready",
+        "session_id", "stalled_at", "touched_at", "turn", "user_id", "views", "write", "ws_conn_id",
+    )  # fmt: skip
 
     def __init__(self, *, user_id: int, session_id: str, ws_conn_id: str, outlet: Outlet, bound: int) -> None:
         self.user_id = user_id
@@ -51,11 +60,12 @@ class Client:
         self.member = member(user_id, session_id)
         self.ws_conn_id = ws_conn_id
         self.outlet = outlet
+        self.write = outlet.writer()
         self.expires_at: int | None = None
         self.lock = asyncio.Lock()
         self.views: dict[Stream, View] = {}
         self.ready = True
-        self.out: list[bytes] = []
+        self.out: bytes | list[bytes] | None = None
         self.closing: int | None = None
         self.alive_at = time.monotonic()
         self.touched_at = self.alive_at
@@ -86,13 +96,21 @@ class Client:
     def send(self, framed: bytes) -> None:
         """Something that must come, in its place in the order."""
         if self.ready:
-            self.out.append(framed)
-            if len(self.out) == 1:
-                self.turn.due.append(self)
-                self.turn.schedule()
+            self.queue(framed)
+            self.turn.schedule()
         elif self.closing is None:
             self._mailbox.put(framed)
             self._check_bound()
+
+    def queue(self, framed: bytes) -> None:
+        """For the end of this turn; the loop over a view's clients says the same in its own words."""
+        if self.out is None:
+            self.out = framed
+            self.turn.due.append(self)
+        elif isinstance(self.out, list):
+            self.out.append(framed)
+        else:
+            self.out = [self.out, framed]
 
     def keep(self, stream: Stream, frame: Frame) -> None:
         """A frame of a stream, for a session that is not ready for it."""
@@ -102,9 +120,10 @@ class Client:
 
     def flush(self) -> None:
         """Write what waits for the end of the turn."""
-        if self.out:
-            out, self.out = self.out, []
-            self.outlet.write(out)
+        out = self.out
+        if out is not None:
+            self.out = None
+            self.write(out)
 
     def _stall(self) -> None:
         """The socket is full."""
@@ -130,7 +149,7 @@ class Client:
                 self.ready, self.stalled_at = True, None
                 return
             self.stalled_at = time.monotonic()
-            self.outlet.write(piece)
+            self.write(piece)
 
     def _piece(self) -> list[bytes]:
         """The next few messages of the backlog, with the views that the session has now."""

@@ -1,20 +1,22 @@
 """The two ways out to one socket, behind one interface: frames made once and written as they are, or ASGI ``send``."""
 
 import asyncio
-import contextlib
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from stocksblitz.server import EXTENSION, PreframedProtocol, ignore
 
+log = logging.getLogger(__name__)
+
 ASGI_BACKLOG = 256
 """Messages that may wait for a server's ``send`` before the session counts as slow."""
 
 
 class Outlet(Protocol):
-    """``write`` takes framed messages; ``blocked`` says that the socket is full, and `on_pause` and `on_resume` are called
-    when it becomes so and when it no longer is. Our own uvicorn protocol is one."""
+    """`writer` gives the function that takes one framed message or a list of them. ``blocked``: the socket is full;
+    `on_pause` and `on_resume` are called when it becomes so and when it no longer is. Our uvicorn protocol is one."""
 
     on_pause: Callable[[], None]
     on_resume: Callable[[], None]
@@ -24,7 +26,7 @@ class Outlet(Protocol):
 
     blocked: bool
 
-    def write(self, framed: list[bytes]) -> None: ...
+    def writer(self) -> Callable[[bytes | list[bytes]], None]: ...
 
     def finish(self, code: int, reason: str) -> None: ...
 
@@ -49,8 +51,12 @@ class AsgiOutlet:
         self.on_resume: Callable[[], None] = ignore
         self.on_alive: Callable[[], None] = ignore
 
-    def write(self, framed: list[bytes]) -> None:
-        self._queue.extend([{"type": "websocket.send", "text": payload_of(each)} for each in framed])
+    def writer(self) -> Callable[[bytes | list[bytes]], None]:
+        return self._write
+
+    def _write(self, framed: bytes | list[bytes]) -> None:
+        for each in framed if isinstance(framed, list) else (framed,):
+            self._queue.append({"type": "websocket.send", "text": payload_of(each)})
         self._wake()
 
     def finish(self, code: int, reason: str) -> None:
@@ -66,11 +72,15 @@ class AsgiOutlet:
             self.on_pause()
 
     async def _drain(self) -> None:
-        # A client that is gone ends its consumer; what was meant for it goes with it.
-        with contextlib.suppress(Exception):
-            while self._queue:
-                await self._send(self._queue.popleft())
-        self._queue.clear()
+        queue = self._queue
+        try:
+            while queue:
+                await self._send(queue.popleft())
+        except (
+            Exception
+        ) as error:  # a client that is gone ends its consumer; what was meant for it goes with it
+            log.debug("not sent: %s", error)
+            queue.clear()
         if self.blocked:
             self.blocked = False
             self.on_resume()

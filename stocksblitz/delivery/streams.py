@@ -124,10 +124,11 @@ class StreamState:
             framed = frame.message(view)
             for client in view.clients:  # the hottest lines of the house: once per message and session
                 if client.ready:
-                    out = client.out
-                    if not out:
+                    if client.out is None:
+                        client.out = framed
                         due.append(client)
-                    out.append(framed)
+                    else:
+                        client.queue(framed)
                 else:
                     client.keep(self.stream, frame)
             metrics.frames_delivered.inc(len(view.clients))

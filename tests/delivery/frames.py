@@ -52,8 +52,11 @@ class Outlet:
         self.closed = None
         self.on_pause = self.on_resume = self.on_alive = lambda: None
 
-    def write(self, framed):
-        self.written += framed
+    def writer(self):
+        return self._write
+
+    def _write(self, framed):
+        self.written += framed if isinstance(framed, list) else [framed]
         if self.blocked:
             self.on_pause()
 
