@@ -121,6 +121,37 @@ def test_a_refreshed_base_is_for_those_who_join_and_goes_to_nobody():
     assert "SMA_20" in state.newest.data["indicators"]
 
 
+def test_a_refreshed_base_of_a_bar_that_was_lost_brings_the_bar_from_the_log():
+    state, client, outlet = joined()
+    state.take(frame(1, ts=20, prev=10))
+    closed = frame(2, ts=20, closed=True, prev=10)
+    refreshed = frame(2, ts=20, closed=True, base=True, prev=10, ids=("RSI_14", "SMA_20"))
+    assert state.take(refreshed) is True
+    state.mend([closed])
+    state.take(frame(3, ts=30, prev=20))
+    client.flush()
+    assert kinds(outlet) == [("snapshot", 1), ("market_update", 2), ("market_update", 3)]
+    assert outlet.closed is None
+
+
+def test_a_refreshed_base_that_waited_for_the_log_is_not_lost():
+    state, client, _ = joined()
+    state.take(frame(1, ts=10, prev=5))
+    assert state.take(frame(3, ts=10, closed=True, prev=5)) is True
+    state.take(frame(3, ts=10, closed=True, base=True, prev=5, ids=("RSI_14", "SMA_20")))
+    state.mend([frame(3, ts=10, closed=True, prev=5)])
+    assert "SMA_20" in state.newest.data["indicators"]
+
+
+def test_closed_frames_that_are_kept_let_go_of_what_was_encoded():
+    state, client, outlet = joined()
+    state.take(frame(1, ts=10, prev=5))
+    state.take(frame(2, ts=10, closed=True, prev=5))
+    assert [each._encoded for each in state.recent] == [{}]
+    client.flush()
+    assert kinds(outlet)[-1] == ("market_update", 2)
+
+
 def test_a_slow_client_gets_lagged_then_the_newest_with_the_view_it_has_then():
     state, client, outlet = joined()
     state.take(frame(1))

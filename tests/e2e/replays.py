@@ -3,6 +3,7 @@
 import itertools
 from pathlib import Path
 
+from indicators.kernels import Value
 from indicators.spec import parse
 from stocksblitz.market.bars import Bar
 from tests.indicators.data import COMMON, agree, columns, parts_of
@@ -56,7 +57,7 @@ class Truth:
         assert [ohlcv[part] for part in ("open", "high", "low", "close")] == list(bar[1:5]), (ohlcv, bar)
         assert abs(ohlcv["volume"] - bar.volume) <= 1e-9 * max(1.0, bar.volume)
 
-    def check_value(self, indicator: str, ts: int, value: object) -> None:
+    def check_value(self, indicator: str, ts: int, value: Value) -> None:
         parts = parse(indicator).entry.parts
         close = self.bars[ts].close
         for one, other, part in zip(

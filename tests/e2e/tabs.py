@@ -79,7 +79,7 @@ class Tab:
     async def close(self, code: int = 1000) -> None:
         await self.socket.close(code)
 
-    async def closed(self, timeout: float = PATIENCE) -> int:
+    async def closed(self, timeout: float = PATIENCE) -> int | None:
         """Read until the server closes; returns its code."""
         await asyncio.wait_for(self.socket.wait_closed(), timeout)
         return self.socket.close_code

@@ -26,11 +26,15 @@ async def raw_socket(stack, on_text):
     token = (await sign_in(stack))["access"]
     path = f"/ws/indicators?token={token}"
     loop = asyncio.get_running_loop()
-    _, socket = await loop.create_connection(
-        lambda: Socket(0, path, Crowd(), on_text), "127.0.0.1", stack.port
-    )
-    await socket.opened()
-    return socket
+    line = socket.socket()
+    line.setsockopt(
+        socket.SOL_SOCKET, socket.SO_RCVBUF, 8192
+    )  # what lies in the kernel was delivered: keep it little
+    line.setblocking(False)
+    await loop.sock_connect(line, ("127.0.0.1", stack.port))
+    _, made = await loop.create_connection(lambda: Socket(0, path, Crowd(), on_text), sock=line)
+    await made.opened()
+    return made
 
 
 async def test_a_session_that_stops_reading_is_told_what_it_missed_and_gets_the_newest(live_stack):

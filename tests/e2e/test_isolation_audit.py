@@ -29,7 +29,8 @@ INDICATORS = ["RSI_14", "RSI_14_100", "SMA_20", "EMA_9", "MACD_12_26_9", "BBANDS
 MAKE_USERS = f"""
 from django.contrib.auth.models import User
 for n in range({USERS}):
-    User.objects.filter(username=f"audit{{n}}").exists() or User.objects.create_user(f"audit{{n}}", password="audit-audit")
+    name = f"audit{{n}}"
+    User.objects.filter(username=name).exists() or User.objects.create_user(name, password="audit-audit")
 """
 
 

@@ -64,7 +64,7 @@ class Faithful:
         self.server, self.token, self.symbol, self.timeframe = server, token, symbol, timeframe
         self.closed: list[dict] = []
         self.bars: list[int] = []
-        self.session_id = None
+        self.session_id: str | None = None
         self.tab: Tab | None = None
 
     async def connect(self) -> None:

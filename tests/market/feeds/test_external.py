@@ -15,7 +15,8 @@ from stocksblitz.market import calendars
 from stocksblitz.market.bars import Bar
 from stocksblitz.market.feeds import archive as archive_module
 from stocksblitz.market.feeds.archive import Archive
-from stocksblitz.market.feeds.external import AHEAD_MS, GRACE_MS, ExternalFeed, Tick
+from stocksblitz.market.feeds.external import AHEAD_MS, GRACE_MS, ExternalFeed
+from stocksblitz.market.feeds.ticks import Tick
 from stocksblitz.market.feeds.writer import Writer
 from stocksblitz.market.greeks import price
 from stocksblitz.market.models import Bar as StoredBar
