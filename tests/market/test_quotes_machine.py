@@ -176,7 +176,7 @@ class Quotes(RuleBasedStateMachine):
             self.asks.remove(ask)
         for name in self._left("lease"):
             me = desk._fetcher._leases._me if "_leases" in desk._fetcher.__dict__ else "-"
-            if bytes(self.redis.get(name) or b"").startswith(me.encode()):
+            if str(self.redis.get(name)).startswith(f"b'{me}"):
                 self.redis.delete(name)
         desk._closed = True  # so that its threads end with it
         for flight in desk._flights.values():
