@@ -44,7 +44,7 @@ class Instrument(models.Model):
     )
     tick_size = models.DecimalField(max_digits=20, decimal_places=10, default="0.01")
     margin_mode = models.CharField(max_length=20, choices=MarginMode.choices, default=MarginMode.CFD)
-    margin_rate = models.DecimalField(max_digits=12, decimal_places=6, default=1)
+    margin_rate = models.DecimalField(max_digits=16, decimal_places=10, default=1)
     initial_margin = models.DecimalField(
         max_digits=20,
         decimal_places=4,
