@@ -46,6 +46,12 @@ long.
 """
 
 
+_COUNTS = (
+    "accounts_revalued", "snapshots_written", "snapshots_refused", "announced",
+    "decisions", "drift_checks", "drift_alarms",
+)  # fmt: skip
+
+
 class Engine:
     def __init__(
         self, redis: Any, names: Keys, listener: PortfolioCalculatorListener, leases: Leases, store: Store
@@ -117,7 +123,9 @@ class Engine:
             return
         slots = self.book.put({key: loaded.account for key, loaded in found.items()})
         for slot, (key, loaded) in zip(slots.tolist(), found.items(), strict=True):
-            self.outbox.enter(slot, static_of(key, loaded.account), self._leases.fence(key) or 0)
+            self.outbox.enter(
+                slot, static_of(key, loaded.account, settings.FEED.name), self._leases.fence(key) or 0
+            )
             self._revision[key], self._told[slot] = loaded.revision, loaded.state
             self._busy.pop(key, None)
             self.triggers.put(key, loaded.account.orders)
@@ -284,7 +292,8 @@ class Engine:
             log.warning("a side task failed: %s", error, extra={"action": "side_task"})
 
     def statistics(self) -> dict[str, Any]:
-        return {**self.stats, "accounts": len(self.book), "positions": int((self.book.rows.units != 0).sum())}
+        held = {"accounts": len(self.book), "positions": int((self.book.rows.units != 0).sum())}
+        return {**dict.fromkeys(_COUNTS, 0), **self.stats, **held}
 
     async def close(self) -> None:
         """Finish the decisions under way, then end the threads."""

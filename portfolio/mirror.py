@@ -13,17 +13,14 @@ STATISTICS, DIRTY = "statistics", "dirty"
 MOST_NAMES = 10_000
 """Dirty accounts that one worker names; beyond it only their number is told."""
 
-_SUMMED = (
+COUNTED = (
     "symbols_processed",
-    "users_affected_total",
     "symbols_looked_up",
+    "users_affected_total",
     "lookups",
     "errors",
     "overflows",
     "reconnects",
-    "accounts",
-    "positions",
-    "shards",
     "accounts_revalued",
     "snapshots_written",
     "snapshots_refused",
@@ -32,6 +29,8 @@ _SUMMED = (
     "drift_checks",
     "drift_alarms",
 )
+"""What only grows while a process lives."""
+_SUMMED = (*COUNTED, "accounts", "positions", "shards")
 
 
 def name(part: str) -> str:

@@ -79,9 +79,12 @@ def read_quotes(symbols: Iterable[str]) -> dict[str, Quote]:
 
 def read_graph() -> Graph:
     """The pairs that currencies can be converted over: every forex and crypto instrument."""
-    kinds = (Instrument.Kind.FOREX, Instrument.Kind.CRYPTO)
-    rows = Instrument.objects.filter(kind__in=kinds, active=True).exclude(base_currency="")
-    return Graph(Pair(*row) for row in rows.values_list("symbol", "base_currency", "currency"))
+    ranks = {Instrument.Kind.FOREX: 0, Instrument.Kind.CRYPTO: 1}
+    rows = Instrument.objects.filter(kind__in=ranks, active=True).exclude(base_currency="")
+    found = rows.values_list("symbol", "base_currency", "currency", "kind")
+    return Graph(
+        Pair(symbol, base, quote, ranks[Instrument.Kind(kind)]) for symbol, base, quote, kind in found
+    )
 
 
 def read_market(symbols: Iterable[str], user_type: str) -> Market:

@@ -36,11 +36,14 @@ class Rate(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """An instrument whose price is that of ``base`` in ``quote``."""
+    """An instrument whose price is that of ``base`` in ``quote``; of chains as long as one another the lower ``rank``
+    goes first.
+    """
 
     symbol: str
     base: str
     quote: str
+    rank: int = 0
 
 
 class Graph:
@@ -51,7 +54,9 @@ class Graph:
         self.symbols: set[str] = set()
         # A pair named by its two currencies is preferred to others of the same two; the rest is
         # alphabetical, so that every process and the oracle take the same chain.
-        for pair in sorted(pairs, key=lambda each: (each.symbol != each.base + each.quote, each.symbol)):
+        for pair in sorted(
+            pairs, key=lambda each: (each.rank, each.symbol != each.base + each.quote, each.symbol)
+        ):
             self.symbols.add(pair.symbol)
             self._edges.setdefault(pair.base, []).append((pair.quote, Leg(pair.symbol, inverse=False)))
             self._edges.setdefault(pair.quote, []).append((pair.base, Leg(pair.symbol, inverse=True)))

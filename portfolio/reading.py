@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import orjson
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
 
@@ -53,4 +54,5 @@ def current_snapshot(account: Account, shocks: dict[str, Decimal] | None = None)
     written = shared().get(keys().snapshot(account.key))
     last = orjson.loads(written) if written else {}
     stamp = {"version": last.get("version", 0), "epoch": last.get("epoch", 0), "ts": now_ms()}
+    stamp["source"] = settings.FEED.name
     return snapshot(account.key, holdings, value(holdings, market), market, **stamp)

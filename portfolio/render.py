@@ -31,10 +31,16 @@ class Static:
     template: bytes
 
 
-def static_of(key: str, account: Account) -> Static:
+def static_of(key: str, account: Account, source: str) -> Static:
+    """``source``: where the prices come from."""
     rules, digits = account.rules, places(account.rules.currency)
     number = b'"%%.%df"' % digits
-    head = {"account": key, "currency": rules.currency, "balance": f"{account.balance:.{digits}f}"}
+    head = {
+        "account": key,
+        "source": source,
+        "currency": rules.currency,
+        "balance": f"{account.balance:.{digits}f}",
+    }
     call, stop = orjson.dumps(plain(rules.margin_call)), orjson.dumps(plain(rules.stop_out))
     parts = [
         orjson.dumps(head)[1:-1].replace(b"%", b"%%"),

@@ -4,6 +4,7 @@ import asyncio
 import io
 import logging
 import time
+from collections import Counter
 from typing import Any
 
 import orjson
@@ -17,9 +18,11 @@ from portfolio.engine import Engine
 from portfolio.holders import changes
 from portfolio.listener import PortfolioCalculatorListener
 from portfolio.management.commands.seed_portfolio import ACCOUNTS
-from portfolio.mirror import DIRTY, MOST_NAMES, STATISTICS, name
+from portfolio.mirror import COUNTED, DIRTY, MOST_NAMES, STATISTICS, name
 from portfolio.models import Account
 from portfolio.store import Store
+from stocksblitz import metrics
+from stocksblitz import mirror as process_metrics
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.redis import connect, keys
 from stocksblitz.worker import Leases, now_ms, persist, stop_event, wait
@@ -51,6 +54,7 @@ class Runner:
         self.engine = Engine(self.redis, self.names, self.listener, self.leases, Store())
         self.listener.also(changes(self.names), self.engine.changed)
         self.curves = Curves(self.redis, self.names, self.engine.book)
+        self._counted: Counter[str] = Counter()
         self._logged = time.monotonic()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -66,6 +70,7 @@ class Runner:
                         "portfolio sweep", self.engine.sweep, stop, every=float(settings.PORTFOLIO_SWEEP_S)
                     )
                 )
+                tasks.create_task(process_metrics.run(stop))
                 tasks.create_task(persist("portfolio statistics", self.mirror, stop, every=MIRROR_S))
                 tasks.create_task(persist("portfolio cycle", self._cycle, stop, every=0.0))
                 tasks.create_task(persist("portfolio curves", self.curves.step, stop, every=EVERY_S))
@@ -78,6 +83,8 @@ class Runner:
         """One cycle and the rest of its time; after a quiet one the next price is answered at once."""
         cycle, begun = settings.PORTFOLIO_CYCLE_MS / 1000, time.monotonic()
         busy = await self.engine.step()
+        if busy:
+            metrics.portfolio_cycle.observe(time.monotonic() - begun)
         await asyncio.sleep(max(0.001, cycle - (time.monotonic() - begun)))
         if not busy:
             await self.listener.news(cycle)
@@ -102,6 +109,7 @@ class Runner:
             users = self.listener.get_dirty_users(kind) | self.engine.take_recent(kind)
             dirty[kind] = {"count": len(users), "users": sorted(users)[:MOST_NAMES]}
         stats = {**self.listener.get_statistics(), **self.engine.statistics(), "ts": ts, "worker": me}
+        self._count(stats)
         pipe = self.redis.pipeline(transaction=False)
         for part, report in ((STATISTICS, stats), (DIRTY, dirty)):
             pipe.hset(name(part), me, orjson.dumps(report))
@@ -110,6 +118,15 @@ class Runner:
         if time.monotonic() - self._logged > LOG_S:
             self._logged = time.monotonic()
             log.info("portfolio statistics", extra={"action": "statistics", **stats})
+
+    def _count(self, stats: dict[str, Any]) -> None:
+        """The same for Prometheus."""
+        metrics.portfolio_accounts.set(stats["accounts"])
+        for kind in self.listener.user_types:
+            metrics.portfolio_dirty.labels(user_type=kind).set(stats[f"dirty_users_{kind}"])
+        for event in COUNTED:
+            metrics.portfolio.labels(event=event).inc(stats[event] - self._counted[event])
+            self._counted[event] = stats[event]
 
     async def _close(self) -> None:
         await self.listener.stop_listener()

@@ -18,11 +18,11 @@ from portfolio.loading import load_one, rules_of, side_of, symbols_of
 from portfolio.margin import opening_margin, value
 from portfolio.models import KEY_PATTERN, Account, Fill, LedgerEntry, Order, Position
 from portfolio.orders import triggered, with_order, with_position
-from portfolio.prices import priced, read_market, terms_of
+from portfolio.prices import priced, read_market, read_quotes, terms_of
 from portfolio.terms import Holding, Market, Quote
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.market.models import Instrument
-from stocksblitz.market.quotes import get_instrument_current_price_sync
+from stocksblitz.market.quotes import FEED_ACCOUNT, get_instrument_current_price_sync
 from stocksblitz.worker import now_ms
 
 
@@ -109,7 +109,15 @@ def current_quote(key: str, symbol: str) -> Quote:
         ) from None
     if not 0 < quote.bid <= quote.ask:
         raise StocksBlitzError("unavailable", f"the price of {symbol} is crossed or zero: try again later")
-    return quote
+    return _newest(symbol, quote)
+
+
+def _newest(symbol: str, quote: Quote) -> Quote:
+    """What was asked for may be a second old; the feed, where it is the one asked, may have written a newer one."""
+    if settings.PORTFOLIO_QUOTE_ACCOUNT != FEED_ACCOUNT:
+        return quote
+    written = read_quotes([symbol]).get(symbol)
+    return written if written is not None and written.fresh and written.ts >= quote.ts else quote
 
 
 def book_position(*, key: str, symbol: str, side: str, quantity: Decimal, price: Decimal) -> Position:

@@ -28,7 +28,9 @@ def _distances(
 def snapshot(
     key: str, account: Account, valuation: Valuation, market: Market, **stamp: Any
 ) -> dict[str, Any]:
-    """``stamp``: version, epoch and ts (ms). Money in decimal strings, null where a price is missing."""
+    """``stamp``: version, epoch, ts (ms) and the source of the prices. Money in decimal strings, null where a
+    price is missing.
+    """
     rules = account.rules
     return {
         "account": key,

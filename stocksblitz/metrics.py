@@ -67,3 +67,17 @@ quotes = Counter(
     ["account", "provider", "event"],
     registry=REGISTRY,
 )
+portfolio = Counter(
+    "stocksblitz_portfolio_total",
+    "What the portfolio engine did: symbols_processed, accounts_revalued, snapshots_written, decisions, drift_alarms, …",
+    ["event"],
+    registry=REGISTRY,
+)
+portfolio_accounts = Gauge("stocksblitz_portfolio_accounts", "Accounts held in columns", registry=REGISTRY)
+portfolio_dirty = Gauge("stocksblitz_portfolio_dirty_users", "Accounts that wait", ["user_type"], registry=REGISTRY)
+portfolio_cycle = Histogram(
+    "stocksblitz_portfolio_cycle_seconds",
+    "Duration of a cycle with something to do",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5),
+    registry=REGISTRY,
+)

@@ -288,6 +288,7 @@ class SnapshotReply(_Base):
     version = serializers.IntegerField()
     epoch = serializers.IntegerField()
     ts = serializers.IntegerField()
+    source = serializers.CharField(help_text="The feed")  # type: ignore[assignment]  # a field, not an attribute
     currency = serializers.CharField()
     balance = serializers.CharField()
     equity = serializers.CharField(allow_null=True)

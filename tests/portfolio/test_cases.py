@@ -8,10 +8,14 @@ from decimal import Decimal as D
 
 import pytest
 
+from portfolio.book import Book
+from portfolio.columns import Tick
 from portfolio.levels import MARGIN_CALL, STALE, STOP_OUT, equity_at, next_to_close, reached, state
-from portfolio.margin import Valuation, converted, gain, opening_margin, tier_factor, value
+from portfolio.margin import Valuation, converted, gain, opening_margin, tier_factor
+from portfolio.margin import value as oracle
 from portfolio.rates import Graph, Pair, rate_along
 from portfolio.terms import BUY, SELL, Account, Holding, Market, Quote, Rules, Terms, money
+from tests.portfolio.test_book import check
 
 PAIRS = Graph(Pair(s, s[:3], s[3:]) for s in ("AUDUSD", "EURGBP", "EURUSD", "GBPUSD", "USDCHF", "USDJPY"))
 
@@ -49,6 +53,16 @@ def book(account_rules, balance, at, positions, orders=()):
     held = [opened(i + 1, row, True) for i, row in enumerate(positions)]
     waiting = [opened(i + 101, row, False) for i, row in enumerate(orders)]
     return Account(account_rules, D(balance), held, waiting)
+
+
+def value(account, at):
+    """The oracle's valuation, after the columns have been seen to say the same."""
+    columns = Book(at.graph)
+    columns.tick({s: Tick(float(q.bid), float(q.ask), q.ts, 2**60) for s, q in at.quotes.items()}, 1)
+    columns.put({"demo:1": account})
+    columns.revalue()
+    check(columns, "demo:1", account, at)
+    return oracle(account, at)
 
 
 def numbers(valuation):

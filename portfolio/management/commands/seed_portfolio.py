@@ -16,7 +16,7 @@ from stocksblitz.market.models import Instrument
 Row = tuple[str, str, str, str]
 
 ACCOUNTS: dict[str, tuple[dict[str, Any], tuple[Row, ...]]] = {
-    # key: (account, ((symbol, side, lots, entry as a part of the price now), …))
+    # key: (account, ((symbol, side, lots or part of the balance as margin, entry as a part of the price now), …))
     "demo:1": (
         {"currency": "USD", "balance": "25000", "leverage": 100},
         (
@@ -27,8 +27,8 @@ ACCOUNTS: dict[str, tuple[dict[str, Any], tuple[Row, ...]]] = {
             ("ETHUSD", "sell", "2", "1.01"),
         ),
     ),
-    # 0.3 bitcoin at leverage 20: what is left above the margin call is about two percent of its price.
-    "demo:2": ({"currency": "USD", "balance": "1480", "leverage": 20}, (("BTCUSD", "buy", "0.3", "1.0"),)),
+    # So many bitcoins that 85 % of the balance is margin: less than one percent against it is a margin call.
+    "demo:2": ({"currency": "USD", "balance": "2000", "leverage": 20}, (("BTCUSD", "buy", "85 %", "1.0"),)),
     "demo:3": (
         {"currency": "EUR", "balance": "10000", "leverage": 30, "position_mode": "netting"},
         (("USDJPY", "sell", "0.5", "1.001"), ("BTCUSD", "buy", "0.05", "0.97")),
@@ -56,21 +56,26 @@ class Command(BaseCommand):
         if missing:
             self.stdout.write(f"{key} waits for prices of {', '.join(sorted(missing))}")
             return
-        services.open_account(key=key, owner=owner, balance=Decimal(terms.pop("balance")), **terms)
-        for symbol, side, lots, part in rows:
-            services.book_position(
-                key=key,
-                symbol=symbol,
-                side=side,
-                quantity=Decimal(lots),
-                price=entry(symbol, side, quotes[symbol], part),
-            )
+        balance = Decimal(terms.pop("balance"))
+        account = services.open_account(key=key, owner=owner, balance=balance, **terms)
+        for symbol, side, size, part in rows:
+            price = entry(symbol, side, quotes[symbol], part)
+            numbers = {"price": price, "quantity": lots(size, account, price)}
+            services.book_position(key=key, symbol=symbol, side=side, **numbers)
         curves.want(key)
         self.stdout.write(f"made {key} with {len(rows)} positions")
 
 
+def lots(size: str, account: Account, price: Decimal) -> Decimal:
+    """Lots as written, or so many that their margin is a part of the balance."""
+    if not size.endswith("%"):
+        return Decimal(size)
+    margin: Decimal = account.balance * Decimal(size[:-1]) / 100
+    return (margin * account.leverage / price).quantize(Decimal("0.001"))
+
+
 def entry(symbol: str, side: str, quote: Quote, part: str) -> Decimal:
     """A price near the quote, on the instrument's grid."""
-    tick = Instrument.objects.values_list("tick_size", flat=True).get(symbol=symbol)
+    tick = Decimal(Instrument.objects.values_list("tick_size", flat=True).get(symbol=symbol))
     price = (quote.ask if side == "buy" else quote.bid) * Decimal(part)
     return (price / tick).to_integral_value() * tick

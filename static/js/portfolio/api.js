@@ -14,6 +14,7 @@ import { get } from "../dashboard/api.js";
  * @property {number} epoch
  * @property {number} version
  * @property {number} ts
+ * @property {string} source the feed
  * @property {string} currency
  * @property {string} balance
  * @property {string | null} equity

@@ -49,6 +49,8 @@ export class Gauge {
             line(`Margin call ${snapshot.margin_call_level} %`, "call", snapshot.margin_call_distance, snapshot.margin_call_price),
             line(`Stop-out ${snapshot.stop_out_level} %`, "stop", snapshot.stop_out_distance, snapshot.stop_out_price),
         );
+        $("#simulated").hidden = snapshot.source !== "simulated" && snapshot.source !== "replay";
+        setText($("#simulated"), snapshot.source);
         $("#stale").hidden = !snapshot.stale;
         $("#stale").textContent = snapshot.missing.length ? `no price: ${snapshot.missing.join(", ")}` : "stale";
     }
