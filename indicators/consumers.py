@@ -33,8 +33,11 @@ class IndicatorConsumer(SocketConsumer):
             user_id=user_id, session_id=session_id, login_id=self.identity.login_id, ws_conn_id=ws_conn_id
         )
         self.hub.touch, self.hub.resync = subscriptions.touch, joins.resync
+        await control.announce(
+            "close", member(user_id, session_id), code=int(Close.REPLACED), except_conn=ws_conn_id
+        )
         client = self.new_client(session_id, ws_conn_id)
-        self.hub.register(client)
+        self.hub.register(client, stored=True)
         client.reply(
             {
                 "type": "connected",
@@ -48,9 +51,6 @@ class IndicatorConsumer(SocketConsumer):
                 ],
             }
         )
-        await control.announce(
-            "close", member(user_id, session_id), code=int(Close.REPLACED), except_conn=ws_conn_id
-        )
         return client
 
     def _asked_session(self) -> str:
@@ -62,10 +62,10 @@ class IndicatorConsumer(SocketConsumer):
 
     async def end(self, client: Client, code: int) -> None:
         who: dict[str, Any] = {"user_id": client.user_id, "session_id": client.session_id}
-        if client.closing in (Close.REPLACED, Close.SESSION_ENDED):
+        if client.closing == Close.REPLACED:
             return
         with contextlib.suppress(StocksBlitzError):  # what cannot be written now runs out by itself
-            if code in DELIBERATE and client.closing is None:
+            if (code in DELIBERATE and client.closing is None) or client.closing == Close.SESSION_ENDED:
                 await subscriptions.end_session(**who, ws_conn_id=client.ws_conn_id)
             else:
                 grace = settings.RECONNECT_GRACE

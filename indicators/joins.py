@@ -18,7 +18,7 @@ from stocksblitz.delivery.client import Client
 from stocksblitz.delivery.hub import Hub
 from stocksblitz.delivery.mailbox import Stream
 from stocksblitz.delivery.streams import StreamState
-from stocksblitz.delivery.wire import Frame, iso, snapshot
+from stocksblitz.delivery.wire import Close, Frame, iso, snapshot
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.redis import keys
 from stocksblitz.worker import now_ms
@@ -73,16 +73,17 @@ async def join(
     reply: dict[str, Any] | None = None,
 ) -> None:
     """Enter the stream with exactly these ids; writes ``reply`` (if any) and the snapshot before its first frame."""
-    state = await hub.open(stream)
-    blank = await blank_frame(hub, stream) if state.newest is None else None
-    if blank is None or blank.ts:  # else there is no bar yet that could have values
-        await hub.values(state, set(ids.values()), VALUES_WAIT_S)
-    past = await read_past(state, stream, ids, history, since_bar)
-    frame = state.newest or blank or await blank_frame(hub, stream)
-    hub.enter(client, stream, ids)
-    if reply is not None:
-        client.reply(reply)
-    client.send(snapshot(frame, ids, as_history(past, frame, ids)))
+    async with hub.opened(stream) as state:
+        blank = await blank_frame(hub, stream) if state.newest is None else None
+        if blank is None or blank.ts:  # else there is no bar yet that could have values
+            await hub.values(state, set(ids.values()), VALUES_WAIT_S)
+        past = await read_past(state, stream, ids, history, since_bar)
+        frame = state.newest or blank
+        assert frame is not None
+        hub.enter(client, stream, ids)
+        if reply is not None:
+            client.reply(reply)
+        client.send(snapshot(frame, ids, as_history(past, frame, ids)))
 
 
 async def read_past(
@@ -199,15 +200,25 @@ def settle(hub: Hub, client: Client, left: Mapping[Stream, Iterable[str]]) -> No
     for stream, view in list(client.views.items()):
         if stream not in left:
             hub.leave(client, stream)
-        elif set(left[stream]) < set(view.ids):
+            continue
+        kept = {asked: canonical for asked, canonical in view.ids.items() if asked in left[stream]}
+        if len(kept) < len(view.ids):
             client.flush()
-            hub.narrow(client, stream, {asked: view.ids[asked] for asked in left[stream]})
+            hub.narrow(client, stream, kept)
 
 
 async def resync(hub: Hub, client: Client) -> None:
     """Make the socket agree with what the database says its session has: something else changed it."""
+    who: dict[str, Any] = {"user_id": client.user_id, "session_id": client.session_id}
     async with client.lock:
-        rows = await subscriptions.listing(user_id=client.user_id, session_id=client.session_id)
+        socket = await subscriptions.current_socket(**who)
+        if socket is None:
+            client.close(Close.SESSION_ENDED, "the session has ended")
+        elif socket != client.ws_conn_id:
+            client.close(Close.REPLACED, "the session was opened elsewhere")
+        if client.closing is not None:
+            return
+        rows = await subscriptions.listing(**who)
         left = {(row["symbol"], row["timeframe"]): list(row["indicators"]) for row in rows}
         settle(hub, client, left)
         for stream, asked in left.items():

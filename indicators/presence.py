@@ -11,7 +11,7 @@ from django.conf import settings
 from redis.exceptions import RedisError
 
 from indicators import demand
-from indicators.models import Subscription
+from indicators.models import Session, Subscription
 from indicators.spec import parse
 from stocksblitz.delivery.wire import iso
 from stocksblitz.errors import StocksBlitzError
@@ -124,6 +124,18 @@ def listing_sync(
 async def listing(*, user_id: int, session_id: str) -> list[dict[str, Any]]:
     read = database_sync_to_async(listing_sync, thread_sensitive=False)
     found: list[dict[str, Any]] = await read(user_id=user_id, session_id=session_id)
+    return found
+
+
+def current_socket_sync(*, user_id: int, session_id: str) -> str | None:
+    """The socket that an open session has, empty where it has none; None where no session is open."""
+    session = Session.objects.filter(user_id=user_id, session_id=session_id, ended_at=None)
+    return session.values_list("ws_conn_id", flat=True).first()
+
+
+async def current_socket(*, user_id: int, session_id: str) -> str | None:
+    read = database_sync_to_async(current_socket_sync, thread_sensitive=False)
+    found: str | None = await read(user_id=user_id, session_id=session_id)
     return found
 
 

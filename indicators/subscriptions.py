@@ -16,7 +16,16 @@ from indicators import demand
 from indicators.demand import State
 from indicators.ledger import Guard
 from indicators.models import Session
-from indicators.presence import active, active_sync, heartbeat, heartbeat_sync, listing, listing_sync, touch
+from indicators.presence import (
+    active,
+    active_sync,
+    current_socket,
+    heartbeat,
+    heartbeat_sync,
+    listing,
+    listing_sync,
+    touch,
+)
 from indicators.records import Key
 from indicators.requests import (
     End,
@@ -53,6 +62,7 @@ __all__ = [
     "active_sync",
     "cleanup",
     "cleanup_sync",
+    "current_socket",
     "end_login",
     "end_login_sync",
     "end_session",

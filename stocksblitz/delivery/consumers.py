@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from channels.consumer import AsyncConsumer
 from channels.exceptions import StopConsumer
 from django.conf import settings
+from django.db import DatabaseError
 from redis.exceptions import RedisError
 
 from stocksblitz.delivery import wire
@@ -26,6 +27,11 @@ log = logging.getLogger(__name__)
 
 def expiry(ms: int | None) -> str | None:
     return wire.iso(ms) if ms else None
+
+
+def _strange(error: Exception) -> bool:
+    """Whether the error is none that Redis or the database makes when it is away, so that its trace is worth a look."""
+    return not isinstance(error, RedisError | OSError | DatabaseError)
 
 
 class NoSuchSocket(AsyncConsumer):
@@ -75,6 +81,14 @@ class SocketConsumer(AsyncConsumer):
         client.expires_at = self.identity.expires_at
         return client
 
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Whatever ends the application, the hub keeps nothing of it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            if self.client is not None:
+                self.hub.unregister(self.client)
+
     async def dispatch(self, message: dict[str, Any]) -> None:
         """As AsyncConsumer does, without its hop to a thread before every message: nothing here touches the ORM."""
         if message["type"] == "websocket.receive":
@@ -95,8 +109,14 @@ class SocketConsumer(AsyncConsumer):
             codes = {"forbidden": Close.FORBIDDEN, "limit_exceeded": Close.TOO_MANY_CONNECTIONS}
             code = Close.TRY_AGAIN if error.retryable else codes.get(error.code, Close.NOT_AUTHENTICATED)
             await self._refuse(code, error.message)
-        except (RedisError, OSError):
-            await self._refuse(Close.TRY_AGAIN, "Redis is out of reach: try again in a moment")
+        except Exception as error:
+            log.warning(
+                "a socket was not opened: %s",
+                error,
+                exc_info=_strange(error),
+                extra={"action": "open_failed"},
+            )
+            await self._refuse(Close.TRY_AGAIN, "a part of the server is out of reach: try again in a moment")
 
     async def _admit(self, ws_conn_id: str) -> None:
         self.identity = await authenticate(self.scope)
@@ -108,8 +128,9 @@ class SocketConsumer(AsyncConsumer):
         try:
             self.rate = MessageRate(settings.WS_MESSAGES_PER_SECOND)
             self.client = await self.open(ws_conn_id)
-        except StocksBlitzError:
-            await release_socket(self.hub.redis, self.identity.user_id, ws_conn_id)
+        except BaseException:
+            with contextlib.suppress(RedisError, OSError):
+                await release_socket(self.hub.redis, self.identity.user_id, ws_conn_id)
             raise
 
     async def _refuse(self, code: Close, reason: str) -> None:
@@ -122,7 +143,15 @@ class SocketConsumer(AsyncConsumer):
         self.hub.unregister(client)
         with contextlib.suppress(RedisError, OSError):
             await release_socket(self.hub.redis, client.user_id, client.ws_conn_id)
-        await self.end(client, code)
+        try:
+            await self.end(client, code)
+        except Exception as error:  # what cannot be written now runs out by itself
+            log.warning(
+                "a socket did not end well: %s",
+                error,
+                exc_info=_strange(error),
+                extra={"action": "end_failed"},
+            )
 
     async def _receive(self, event: dict[str, Any]) -> None:
         client = self.client
@@ -130,16 +159,16 @@ class SocketConsumer(AsyncConsumer):
             return
         client.alive()
         text = event.get("text")
-        text = event.get("bytes") or b"" if text is None else text
+        raw: bytes = event.get("bytes") or b"" if text is None else text.encode()
         verdict = self.rate.take(asyncio.get_running_loop().time())
-        if len(text) > settings.WS_MAX_MESSAGE:
+        if len(raw) > settings.WS_MAX_MESSAGE:
             client.close(Close.MESSAGE_TOO_LARGE, f"a message has at most {settings.WS_MAX_MESSAGE} bytes")
         elif verdict is MessageRate.TOO_MANY:
             client.close(Close.TOO_MANY_MESSAGES, "too many messages")
         else:
-            await self._answer(client, text, limited=verdict is MessageRate.LIMITED)
+            await self._answer(client, raw, limited=verdict is MessageRate.LIMITED)
 
-    async def _answer(self, client: Client, text: str | bytes, *, limited: bool) -> None:
+    async def _answer(self, client: Client, raw: bytes, *, limited: bool) -> None:
         request_id = None
         try:
             if limited:
@@ -147,14 +176,21 @@ class SocketConsumer(AsyncConsumer):
                 raise StocksBlitzError(
                     "rate_limited", f"at most {most} messages a second; wait and send again"
                 )
-            request = wire.parse(text, self.messages)
+            request = wire.parse(raw, self.messages)
             request_id = request.id
             await getattr(self, f"on_{request.type}")(client, request)
         except StocksBlitzError as error:
             client.reply(wire.error(error, getattr(error, "request_id", request_id)))
-        except (RedisError, OSError) as error:
-            log.warning("a message was not served: %s", error, extra={"action": "message_failed"})
-            failure = StocksBlitzError("unavailable", "Redis is out of reach: try again in a moment")
+        except Exception as error:  # an error never closes the socket
+            log.warning(
+                "a message was not served: %s",
+                error,
+                exc_info=_strange(error),
+                extra={"action": "message_failed"},
+            )
+            failure = StocksBlitzError(
+                "unavailable", "a part of the server is out of reach: try again in a moment"
+            )
             client.reply(wire.error(failure, request_id))
 
     async def on_heartbeat(self, client: Client, request: wire.Request) -> None:

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -37,7 +37,7 @@ IDLE_S = 5.0
 """How long a stream without sessions keeps its subscription, for tabs that reload."""
 STALLED_S = 45.0
 
-type Touch = Callable[[Sequence[tuple[int, str]]], Awaitable[Any]]
+type Touch = Callable[[Sequence[tuple[int, str]]], Awaitable[list[bool]]]
 type Resync = Callable[["Hub", Client], Awaitable[None]]
 
 
@@ -56,6 +56,8 @@ class Hub:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._listeners: dict[str, Callable[[bytes], None]] = {}
         self._started: asyncio.Future[None] | None = None
+        self._control: asyncio.Task[Any] | None = None
+        self._sessions: set[Client] = set()
         self.touch: Touch | None = None
         self.resync: Resync | None = None
 
@@ -66,7 +68,6 @@ class Hub:
             self._redis = connect()
             await self._bus.start()
             self.spawn(self._watch())
-            self.spawn(self._listen_control())
             self._started.set_result(None)
         await self._started
 
@@ -90,8 +91,13 @@ class Hub:
 
     # --- sessions -----------------------------------------------------------------------------------------------------
 
-    def register(self, client: Client) -> None:
-        """The session's socket is this one now; another one of it in this process is told so and closed."""
+    def register(self, client: Client, *, stored: bool = False) -> None:
+        """The session's socket is this one now; another one of it in this process is told so and closed.
+
+        ``stored``: the database knows the session, and `touch` and `resync` are for it.
+        """
+        if stored:
+            self._sessions.add(client)
         before = self.clients.get(client.member)
         self.clients[client.member] = client
         client.turn = self._turn
@@ -102,6 +108,7 @@ class Hub:
     def unregister(self, client: Client) -> None:
         for stream in list(client.views):
             self._streams[stream].leave(client)
+        self._sessions.discard(client)
         if self.clients.get(client.member) is client:
             del self.clients[client.member]
             metrics.sockets.set(len(self.clients))
@@ -114,23 +121,27 @@ class Hub:
         """While a session joins, a replay at full speed waits, as it does for a session that is behind."""
         return self._pace.joining(stream)
 
-    def state(self, stream: Stream) -> StreamState | None:
-        return self._streams.get(stream)
-
-    async def open(self, stream: Stream) -> StreamState:
-        """Subscribe to the stream and know its newest frame, if there is one."""
+    @contextlib.asynccontextmanager
+    async def opened(self, stream: Stream) -> AsyncIterator[StreamState]:
+        """The stream, subscribed to and with its newest frame, if there is one; it is not given up meanwhile."""
         state = self._streams.get(stream)
         if state is None:
             state = self._streams[stream] = StreamState(stream, self._turn)
             self._channels[self._keys.updates(*stream)] = state
-        state.idle_since = time.monotonic()
+        state.joining += 1
+        try:
+            await self._know(state, stream)
+            yield state
+        finally:
+            state.joining -= 1
+
+    async def _know(self, state: StreamState, stream: Stream) -> None:
         await self._bus.subscribe(self._keys.updates(*stream))
         if state.newest is None:
             with contextlib.suppress(RedisError, OSError):
                 raw = await self._redis.get(self._keys.stream(*stream, "frame"))
                 if raw and state.newest is None:
                     self._take(state, Frame(raw))
-        return state
 
     async def values(self, state: StreamState, canonical: set[str], patience: float) -> None:
         """Wait until the newest frame has these indicators, or for ``patience`` seconds."""
@@ -138,17 +149,21 @@ class Hub:
         deadline = loop.time() + patience
         while state.newest is None or not canonical <= state.newest.data["indicators"].keys():
             changed: asyncio.Future[None] = loop.create_future()
-            state.waiters.append(lambda done=changed: done.done() or done.set_result(None))  # type: ignore[misc]
+            state.waiters.add(changed)
             try:
                 await asyncio.wait_for(changed, deadline - loop.time())
             except TimeoutError:
                 return
+            finally:
+                state.waiters.discard(changed)
 
     def enter(self, client: Client, stream: Stream, ids: dict[str, str]) -> None:
+        """Frames go to the client from now on, unless it has left while it joined."""
+        if self.clients.get(client.member) is not client:
+            return
         state = self._streams[stream]
         client.supersede(stream)
         state.enter(client, ids)
-        state.idle_since = None
 
     def narrow(self, client: Client, stream: Stream, ids: dict[str, str]) -> None:
         """Fewer indicators from now on; the stream goes on without a snapshot."""
@@ -185,10 +200,14 @@ class Hub:
     async def _mend(self, state: StreamState) -> None:
         try:
             entries = await self._redis.lrange(self._keys.stream(*state.stream, "log"), 0, -1)
-        except (RedisError, OSError):
+            logged = [Frame(raw) for raw in entries]
+        except Exception as error:  # whatever it is: what is held must not wait for ever
+            log.warning(
+                "the log of %s %s was not read: %s", *state.stream, error, extra={"action": "not_mended"}
+            )
             state.release()
             return
-        state.mend([Frame(raw) for raw in entries])
+        state.mend(logged)
 
     def _at_end_of_turn(self, flush: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
@@ -197,7 +216,10 @@ class Hub:
             loop.call_soon(self._pace.written)
 
     async def _on_connect(self) -> None:
-        """After a lost connection everything may have been missed: compare at once."""
+        """After a lost connection everything may have been missed, orders too: compare at once."""
+        if self._control is not None:
+            self._control.cancel()
+        self._control = self.spawn(self._listen_control())
         for state in self._streams.values():
             state.last_seen = None
         if self._streams:
@@ -212,26 +234,41 @@ class Hub:
     # --- control ------------------------------------------------------------------------------------------------------
 
     async def _listen_control(self) -> None:
+        """Begun anew with every connection of ours: the layer does not notice when its own is open and dead."""
         layer = get_channel_layer()
         while True:
             try:
+                await layer.flush()
                 channel = await layer.new_channel("hub")
                 await layer.group_add(control.GROUP, channel)
+                self.spawn(self._resync(list(self._sessions)))
                 while True:
                     self._on_control(await layer.receive(channel))
-            except (RedisError, OSError) as error:
+            except Exception as error:
                 log.warning(
                     "control is out of reach, trying again: %s", error, extra={"action": "control_lost"}
                 )
                 await asyncio.sleep(0.5)
+
+    async def _resync(self, clients: Iterable[Client]) -> None:
+        """Have these sessions read anew, each until it has worked: what they are sent must be what they have."""
+        for client in clients:
+            pause = 0.1
+            while self.resync is not None and client in self._sessions and client.closing is None:
+                try:
+                    await self.resync(self, client)
+                    break
+                except Exception as error:
+                    log.warning("a session was not read anew: %s", error, extra={"action": "resync_failed"})
+                    await asyncio.sleep(pause := min(5.0, 2 * pause))
 
     def _on_control(self, message: dict[str, Any]) -> None:
         """What was decided elsewhere about sessions whose sockets may be here."""
         for client in self._meant(message):
             if message["action"] == "close":
                 client.close(message["code"], message.get("reason") or "the session has ended")
-            elif message["action"] == "resync" and self.resync is not None:
-                self.spawn(self.resync(self, client))
+            elif message["action"] == "resync":
+                self.spawn(self._resync([client]))
 
     def _meant(self, message: dict[str, Any]) -> list[Client]:
         client = self.clients.get(message.get("member") or "")
@@ -246,12 +283,14 @@ class Hub:
         while True:
             await asyncio.sleep(CHECK_S)
             try:
+                self._sweep_clients()
+                await self._drop_idle()
                 await self._check_positions()
                 await self._pace.tell()
             except (RedisError, OSError) as error:
                 log.debug("positions not checked: %s", error)
-            await self._drop_idle()
-            self._sweep_clients()
+            except Exception:  # one poisoned frame must not end the watch over all the others
+                log.exception("the watch stumbled", extra={"action": "watch_failed"})
 
     async def _check_positions(self) -> None:
         """Compare every stream with its position in Redis: what was there a while ago and still is not here, was lost."""
@@ -288,7 +327,7 @@ class Hub:
     async def _drop_idle(self) -> None:
         now = time.monotonic()
         for stream, state in list(self._streams.items()):
-            if state.views:
+            if state.views or state.joining:
                 state.idle_since = None
             elif state.idle_since is None:
                 state.idle_since = now
@@ -302,6 +341,8 @@ class Hub:
         now, wall = time.monotonic(), time.time() * 1000
         living = []
         for client in list(self.clients.values()):
+            if client.closing is not None:
+                continue
             if not client.outlet.pongs:
                 client.alive()
             if client.expires_at is not None and wall > client.expires_at:
@@ -312,19 +353,22 @@ class Hub:
                 client.close(Close.TOO_SLOW, "nothing was read for too long")
             elif now - client.touched_at > settings.SESSION_TTL / 10 and client.alive_at > client.touched_at:
                 client.touched_at = now
-                living.append((client.user_id, client.session_id))
-        if living and self.touch is not None:
-            self.spawn(self._touch(living))
+                living.append(client)
+        if living:
+            self.spawn(self._renew(living))
 
-    async def _touch(self, living: list[tuple[int, str]]) -> None:
-        assert self.touch is not None
+    async def _renew(self, living: list[Client]) -> None:
+        """These live. A session that is not there any more, although its socket is, is read anew."""
+        sessions = [client for client in living if client in self._sessions]
         try:
-            await self.touch(living)
-            await renew_sockets(
-                self._redis, [(client.user_id, client.ws_conn_id) for client in self.clients.values()]
-            )
+            await renew_sockets(self._redis, [(client.user_id, client.ws_conn_id) for client in living])
+            if self.touch is None or not sessions:
+                return
+            found = await self.touch([(client.user_id, client.session_id) for client in sessions])
         except (RedisError, OSError) as error:
             log.warning("sessions not renewed, will be soon: %s", error, extra={"action": "touch_failed"})
+            return
+        await self._resync([client for client, there in zip(sessions, found, strict=True) if not there])
 
 
 _hubs: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub]" = weakref.WeakKeyDictionary()

@@ -61,8 +61,7 @@ class Mailbox:
 
     def drop_stream(self, stream: Stream, *, keep_closed: bool) -> None:
         """Take a stream's frames out: all of them, or only the forming one (a snapshot takes its place)."""
-        if self._last.pop(stream, None) is None:
-            return
+        self._last.pop(stream, None)
         for item in list(self._items):
             if item.stream == stream and item.frame and not (keep_closed and item.frame.closed):
                 self._drop(item)

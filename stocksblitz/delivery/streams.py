@@ -1,8 +1,9 @@
 """What one process knows of one stream: its newest frame, who is sent what, and how gaps in it are mended (no I/O)."""
 
+import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from stocksblitz import metrics
 from stocksblitz.delivery.client import Client, Turn
@@ -24,7 +25,8 @@ class StreamState:
         self.newest: Frame | None = None
         self.recent: deque[Frame] = deque(maxlen=RECENT)
         self.views: dict[tuple[str, ...], View] = {}
-        self.waiters: list[Callable[[], None]] = []
+        self.waiters: set[asyncio.Future[None]] = set()
+        self.joining = 0
         self.idle_since: float | None = None
         self.last_seen: tuple[str, int] | None = None
         self._held: list[Frame] | None = None
@@ -75,7 +77,7 @@ class StreamState:
         newest = self.newest
         if newest is None:
             self._accept_first(frame)
-        elif frame.epoch == newest.epoch and frame.seq == newest.seq + 1:
+        elif frame.epoch == newest.epoch and frame.seq == newest.seq + 1 and not frame.base:
             self._deliver(frame)
         elif frame.base and frame.epoch == newest.epoch and frame.seq == newest.seq:
             self._refresh(frame)
@@ -93,7 +95,7 @@ class StreamState:
                 self._accept_first(frame)
             elif frame.epoch != newest.epoch:
                 self._change_epoch(frame, logged, held)
-            elif frame.seq > newest.seq:
+            elif frame.seq + frame.base > newest.seq:
                 self._catch_up(frame, logged)
 
     def release(self) -> None:
@@ -109,16 +111,16 @@ class StreamState:
 
     def _refresh(self, frame: Frame) -> None:
         """The newest closed bar again, with indicators that were not wanted before: for those who join."""
-        self.newest = frame
+        assert self.newest is not None
+        if frame.seq > self.newest.seq:  # the bar itself was missed, and is not in the log either
+            self._too_late(frame)
+        self.newest, self._closed_ts = frame, frame.ts
         self._announce()
 
     def _deliver(self, frame: Frame) -> None:
         if frame.prev > self._closed_ts:
             self._too_late(frame)
         self.newest = frame
-        if frame.closed:
-            self._closed_ts = frame.ts
-            self.recent.append(frame)
         due = self.turn.due
         for view in self.views.values():
             framed = frame.message(view)
@@ -135,15 +137,23 @@ class StreamState:
             metrics.values_delivered.inc(len(view.clients) * len(view.ids))
         if due:
             self.turn.schedule()
+        if frame.closed:
+            self._closed_ts = frame.ts
+            frame.shed()
+            self.recent.append(frame)
         self._announce()
 
     def _catch_up(self, frame: Frame, logged: Sequence[Frame] = ()) -> None:
         assert self.newest is not None
+        end = frame.seq + frame.base  # a base repeats the frame of its seq
         for missed in logged:
-            if missed.epoch == frame.epoch and self.newest.seq < missed.seq < frame.seq:
+            if missed.epoch == frame.epoch and self.newest.seq < missed.seq < end:
                 self._skip_to(missed.seq)
                 self._deliver(missed)
                 metrics.frames_repaired.inc()
+        if frame.base:
+            self._refresh(frame)
+            return
         self._skip_to(frame.seq)
         self._deliver(frame)
 
@@ -158,7 +168,7 @@ class StreamState:
     def _change_epoch(self, frame: Frame, logged: Sequence[Frame], held: Sequence[Frame]) -> None:
         """First what closed in the old epoch, then a snapshot of the new one's beginning, then what came since."""
         assert self.newest is not None
-        begun = {each.seq: each for each in (*logged, *held) if each.epoch == frame.epoch}
+        begun = {each.seq: each for each in (*held, *logged) if each.epoch == frame.epoch}
         first = begun[min(begun)]
         if not any(each.reset for each in begun.values()):
             for missed in logged:
@@ -173,7 +183,7 @@ class StreamState:
         self.newest, self._closed_ts = first, first.upto
         for client in self.clients:
             self._resnapshot(client, first)
-        if frame.seq > first.seq:
+        if frame.seq + frame.base > first.seq:
             self._catch_up(frame, logged)
         self._announce()
 
@@ -190,6 +200,7 @@ class StreamState:
             client.close(Close.TRY_AGAIN, "bars were missed: come back with since_bar")
 
     def _announce(self) -> None:
-        waiters, self.waiters = self.waiters, []
-        for wake in waiters:
-            wake()
+        waiters, self.waiters = self.waiters, set()
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)

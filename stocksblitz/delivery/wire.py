@@ -221,6 +221,10 @@ class Frame:
             framed = self._encoded[view] = text_frame(b'%b,"indicators":{%b}}' % (self.head(), inside))
         return framed
 
+    def shed(self) -> None:
+        """Let go of what was encoded: a frame that is only kept needs its data alone."""
+        self._parts, self._head, self._encoded = {}, b"", {}
+
 
 class View:
     """A distinct set of indicators under the names that sessions gave them; sessions with the same set share it."""

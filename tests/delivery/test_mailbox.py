@@ -79,3 +79,13 @@ def test_every_frame_is_delivered_or_named_and_every_closed_one_delivered(puts, 
         assert expected == seq[name] + 1
         order = [closed_flag for each, closed_flag in puts if each == name]
         assert not [n for n in closed if order[n - 1]]
+
+
+def test_closed_frames_that_a_snapshot_left_go_with_their_stream():
+    mailbox = Mailbox()
+    mailbox.put_frame(STREAM, frame(1, closed=True))
+    mailbox.put_frame(STREAM, frame(2))
+    mailbox.drop_stream(STREAM, keep_closed=True)
+    mailbox.drop_stream(STREAM, keep_closed=False)
+    assert drained(mailbox) == []
+    assert mailbox.size == 0

@@ -135,7 +135,7 @@ def test_a_refreshed_base_of_a_bar_that_was_lost_brings_the_bar_from_the_log():
 
 
 def test_a_refreshed_base_that_waited_for_the_log_is_not_lost():
-    state, client, _ = joined()
+    state, _, _ = joined()
     state.take(frame(1, ts=10, prev=5))
     assert state.take(frame(3, ts=10, closed=True, prev=5)) is True
     state.take(frame(3, ts=10, closed=True, base=True, prev=5, ids=("RSI_14", "SMA_20")))

@@ -1,0 +1,75 @@
+"""The life of a socket whatever happens in it: errors are answered, and the hub keeps nothing of what is gone."""
+
+import asyncio
+
+import pytest
+from channels.testing import WebsocketCommunicator
+
+from stocksblitz.delivery import wire
+from stocksblitz.delivery.auth import Identity
+from stocksblitz.delivery.consumers import SocketConsumer
+from stocksblitz.delivery.hub import Hub
+from stocksblitz.delivery.limits import MessageRate
+
+
+@pytest.fixture
+async def hub(namespace):
+    hub = Hub()
+    await hub.start()
+    yield hub
+    await hub.close()
+
+
+def socket_on(hub):
+    class Consumer(SocketConsumer):
+        messages = wire.PORTFOLIO_MESSAGES
+
+        async def _admit(self, ws_conn_id):
+            self.hub, self.identity = hub, Identity(1, "alice", False, None, None, "token")
+            self.rate = MessageRate(50)
+            self.client = self.new_client("s", ws_conn_id)
+            hub.register(self.client)
+
+        async def on_watch(self, client, request):
+            raise KeyError("a fault of ours")
+
+        async def on_unwatch(self, client, request):
+            await asyncio.sleep(60)
+
+    return WebsocketCommunicator(Consumer.as_asgi(), "/ws/test")
+
+
+async def test_a_fault_of_ours_is_answered_and_closes_nothing(hub):
+    socket = socket_on(hub)
+    await socket.connect()
+    await socket.send_json_to({"type": "watch", "id": 7})
+    answer = await socket.receive_json_from()
+    assert (answer["type"], answer["id"], answer["code"], answer["retryable"]) == (
+        "error",
+        7,
+        "unavailable",
+        True,
+    )
+    await socket.send_json_to({"type": "heartbeat"})
+    assert (await socket.receive_json_from())["type"] == "heartbeat_ack"
+    await socket.disconnect()
+    assert hub.clients == {}
+
+
+async def test_a_message_is_measured_in_bytes(hub, settings):
+    settings.WS_MAX_MESSAGE = 100
+    socket = socket_on(hub)
+    await socket.connect()
+    await socket.send_to(text_data='{"type":"heartbeat","id":"' + "é" * 60 + '"}')
+    assert (await socket.receive_output())["code"] == 4513
+
+
+async def test_a_server_that_cancels_the_application_leaves_nothing_in_the_hub(hub):
+    socket = socket_on(hub)
+    await socket.connect()
+    await socket.send_json_to({"type": "unwatch"})
+    await asyncio.sleep(0.05)
+    assert len(hub.clients) == 1
+    socket.future.cancel()
+    await asyncio.gather(socket.future, return_exceptions=True)
+    assert hub.clients == {}
