@@ -44,6 +44,11 @@ CASES = {
     "MT5-04": ([cfd("OIL", contract_size="100")], {}, [("OIL", "buy", "1", "80")], {"OIL": "80"}),
     "MT5-08": ([cfd("BR", **FUTURE)], {}, [("BR", "buy", "1", "60"), ("BR", "sell", "2", "60")], {"BR": "60"}),
     "MT5-11": ([forex("USDCHF")], {}, [("USDCHF", "buy", "12", "0.9")], {"USDCHF": "0.9"}),
+    "MT5-12": (
+        [forex("EURUSD"), forex("USDCHF"), forex("USDJPY")], {"leverage": 100},
+        [("EURUSD", "buy", "2", "0.9"), ("USDCHF", "sell", "1", "0.9"), ("USDJPY", "buy", "15", "90")],
+        {"EURUSD": "0.9", "USDCHF": "0.9", "USDJPY": "90"},
+    ),
     "OANDA-01": (
         [forex("EURGBP", margin_mode="forex_no_leverage", margin_rate="0.0333333", **UNITS)], OANDA,
         [("EURGBP", "buy", "1000000", "0.8568")], {"EURGBP": "0.8566/0.8568"},
@@ -78,7 +83,11 @@ CASES = {
 REALIZED = {
     "FX-02": (forex("USDJPY"), ("USDJPY", "0.1", "136.740"), {"USDJPY": "137.180"}),
     "FX-03": (forex("USDJPY", **UNITS), ("USDJPY", "10000", "105.42"), {"USDJPY": "105.77"}),
-    "LEAN-04": (cfd("DE30EUR", "EUR"), ("DE30EUR", "5", "10000"), {"DE30EUR": "10100", "EURUSD": "1.10"}),
+    "LEAN-04": (
+        cfd("DE30EUR", "EUR"),
+        ("DE30EUR", "5", "10000"),
+        {"DE30EUR": "10100", "EURUSD": "1.10"},
+    ),
     "LEAN-05": (cfd("FUT", contract_size="50"), ("FUT", "100", "100"), {"FUT": "99"}),
 }
 
@@ -176,6 +185,15 @@ def test_margin_of_positions_and_an_order_over_rest(rows, world, rest):
     body = {"account": key, "symbol": "X", "side": "buy", "quantity": "1", "type": "limit", "price": "15.412"}
     assert D(rest["alice"]("post", "/api/portfolio/orders", body, 201)["margin"]) == D(parts["order_margin"])
     assert used() == D(row["exp_used_margin"])
+
+
+def test_two_margin_models_over_rest(rows, world, rest, account):
+    wanted = json.loads(rows["NT-13"]["exp_other"])
+    plain = cfd("E", margin_rate="0.03")
+    leveraged = cfd("F", margin_rate="0.03", margin_mode="cfd_leverage")
+    positions = [("E", "buy", "100000", "1.10000"), ("F", "buy", "100000", "1.10000")]
+    _, (first, second) = world(rows["NT-13"], [plain, leveraged], {}, positions, {})
+    assert (D(first["margin"]), D(second["margin"])) == (D(wanted["standard"]), D(wanted["leveraged"]))
 
 
 def test_a_missing_rate_over_rest(rows, world, rest):
