@@ -66,7 +66,9 @@ CASES = {
     "LEAN-01": ([cfd("AAPL", margin_mode="cfd_leverage")], LEAN, [("AAPL", "buy", "2000", "1")], {"AAPL": "2"}),
     "LEAN-02": ([cfd("AAPL", margin_mode="cfd_leverage")], LEAN, [("AAPL", "buy", "2000", "1")], {"AAPL": "0.5"}),
     "LEAN-03": ([cfd("AAPL", margin_mode="cfd_leverage")], LEAN, [("AAPL", "buy", "2000", "1")], {"AAPL": "0.9"}),
-    "EBH-01": ([forex("USDCHF")], {"leverage": 30, "balance": "5000"}, [("USDCHF", "buy", "1", "0.9")], {"USDCHF": "0.9"}),
+    "EBH-01": (
+        [forex("USDCHF")], {"leverage": 30, "balance": "5000"}, [("USDCHF", "buy", "1", "0.9")], {"USDCHF": "0.9"},
+    ),
     "DRV-01": ([forex("USDJPY")], {}, [("USDJPY", "buy", "1", "150.000")], {"USDJPY": "150.500/150.510"}),
     "DRV-03": (
         [forex("EURUSD")], {},
