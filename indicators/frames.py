@@ -71,7 +71,7 @@ class LiveStream:
         self.stale = False
         self._engine = Stream()
         self._before = 0
-        self._base: Bar | None = None
+        self._base: tuple[Bar, int] | None = None
         self._values: Values = {}
 
     @property
@@ -91,16 +91,14 @@ class LiveStream:
         same_past = published.generation == self.position.generation or not published.epoch
         last = published.closed_ts if same_past and published.closed_ts else None
         split = sum(1 for bar in bars if last is None or bar.ts <= last)
-        split = split or len(
-            bars
-        )  # what was published last is older than everything kept: begin with what there is
+        split = split or len(bars)  # what was published last is older than all that is kept: begin with that
         past, missed = bars[:split], bars[split:]
         self._engine = Stream(past)
         self._engine.want(specs)
         batch = Batch()
         if past:
-            self._base = past[-1]
             self._before = past[-2].ts if len(past) > 1 else 0
+            self._base = past[-1], self._before
             self.position.closed_ts = past[-1].ts
             self._values = self._engine.last_values()
             flags = {"base": True, "reset": not same_past}
@@ -127,8 +125,8 @@ class LiveStream:
             self._values = self._engine.update(bar)
             batch.logged.append(self._frame(bar, self._values, closed=True, now_ms=now_ms))
             batch.closed = self.closed_values(bar)
+            self._base = bar, self._before
             self._before = self.position.closed_ts = bar.ts
-            self._base = bar
             if self.forming is not None and self.forming.ts <= bar.ts:
                 self.forming = None
 
@@ -149,8 +147,10 @@ class LiveStream:
         elif (
             self._base is not None
         ):  # nothing new in the order of frames: the newest one, told again under its seq
+            bar, self._before = self._base
             self.position.seq -= 1
-            batch.forming = self._frame(self._base, self._values, closed=True, now_ms=now_ms, base=True)
+            batch.forming = self._frame(bar, self._values, closed=True, now_ms=now_ms, base=True)
+            self._before = bar.ts
 
     def closed_values(self, bar: Bar) -> dict[str, Any]:
         return {each: self._entry(bar, value, ready) for each, (value, ready) in self._values.items()}

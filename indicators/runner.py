@@ -1,10 +1,11 @@
 """Redis -> engine -> Redis: computes exactly what live sessions want, for the symbols whose leases this worker holds."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -17,7 +18,7 @@ from indicators.spec import Spec, parse
 from stocksblitz import metrics
 from stocksblitz.bus import Subscriber
 from stocksblitz.errors import StocksBlitzError
-from stocksblitz.keys import BARS_ONLY
+from stocksblitz.keys import BARS_ONLY, computation
 from stocksblitz.market.bars import Bar
 from stocksblitz.redis import connect, keys
 from stocksblitz.worker import Leases, now_ms
@@ -25,9 +26,12 @@ from stocksblitz.worker import Leases, now_ms
 log = logging.getLogger(__name__)
 
 type StreamId = tuple[str, str]
+type Forming = tuple[Bar, int]
 
-LINGER_S = 2.0
-"""How long a stream that nobody wants any more goes on: longer than a web process remembers it."""
+LINGER_S = 8.0
+"""How long a stream that nobody wants any more goes on: longer than a web process remembers it (`IDLE_S` of the hub)."""
+OPENED_AT_ONCE = 32
+"""Streams opened in one step: between steps the leases are renewed, and streams that live get their turn."""
 REOPEN_S = 1.0
 """A stream whose bars do not fit together is opened anew at most this often."""
 UNFIT = 10
@@ -47,9 +51,27 @@ def bar_of(raw: bytes) -> Bar:
     return bar_of_row(orjson.loads(raw))
 
 
-def reaches(bars: list[Bar], forming: list[Any] | None) -> bool:
+def forming_of(raw: bytes) -> Forming:
+    """A forming bar, and the opening time of the one that closed before it (0: none)."""
+    row = orjson.loads(raw)
+    return bar_of_row(row), int(row[7])
+
+
+def quote_of(fields: Sequence[bytes | None]) -> Quote:
+    """What `_FIELDS` of the symbol say."""
+    generation, source, fresh_until, greeks, oi = fields
+    return Quote(
+        (generation or b"").decode(),
+        source.decode() if source else None,
+        float(fresh_until or 0),
+        orjson.loads(greeks) if greeks else None,
+        orjson.loads(oi) if oi else None,
+    )
+
+
+def reaches(bars: list[Bar], forming: Forming | None) -> bool:
     """Whether the closed bars reach up to the forming one: a hot store that was lost is written oldest first."""
-    return forming is None or not forming[7] or (bool(bars) and bars[-1].ts >= int(forming[7]))
+    return forming is None or not forming[1] or (bool(bars) and bars[-1].ts >= forming[1])
 
 
 class Runner:
@@ -71,6 +93,8 @@ class Runner:
         self._unfit: dict[StreamId, int] = defaultdict(int)
         self._opened: dict[StreamId, float] = {}
         self._changed: set[StreamId] = set()
+        self._heard: set[str] = set()
+        self._bad: set[str] = set()
         self._dirty: set[str] = set()
         self._wake = asyncio.Event()
         self._epochs = 0
@@ -96,6 +120,7 @@ class Runner:
         if channel == self.keys.bar_updates:
             self._dirty.update(message["symbols"])
         else:
+            self._heard.update(message["add"], message["drop"])
             for each in message["add"]:
                 self._add(each)
             for each in message["drop"]:
@@ -108,18 +133,19 @@ class Runner:
         self._wake.set()
 
     async def reconcile(self) -> None:
-        """Make what is wanted agree with Redis, whatever was announced or missed."""
+        """Make what is wanted agree with Redis, whatever was announced or missed.
+
+        What is announced while Redis answers is newer than the answer, and stands.
+        """
+        self._heard.clear()
         members = {raw.decode() for raw in await self.redis.smembers(self.keys.wanted)}
-        known = {f"{s}|{t}|{i}" for (s, t), specs in self._wanted.items() for i in (*specs, BARS_ONLY)}
-        have = known & members
-        for each in members - have:
+        known = {computation(*stream, each) for stream, specs in self._wanted.items() for each in specs}
+        bars = {computation(*stream, BARS_ONLY) for stream in self._wanted}
+        alone = {computation(*stream, BARS_ONLY) for stream, specs in self._wanted.items() if not specs}
+        for each in members - known - bars - self._heard:
             self._add(each)
-        for (symbol, timeframe), specs in list(self._wanted.items()):
-            prefix = f"{symbol}|{timeframe}|"
-            for each in [each for each in specs if prefix + each not in members]:
-                self._drop(prefix + each)
-            if not specs and not any(member.startswith(prefix) for member in members):
-                self._drop(prefix + BARS_ONLY)
+        for each in (known | alone) - members - self._heard:
+            self._drop(each)
         self._wake.set()
 
     def _add(self, computation: str) -> None:
@@ -144,22 +170,26 @@ class Runner:
         specs.pop(indicator, None)
         self._changed.add(stream)
         if not specs:
-            self._unwanted[stream] = time.monotonic() + LINGER_S
+            self._unwanted.setdefault(stream, time.monotonic() + LINGER_S)
 
     async def _end_unwanted(self) -> None:
         """End what has had no subscriber for a while; bars alone may still be wanted."""
         now = time.monotonic()
         for stream in [each for each, at in self._unwanted.items() if at <= now]:
-            del self._unwanted[stream]
-            if await self.redis.sismember(self.keys.wanted, f"{stream[0]}|{stream[1]}|{BARS_ONLY}"):
-                continue
-            self._wanted.pop(stream, None)
-            self._by_symbol[stream[0]].discard(stream)
-            if not self._by_symbol[stream[0]]:
-                del self._by_symbol[stream[0]]
-            self._counters.pop(stream, None)
-            if self._live.pop(stream, None) is not None:
-                await self._publisher.end(stream, self._fences.pop(stream))
+            bars = await self.redis.sismember(self.keys.wanted, computation(*stream, BARS_ONLY))
+            if self._unwanted.pop(stream, None) is not None and not bars:  # not wanted again meanwhile
+                await self._end(stream)
+
+    async def _end(self, stream: StreamId) -> None:
+        self._wanted.pop(stream, None)
+        self._by_symbol[stream[0]].discard(stream)
+        if not self._by_symbol[stream[0]]:
+            del self._by_symbol[stream[0]]
+            self._bad.discard(stream[0])
+        for memory in (self._counters, self._unfit, self._opened):
+            memory.pop(stream, None)
+        if self._live.pop(stream, None) is not None:
+            await self._publisher.end(stream, self._fences.pop(stream))
 
     # --- one step -----------------------------------------------------------------------------------------------------
 
@@ -194,17 +224,35 @@ class Runner:
         due += [stream for stream in changed if stream in self._wanted and stream[0] not in dirty]
         due += [stream for stream in self._missing() if stream[0] not in dirty and stream not in changed]
         mine = [stream for stream in due if self.leases.fence(stream[0]) is not None]
-        if mine:
-            await self._advance(mine, changed)
+        try:
+            for some in self._portions(mine):
+                await self._advance(some, changed)
+        except BaseException:
+            self._changed |= changed  # what was new in them is not computed yet
+            raise
         await self._say_stale()
         return bool(mine)
+
+    def _portions(self, streams: list[StreamId]) -> Iterator[list[StreamId]]:
+        """All that live at once, then some of those to be opened, the ones that waited longest; the others next time."""
+        living = [each for each in streams if each in self._live]
+        others = sorted((each for each in streams if each not in self._live), key=self._opened_at)
+        if living:
+            yield living
+        if others:
+            yield others[:OPENED_AT_ONCE]
+        if len(others) > OPENED_AT_ONCE:
+            self._wake.set()
+
+    def _opened_at(self, stream: StreamId) -> float:
+        return self._opened.get(stream, 0.0)
 
     def _missing(self) -> list[StreamId]:
         now = time.monotonic()
         return [
             stream
             for stream in self._wanted
-            if stream not in self._live and now - self._opened.get(stream, 0.0) >= REOPEN_S
+            if stream not in self._live and now - self._opened_at(stream) >= REOPEN_S
         ]
 
     def _release_lost(self) -> None:
@@ -220,6 +268,7 @@ class Runner:
 
     async def _advance(self, streams: list[StreamId], changed: set[StreamId]) -> None:
         quotes, forming = await self._read_quotes(streams)
+        streams = [stream for stream in streams if stream[0] in quotes]
         fresh: list[StreamId] = []
         for stream in streams:
             live = self._live.get(stream)
@@ -237,9 +286,7 @@ class Runner:
                 self._move(live, stream, closed.get(stream), forming.get(stream), stream in changed, batch)
         await self._write(batches)
 
-    async def _read_quotes(
-        self, streams: list[StreamId]
-    ) -> tuple[dict[str, Quote], dict[StreamId, list[Any]]]:
+    async def _read_quotes(self, streams: list[StreamId]) -> tuple[dict[str, Quote], dict[StreamId, Forming]]:
         """In one round trip: what the feed says of each symbol, and the forming bar of each stream."""
         timeframes: dict[str, list[str]] = defaultdict(list)
         for symbol, timeframe in streams:
@@ -248,23 +295,18 @@ class Runner:
         for symbol, wanted in timeframes.items():
             pipe.hmget(self.keys.market(symbol), *_FIELDS, *(f"bar:{each}" for each in wanted))
         quotes: dict[str, Quote] = {}
-        forming: dict[StreamId, list[Any]] = {}
+        forming: dict[StreamId, Forming] = {}
         for (symbol, wanted), answer in zip(timeframes.items(), await pipe.execute(), strict=True):
-            generation, source, fresh_until, greeks, oi = answer[: len(_FIELDS)]
-            quotes[symbol] = Quote(
-                (generation or b"").decode(),
-                source.decode() if source else None,
-                float(fresh_until or 0),
-                orjson.loads(greeks) if greeks else None,
-                orjson.loads(oi) if oi else None,
-            )
+            with self._tolerant(symbol):
+                quotes[symbol] = quote_of(answer[: len(_FIELDS)])
             for timeframe, raw in zip(wanted, answer[len(_FIELDS) :], strict=True):
-                if raw:
-                    forming[symbol, timeframe] = orjson.loads(raw)
+                with self._tolerant(symbol):
+                    if raw:
+                        forming[symbol, timeframe] = forming_of(raw)
         return quotes, forming
 
     async def _read_closed(
-        self, streams: list[StreamId], forming: dict[StreamId, list[Any]], changed: set[StreamId]
+        self, streams: list[StreamId], forming: dict[StreamId, Forming], changed: set[StreamId]
     ) -> dict[StreamId, list[Bar]]:
         """The bars that closed since; for streams with new indicators, the history that these are opened on."""
         pipe = self.redis.pipeline(transaction=False)
@@ -273,7 +315,7 @@ class Runner:
             live = self._live[stream]
             if stream in changed:
                 pipe.zrange(self.keys.bars(*stream), -settings.HOT_BARS, -1)
-            elif stream not in forming or int(forming[stream][7]) > live.last_ts:
+            elif stream not in forming or forming[stream][1] > live.last_ts:
                 pipe.zrangebyscore(self.keys.bars(*stream), f"({live.last_ts}", "+inf")
             else:
                 continue
@@ -281,10 +323,26 @@ class Runner:
         if not asked:
             return {}
         answers = await pipe.execute()
-        return {stream: [bar_of(raw) for raw in rows] for stream, rows in zip(asked, answers, strict=True)}
+        closed: dict[StreamId, list[Bar]] = {}
+        for stream, rows in zip(asked, answers, strict=True):
+            with self._tolerant(stream[0]):
+                closed[stream] = [bar_of(raw) for raw in rows]
+        return closed
+
+    @contextlib.contextmanager
+    def _tolerant(self, symbol: str) -> Iterator[None]:
+        """What others wrote of one symbol and cannot be read costs only that symbol; it is said once."""
+        try:
+            yield
+        except (ValueError, TypeError, LookupError) as error:
+            if symbol not in self._bad:
+                log.error(
+                    "what Redis has of %s cannot be read: %s", symbol, error, extra={"action": "bad_data"}
+                )
+            self._bad.add(symbol)
 
     async def _begin(
-        self, streams: list[StreamId], quotes: dict[str, Quote], forming: dict[StreamId, list[Any]]
+        self, streams: list[StreamId], quotes: dict[str, Quote], forming: dict[StreamId, Forming]
     ) -> dict[StreamId, Batch]:
         """Open streams: their history and how far they have been published, in one round trip."""
         if not streams:
@@ -295,32 +353,41 @@ class Runner:
             pipe.get(self.keys.stream(*stream, "pos"))
         answers = await pipe.execute()
         batches: dict[StreamId, Batch] = {}
+        read: dict[StreamId, tuple[list[Bar], Position]] = {}
         for stream, rows, position in zip(streams, answers[::2], answers[1::2], strict=True):
-            fence = self.leases.fence(stream[0])
-            if fence is None:
-                continue
-            bars = [bar_of(raw) for raw in rows]
-            quote = quotes[stream[0]]
-            if quote.source is None:
-                continue  # the feed has not said anything of the symbol yet: what bars there are may not be all
-            if not reaches(bars, forming.get(stream)):
-                self._again(stream[0])
-                continue
-            self._epochs += 1
-            live = LiveStream(*stream, f"{fence:x}.{self._epochs:x}", quote)
-            batches[stream] = live.begin(
-                bars, self._wanted[stream].values(), Position.load(position), now_ms()
-            )
-            self._live[stream], self._fences[stream] = live, fence
-            self._opened[stream] = time.monotonic()
+            with self._tolerant(stream[0]):
+                read[stream] = [bar_of(raw) for raw in rows], Position.load(position)
+        for stream, (bars, published) in read.items():
+            batch = self._open(stream, bars, published, quotes[stream[0]], forming.get(stream))
+            if batch is not None:
+                batches[stream] = batch
         return batches
+
+    def _open(
+        self, stream: StreamId, bars: list[Bar], published: Position, quote: Quote, forming: Forming | None
+    ) -> Batch | None:
+        """Begin an epoch, unless it is too early for it."""
+        fence = self.leases.fence(stream[0])
+        if fence is None or quote.source is None:
+            return (
+                None  # the feed has not said anything of the symbol yet: what bars there are may not be all
+            )
+        if not reaches(bars, forming):
+            self._again(stream[0])
+            return None
+        self._epochs += 1
+        live = LiveStream(*stream, f"{fence:x}.{self._epochs:x}", quote)
+        batch = live.begin(bars, self._wanted[stream].values(), published, now_ms())
+        self._live[stream], self._fences[stream] = live, fence
+        self._opened[stream] = time.monotonic()
+        return batch
 
     def _move(
         self,
         live: LiveStream,
         stream: StreamId,
         bars: list[Bar] | None,
-        forming: list[Any] | None,
+        forming: Forming | None,
         changed: bool,
         batch: Batch,
     ) -> None:
@@ -334,11 +401,11 @@ class Runner:
                 self._changed.add(stream)
                 self._again(stream[0])
         if forming is not None:
-            if live.peek(bar_of_row(forming), int(forming[7]), batch, now):
+            if live.peek(*forming, batch, now):
                 self._unfit.pop(stream, None)
             else:
                 self._reread(stream)
-        elif changed and not batch:
+        elif changed and bars is not None:
             live.repeat(batch, now)
         self._count(stream, live, batch)
 
@@ -377,11 +444,7 @@ class Runner:
         try:
             refused = await self._publisher.write(due)
         except (RedisError, OSError):
-            for (
-                live,
-                _,
-                _,
-            ) in due:  # what of it arrived is not known: begin again from what Redis says was published
+            for live, *_ in due:  # what of it arrived is not known: begin again from what was published
                 self._forget((live.symbol, live.timeframe))
             raise
         for live in refused:
@@ -389,7 +452,7 @@ class Runner:
                 "%s %s is another worker's now", live.symbol, live.timeframe, extra={"action": "fenced_off"}
             )
             self._forget((live.symbol, live.timeframe))
-        await self._publisher.remember(due)
+        await self._publisher.remember([each for each in due if each[0] not in refused])
 
     async def _say_stale(self) -> None:
         """A price that got too old without a tick: say so once."""

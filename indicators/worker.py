@@ -39,7 +39,7 @@ class ComputeWorker:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.runner.run(stop))
                 tasks.create_task(persist("leases", self._leases, stop, every=HEARTBEAT_S))
-                tasks.create_task(persist("reconciling", self._reconcile, stop, every=RECONCILE_S))
+                tasks.create_task(persist("reconciling", self.runner.reconcile, stop, every=RECONCILE_S))
                 tasks.create_task(persist("rebuilding", upkeep.ensure_rebuilt, stop, every=1.0))
                 tasks.create_task(self._clean_up(stop))
                 tasks.create_task(self._work_on_jobs(stop))
@@ -57,9 +57,6 @@ class ComputeWorker:
                 len(fresh),
                 extra={"action": "leases", "held": len(self.runner.leases.held)},
             )
-
-    async def _reconcile(self) -> None:
-        await self.runner.reconcile()
 
     async def _clean_up(self, stop: asyncio.Event) -> None:
         while not await wait(stop, settings.CLEANUP_INTERVAL):
@@ -79,7 +76,10 @@ class ComputeWorker:
 
     async def _work(self, job: Any) -> None:
         began = time.monotonic()
-        await self._jobs.run(job, self._oneshot.compute)
+        try:
+            await self._jobs.run(job, self._oneshot.compute)
+        except Exception as error:  # nobody was told, so another worker, or this one, takes it over
+            log.warning("a job was left: %s", error, extra={"action": "job_left", "indicator": job.indicator})
         log.debug("job done", extra={"action": "job", "ms": round((time.monotonic() - began) * 1000)})
 
 

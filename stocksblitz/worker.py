@@ -144,6 +144,7 @@ class Leases:
 
         Returns the shards whose fence is new (taken now, or taken again after they were lost).
         """
+        began = time.monotonic()
         workers = await self.beat()
         share = -(-SHARDS // max(1, len(workers)))
         for shard in sorted(self.held)[share:]:
@@ -158,7 +159,7 @@ class Leases:
             some, others = others[: missing - len(taken)], others[missing - len(taken) :]
             taken |= await self._take(some)
         self.held = kept | taken
-        self.renewed = time.monotonic()
+        self.renewed = began
         return {shard for shard, fence in self.held.items() if before.get(shard) != fence}
 
     async def beat(self) -> list[bytes]:

@@ -1,8 +1,11 @@
 """The runner over a real Redis: exactly what is wanted, every closed bar once, over restarts and takeovers."""
 
+import asyncio
+
 import orjson
 import pytest
 from django.conf import settings
+from redis.exceptions import RedisError
 
 from indicators.frames import Position
 from indicators.runner import Runner
@@ -217,6 +220,107 @@ async def test_a_stream_ends_with_its_last_subscriber(runner, feed, listener, ar
     await listener.frames()
     await tick(runner)
     assert await listener.frames() == []
+
+
+async def test_what_is_wanted_again_at_the_last_moment_goes_on(
+    runner, feed, listener, aredis, keys, monkeypatch
+):
+    monkeypatch.setattr("indicators.runner.LINGER_S", 0.0)
+    await tick(runner)
+    await aredis.delete(keys.wanted)
+    await runner.reconcile()
+    step = asyncio.create_task(runner._end_unwanted())
+    await asyncio.sleep(0)  # it has asked Redis, and is not answered yet
+    runner._on_message(keys.demand, b'{"add":["BTCUSD|1min|RSI_14"],"drop":[]}')
+    await step
+    assert STREAM in set(runner.streams())
+    assert set(runner._wanted[STREAM]) == {"RSI_14"}
+
+
+async def test_what_is_announced_while_it_reconciles_stands(runner, keys):
+    reconciling = asyncio.create_task(runner.reconcile())
+    await asyncio.sleep(0)
+    runner._on_message(keys.demand, b'{"add":["BTCUSD|1min|EMA_9"],"drop":["BTCUSD|1min|RSI_14"]}')
+    await reconciling
+    assert set(runner._wanted[STREAM]) == {"SMA_3", "EMA_9"}
+
+
+async def test_bars_alone_live_and_end(runner, feed, listener, aredis, keys, monkeypatch):
+    monkeypatch.setattr("indicators.runner.LINGER_S", 0.0)
+    await aredis.delete(keys.wanted)
+    await aredis.sadd(keys.wanted, "BTCUSD|1min|-")
+    await runner.reconcile()
+    await feed.form(100.0)
+    await tick(runner)
+    assert [frame["indicators"] for frame in await listener.frames()] == [{}, {}]
+    await runner.reconcile()
+    assert not runner._changed  # nothing is read anew because of what is known
+    await aredis.delete(keys.wanted)
+    await runner.reconcile()
+    await runner.step()
+    assert list(runner.streams()) == []
+
+
+async def test_an_indicator_wanted_while_redis_fails_is_computed_afterwards(
+    runner, feed, listener, aredis, keys
+):
+    await feed.form(100.0)
+    await tick(runner)
+    market = keys.market(STREAM[0])
+    await aredis.rename(market, f"{market}:kept")
+    await aredis.set(market, "of another type: reading it fails")
+    runner._on_message(keys.demand, b'{"add":["BTCUSD|1min|EMA_9"],"drop":[]}')
+    with pytest.raises(RedisError):
+        await runner.step()
+    await aredis.rename(f"{market}:kept", market)
+    await listener.frames()
+    await tick(runner)
+    assert "EMA_9" in (await listener.frames())[-1]["indicators"]
+
+
+async def test_what_cannot_be_read_of_one_symbol_costs_only_that_symbol(runner, feed, listener, aredis, keys):
+    await aredis.sadd(keys.wanted, "BADUSD|1min|SMA_3", "TORN|1min|SMA_3")
+    await aredis.hset(keys.market("BADUSD"), mapping={"source": "external", "fresh_until": "soon"})
+    await aredis.hset(keys.market("TORN"), mapping={"source": "external", "bar:1min": "[1]"})
+    await aredis.zadd(keys.bars("TORN", "1min"), {"{}": 1})
+    await runner.reconcile()
+    await feed.form(100.0)
+    await tick(runner)
+    assert len(await listener.frames()) == 2
+    assert set(runner.streams()) == {STREAM}
+
+
+async def test_who_was_fenced_off_leaves_the_newest_values_alone(runner, feed, aredis, keys):
+    await tick(runner)
+    await aredis.set(keys.stream(*STREAM, "fence"), 1 << 52)
+    await feed.close(52)
+    await tick(runner)
+    assert await aredis.get(keys.latest(*STREAM, "SMA_3")) is None
+    assert int(await aredis.hget(keys.positions, "BTCUSD|1min")) == bar(49).ts
+
+
+async def test_many_streams_are_opened_some_at_a_time(runner, feed, monkeypatch, aredis, keys):
+    monkeypatch.setattr("indicators.runner.OPENED_AT_ONCE", 2)
+    for symbol in ("A", "B", "C", "D"):
+        await aredis.sadd(keys.wanted, f"{symbol}|1min|SMA_3")
+        await aredis.hset(keys.market(symbol), mapping={"source": "simulated", "gen": 1})
+    await runner.reconcile()
+    seen = []
+    while len(seen) < 3:
+        await runner.step()
+        seen.append(len(list(runner.streams())))
+    assert seen == [2, 4, 5]
+
+
+async def test_a_closed_bar_told_again_has_the_bar_before_it_where_it_was(runner, feed, listener, keys):
+    await tick(runner)
+    await feed.close(52)
+    await tick(runner)
+    await listener.frames()
+    runner._on_message(keys.demand, b'{"add":["BTCUSD|1min|EMA_9"],"drop":[]}')
+    await runner.step()
+    (again,) = await listener.frames()
+    assert (again["base"], again["ohlcv"]["ts"], again["prev"]) == (True, bar(51).ts, bar(50).ts)
 
 
 async def test_a_price_that_gets_too_old_is_said_once(runner, feed, listener, monkeypatch):
