@@ -140,7 +140,7 @@ from rest_framework_simplejwt.tokens import AccessToken
 from stocksblitz.identity import tokens
 from stocksblitz.identity.models import Login
 login = Login.objects.create(user=User.objects.get(username="demo"))
-token = tokens._claim(AccessToken(), login, "2c5ea4c0-4067-11e9-8bad-9b1deb4d3b7d")
+token = AccessToken(tokens.issue(login)["access"])
 token.set_exp(lifetime=timedelta(seconds=12))
 print(token)
 """
