@@ -45,7 +45,8 @@ class Subscriber:
         self._heard = 0.0
 
     async def start(self) -> None:
-        self._client = connect(protocol=2)
+        # redis-py's own check would read an answer from under `_read`.
+        self._client = connect(protocol=2, health_check_interval=0)
         self._task = asyncio.create_task(self._run(), name="redis-subscriber")
 
     async def close(self) -> None:
@@ -81,7 +82,7 @@ class Subscriber:
         while True:
             try:
                 await self._listen()
-            except (RedisError, OSError, TimeoutError) as error:
+            except Exception as error:  # whatever it is: without this everything stands still
                 if self._connection is not None:
                     failures = 0
                 if not failures:
@@ -143,8 +144,9 @@ class Subscriber:
         """Send a message to ourselves now and then; when none comes back the connection is dead, however open."""
         while True:
             await asyncio.sleep(BEAT_S)
-            with contextlib.suppress(RedisError, OSError):
-                await self._client.publish(self._beat, b"")
+            with contextlib.suppress(RedisError, OSError):  # the way out may be as dead as the way in
+                async with asyncio.timeout(BEAT_S):
+                    await self._client.publish(self._beat, b"")
             if time.monotonic() - self._heard > DEAD_S:
                 log.warning("the Redis subscription is mute, connecting anew", extra={"action": "bus_mute"})
                 await connection.disconnect(nowait=True)

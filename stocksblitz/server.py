@@ -73,6 +73,10 @@ class PreframedProtocol(WebSocketsSansIOProtocol):
         self.blocked = False
         self.on_resume()
 
+    def handle_ping(self) -> None:
+        super().handle_ping()
+        self.on_alive()
+
     def handle_pong(self, event: Any) -> None:
         super().handle_pong(event)
         self._unread_s = 0.0
@@ -84,7 +88,8 @@ class PreframedProtocol(WebSocketsSansIOProtocol):
             self._unread_s += 5.0
             self.pong_timer = self.loop.call_later(5.0, self.keepalive_timeout)
             return
-        super().keepalive_timeout()
+        self.stop_keepalive()
+        self.finish(1011, "no answer to a ping")
 
     def _acknowledged_ms(self) -> int:
         """How long ago the peer's kernel last acknowledged anything."""
@@ -116,6 +121,7 @@ class PreframedProtocol(WebSocketsSansIOProtocol):
         self.conn.send_close(code, reason)
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
+        self.on_pause()  # nothing may follow
         if self.read_paused:
             self.read_paused = False
             self.transport.resume_reading()
@@ -123,12 +129,23 @@ class PreframedProtocol(WebSocketsSansIOProtocol):
         patience = 2.0 if self.blocked else self.close_timeout
         self.close_timer = self.loop.call_later(patience, self.transport.abort)
 
+    @property
+    def lost(self) -> bool:
+        """Whether nothing that is written now can arrive."""
+        return self.close_sent or self.disconnected
+
+    async def run_asgi(self) -> None:
+        await super().run_asgi()
+        # The application is done: a peer that does not take what is left of it must not hold the socket for ever.
+        if not self.disconnected:
+            self.loop.call_later(self.close_timeout, self.transport.abort)
+
     def shutdown(self) -> None:
         """Drain: sockets are told 1012 in batches, each with a hint when to come back, so that they don't all at once."""
         if not self.handshake_complete or self.close_sent:
             super().shutdown()
             return
-        place = sum(1 for _ in self.connections)
+        place = len(self.connections)
         batch = random.randrange(max(1, place)) // DRAIN_BATCH
         delay = min(batch * DRAIN_EVERY_S, DRAIN_LONGEST_S)
         self.loop.call_later(delay, self._leave, min(10_000, 500 + 2 * place))

@@ -82,6 +82,11 @@ class Client:
         """Whether the session is behind what was meant for it."""
         return not self.ready and self.closing is None
 
+    @property
+    def behind(self) -> bool:
+        """Whether so much waits already that the session should not be answered more before it reads."""
+        return self.slow and self._mailbox.size > self._bound // 4 and not self.outlet.lost
+
     def alive(self) -> None:
         """The client showed a sign of life."""
         self.alive_at = time.monotonic()

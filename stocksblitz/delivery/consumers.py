@@ -24,6 +24,9 @@ from stocksblitz.worker import now_ms
 
 log = logging.getLogger(__name__)
 
+BEHIND_S = 0.05
+"""How often a session that is far behind is looked at again; meanwhile the server reads no more from it."""
+
 
 def expiry(ms: int | None) -> str | None:
     return wire.iso(ms) if ms else None
@@ -158,6 +161,8 @@ class SocketConsumer(AsyncConsumer):
         if client is None or client.closing is not None:
             return
         client.alive()
+        while client.behind:  # noqa: ASYNC110 (rare, and what ends it has many places)
+            await asyncio.sleep(BEHIND_S)
         text = event.get("text")
         raw: bytes = event.get("bytes") or b"" if text is None else text.encode()
         verdict = self.rate.take(asyncio.get_running_loop().time())

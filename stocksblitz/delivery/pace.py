@@ -39,11 +39,11 @@ class Pace:
             yield
             return
         self._joining[stream] += 1
-        await self.tell()
         try:
+            await self.tell()
             yield
         finally:
-            self._joining[stream] -= 1
+            self._joining -= Counter([stream])  # and forgets a stream that nobody joins
             await self.tell()
 
     def written(self) -> None:
@@ -65,7 +65,7 @@ class Pace:
         places = {
             state.stream: ts for state in self._hub.states if (ts := state.read_upto(since)) is not None
         }
-        return places | {stream: HOLD for stream, joining in self._joining.items() if joining}
+        return places | dict.fromkeys(self._joining, HOLD)
 
     async def tell(self) -> None:
         if not self.active:

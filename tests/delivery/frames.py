@@ -45,6 +45,7 @@ class Outlet:
     """Keeps what is written; `blocked` is the test's to set."""
 
     pongs = True
+    lost = False
 
     def __init__(self) -> None:
         self.written: list[bytes] = []

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import orjson
 import pytest
 from channels.testing import WebsocketCommunicator
 
@@ -10,6 +11,7 @@ from stocksblitz.delivery.auth import Identity
 from stocksblitz.delivery.consumers import SocketConsumer
 from stocksblitz.delivery.hub import Hub
 from stocksblitz.delivery.limits import MessageRate
+from tests.conftest import aeventually
 
 
 @pytest.fixture
@@ -20,7 +22,7 @@ async def hub(namespace):
     await hub.close()
 
 
-def socket_on(hub):
+def consumer_on(hub):
     class Consumer(SocketConsumer):
         messages = wire.PORTFOLIO_MESSAGES
 
@@ -36,7 +38,11 @@ def socket_on(hub):
         async def on_unwatch(self, client, request):
             await asyncio.sleep(60)
 
-    return WebsocketCommunicator(Consumer.as_asgi(), "/ws/test")
+    return Consumer
+
+
+def socket_on(hub):
+    return WebsocketCommunicator(consumer_on(hub).as_asgi(), "/ws/test")
 
 
 async def test_a_fault_of_ours_is_answered_and_closes_nothing(hub):
@@ -62,6 +68,37 @@ async def test_a_message_is_measured_in_bytes(hub, settings):
     await socket.connect()
     await socket.send_to(text_data='{"type":"heartbeat","id":"' + "é" * 60 + '"}')
     assert (await socket.receive_output())["code"] == 4513
+
+
+async def test_a_session_that_is_far_behind_is_not_answered_more_until_it_reads(hub):
+    """Under a server whose ``send`` waits for its client: what it asks for waits, and closes nothing."""
+    sent, reads = [], asyncio.Event()
+
+    async def send(message):
+        if message["type"] == "websocket.send" and not reads.is_set():
+            await reads.wait()
+        sent.append(message)
+
+    class Talkative(consumer_on(hub)):
+        async def on_watch(self, client, request):
+            client.reply({"type": "error", "id": request.id, "message": "x" * 100_000})
+
+    inbox = asyncio.Queue()
+    socket = asyncio.create_task(Talkative.as_asgi()({"type": "websocket"}, inbox.get, send))
+    inbox.put_nowait({"type": "websocket.connect"})
+    for each in range(40):
+        inbox.put_nowait({"type": "websocket.receive", "text": f'{{"type":"watch","id":{each}}}'})
+    await aeventually(lambda: inbox.qsize() < 40)
+    await asyncio.sleep(0.2)
+    (client,) = hub.clients.values()
+    assert inbox.qsize() > 30
+    assert client.closing is None
+    assert client._mailbox.size < client._bound
+    reads.set()
+    await aeventually(lambda: len(sent) == 41)
+    assert [orjson.loads(each["text"])["id"] for each in sent[1:]] == list(range(40))
+    inbox.put_nowait({"type": "websocket.disconnect", "code": 1000})
+    await asyncio.wait_for(asyncio.gather(socket, return_exceptions=True), 5)
 
 
 async def test_a_server_that_cancels_the_application_leaves_nothing_in_the_hub(hub):
