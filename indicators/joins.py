@@ -81,6 +81,7 @@ async def join(
         frame = state.newest or blank
         assert frame is not None
         hub.enter(client, stream, ids)
+        state.known_upto(frame.upto)
         if reply is not None:
             client.reply(reply)
         client.send(snapshot(frame, ids, as_history(past, frame, ids)))
@@ -112,7 +113,7 @@ async def _fetch(stream: Stream, canonical: set[str], limit: int) -> Past:
             raise
         answer = await cache.history(*stream, [], limit=limit + 1)
         nothing: list[Any] = [None] * len(answer["bars"])
-        return Past(answer["bars"], {each: nothing for each in canonical}, complete=False)
+        return Past(answer["bars"], dict.fromkeys(canonical, nothing), complete=False)
 
 
 def extended(past: Past, recent: Any) -> Past:
@@ -190,6 +191,7 @@ async def blank_frame(hub: Hub, stream: Stream) -> Frame:
                 "indicators": {},
                 "source": fields[3].decode() if fields[3] else None,
                 "stale": not fields[4] or now_ms() > float(fields[4]),
+                "prev": forming[7] if forming else 0,
             }
         )
     )

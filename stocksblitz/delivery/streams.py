@@ -102,7 +102,14 @@ class StreamState:
         """The log could not be read: forget what was held; the position check will come back to it."""
         self._held = None
 
+    def known_upto(self, ts: int) -> None:
+        """Somebody joined before there was a frame, and knows the closed bars up to this one."""
+        if self.newest is None:
+            self._closed_ts = min(self._closed_ts or ts, ts)
+
     def _accept_first(self, frame: Frame) -> None:
+        if 0 < self._closed_ts < frame.upto:
+            self._too_late(frame)
         self.newest = frame
         self._closed_ts = frame.upto
         for client in self.clients:  # they had joined before there was anything

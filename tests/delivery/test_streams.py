@@ -32,6 +32,14 @@ def test_frames_in_order_go_out_once():
     assert kinds(outlet) == [("snapshot", 1), ("market_update", 2), ("market_update", 3)]
 
 
+def test_who_joined_before_the_first_frame_and_missed_a_bar_comes_back_for_it():
+    for upto, closed in ((10, None), (5, 4000)):
+        state, _, outlet = joined()
+        state.known_upto(upto)
+        state.take(frame(1, ts=10, closed=True, base=True, prev=5))
+        assert outlet.closed == closed
+
+
 def test_a_gap_waits_for_the_log_and_names_what_is_lost():
     state, client, outlet = joined()
     state.take(frame(1, ts=10, prev=5))
