@@ -25,7 +25,7 @@ from portfolio.outbox import Outbox
 from portfolio.prices import FIELDS, tick_of
 from portfolio.rates import Graph
 from portfolio.render import static_of
-from portfolio.store import Loaded, Store
+from portfolio.store import Loaded, Store, job
 from portfolio.triggers import Triggers
 from portfolio.writer import Writer
 from stocksblitz.keys import Keys
@@ -159,7 +159,7 @@ class Engine:
         return np.array([self.book.index[key] for key in found if key in self.book.index], np.int64)
 
     async def _ask(self, work: Any, *arguments: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._reads, work, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._reads, job, work, *arguments)
 
     # --- Prices
 
@@ -270,7 +270,7 @@ class Engine:
         """Decide in a thread; every account is read anew when it is through."""
         pause = RETRY_S
         try:
-            decided = await asyncio.get_running_loop().run_in_executor(self._decisions, work, keys)
+            decided = await asyncio.get_running_loop().run_in_executor(self._decisions, job, work, keys)
         except Exception:
             decided, pause = {}, FAILED_S
             log.exception("decisions failed, trying again", extra={"action": "decide", "accounts": len(keys)})
@@ -300,5 +300,4 @@ class Engine:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=5)
         for pool in (self._reads, self._decisions):
-            pool.submit(self._store.close)
             pool.shutdown(wait=False)

@@ -20,7 +20,7 @@ from portfolio.listener import PortfolioCalculatorListener
 from portfolio.management.commands.seed_portfolio import ACCOUNTS
 from portfolio.mirror import COUNTED, DIRTY, MOST_NAMES, STATISTICS, name
 from portfolio.models import Account
-from portfolio.store import Store
+from portfolio.store import Store, job
 from stocksblitz import metrics
 from stocksblitz import mirror as process_metrics
 from stocksblitz.errors import StocksBlitzError
@@ -33,6 +33,10 @@ KIND = "portfolio"
 MIRROR_S = 0.8
 LOG_S = 60.0
 SEED_TRIES = 60
+
+
+def seed() -> None:
+    call_command("seed_portfolio", stdout=io.StringIO())
 
 
 def seeded() -> bool:
@@ -93,8 +97,8 @@ class Runner:
         """Development: accounts to look at, as soon as the simulated feed has prices for them."""
         for _ in range(SEED_TRIES):
             try:
-                await asyncio.to_thread(call_command, "seed_portfolio", verbosity=0, stdout=io.StringIO())
-                if await asyncio.to_thread(seeded):
+                await asyncio.to_thread(job, seed)
+                if await asyncio.to_thread(job, seeded):
                     return
             except (CommandError, StocksBlitzError, DatabaseError, RedisError, OSError) as error:
                 log.debug("demo accounts wait: %s", error)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
-from django.db import close_old_connections, connections
+from django.db import close_old_connections
 
 from portfolio import terms
 from portfolio.audit import Taken, difference
@@ -31,6 +31,14 @@ class Loaded:
     revision: int
     state: str
     shard: int
+
+
+def job(work: Callable[..., Any], *arguments: Any) -> Any:
+    """Do work in a thread, and give its connection back: a pool of them is not ours to empty."""
+    try:
+        return work(*arguments)
+    finally:
+        close_old_connections()
 
 
 class Store:
@@ -78,7 +86,6 @@ class Store:
 
     def overview(self, shards: Iterable[int]) -> tuple[Graph, dict[str, int]]:
         """The pairs there are, and the revision of every account of these shards."""
-        close_old_connections()
         rows = Account.objects.filter(shard__in=list(shards), user_type__in=self._types())
         return read_graph(), dict(rows.values_list("key", "revision"))
 
@@ -128,6 +135,3 @@ class Store:
         """What the oracle finds wrong; None too when the account has changed since."""
         found = self.of_keys([taken.key]).get(taken.key)
         return None if found is None or found.revision != taken.revision else difference(taken, found.account)
-
-    def close(self) -> Any:
-        return connections.close_all()

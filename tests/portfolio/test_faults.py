@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import orjson
 import pytest
@@ -28,16 +29,24 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.process, pyte
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
+def database_url():
+    """The address of the tests' own database."""
+    database = connection.settings_dict
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{database['NAME']}"
+    who = f"{database['USER']}:{database['PASSWORD']}" if database["PASSWORD"] else database["USER"]
+    port = f":{database['PORT']}" if database["PORT"] else ""
+    return f"postgres://{who}@{quote(database['HOST'], safe='')}{port}/{database['NAME']}"
+
+
 @pytest.fixture
 def engine(real, instruments, people):
     """Start portfolio processes on the tests' own database and Redis; what is left of them is killed at the end."""
     started = []
 
     def start():
-        database = connection.settings_dict
-        url = f"sqlite:///{database['NAME']}" if connection.vendor == "sqlite" else os.environ["DATABASE_URL"]
         env = {
-            "DATABASE_URL": url,
+            "DATABASE_URL": database_url(),
             "REDIS_URL": django_settings.REDIS_URL,
             "REDIS_NAMESPACE": django_settings.REDIS_NAMESPACE,
             "FEED": "external",

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import orjson
 import pytest
+from channels.db import database_sync_to_async as in_thread
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import User
 
@@ -25,8 +26,8 @@ async def connect(real, people):
     opened = []
 
     async def make(name):
-        user = await asyncio.to_thread(User.objects.get, username=name)
-        ticket = await asyncio.to_thread(tickets.issue, tickets.Ticket(user.pk, None, None))
+        user = await in_thread(User.objects.get)(username=name)
+        ticket = await in_thread(tickets.issue)(tickets.Ticket(user.pk, None, None))
         socket = WebsocketCommunicator(application, f"/ws/portfolio?ticket={ticket}")
         opened.append(socket)
         assert (await socket.connect(timeout=5))[0]
@@ -149,14 +150,14 @@ async def test_margin_events_reach_those_who_watch(connect, account, aredis, pri
         book_position(key=key, symbol="EURUSD", side="buy", quantity=Decimal(1), price=Decimal("1.109"))
         return enforce(key)
 
-    assert await asyncio.to_thread(breach)
+    assert await in_thread(breach)()
     kinds = [(await receive(socket))["kind"] for _ in range(2)]
     assert kinds == ["stop_out", "position_closed"]
 
 
 async def test_sockets_close_when_access_ends(connect, account, people):
     alice, bob = await connect("alice"), await connect("bob")
-    await asyncio.to_thread(access.revoke_user, people["alice"].pk)
+    await in_thread(access.revoke_user)(people["alice"].pk)
     closed = await alice.receive_output(timeout=3)
     assert (closed["type"], closed["code"]) == ("websocket.close", 4508)
     assert (await ask(bob, type="heartbeat"))["type"] == "heartbeat_ack"
