@@ -39,7 +39,7 @@ class Stack:
         inherited = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
         self.env = {
             **inherited,
-            "FEED": "simulated",
+            "FEED": "simulated?symbols=BTCUSD,EURUSD",  # two instruments have their past sooner than thirteen
             **env,
             "PORT": str(self.port),
             "STOCKSBLITZ_DATA": str(self.data),
