@@ -265,11 +265,6 @@ class PortfolioCalculatorListener:
             if holders:
                 self._add_to_dirty_users(holders.members.get(user_type, ()), user_type)
 
-    def add_dirty_users(self, user_ids: Iterable[str], user_type: str) -> None:
-        """Accounts that are dirty for another reason than a price."""
-        with self._dirty_users_lock:
-            self._add_to_dirty_users(user_ids, user_type)
-
     def get_dirty_users(self, user_type: str) -> set[str]:
         """The accounts that wait, without taking them."""
         with self._dirty_users_lock:

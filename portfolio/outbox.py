@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import Counter
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -79,10 +80,11 @@ class Outbox:
 
         ``mine(account)`` tells whether this process may still write it. What fails waits again.
         """
-        taken = list(self._waiting)[:MOST_WRITES]
-        for slot in taken:
+        # What is not ours at this moment waits: the lease comes back, or the account is taken out of the book.
+        ready = (s for s in self._waiting if s in self.static and mine(self._book.keys[s]))
+        slots = np.array(list(islice(ready, MOST_WRITES)), np.int64)
+        for slot in slots.tolist():
             del self._waiting[slot]
-        slots = np.array([s for s in taken if s in self.static and mine(self._book.keys[s])], np.int64)
         under_way = []
         for start in range(0, len(slots), PIECE):  # Redis works on one piece while the next is being made
             part = slots[start : start + PIECE]

@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from portfolio.curves import EVERY_S, Curves
 from portfolio.engine import Engine
 from portfolio.holders import changes
+from portfolio.idempotency import forget_old
 from portfolio.listener import PortfolioCalculatorListener
 from portfolio.management.commands.seed_portfolio import ACCOUNTS
 from portfolio.mirror import COUNTED, DIRTY, MOST_NAMES, STATISTICS, name
@@ -75,6 +76,7 @@ class Runner:
                     )
                 )
                 tasks.create_task(process_metrics.run(stop))
+                tasks.create_task(persist("idempotency keys", self._forget, stop, every=3600.0))
                 tasks.create_task(persist("portfolio statistics", self.mirror, stop, every=MIRROR_S))
                 tasks.create_task(persist("portfolio cycle", self._cycle, stop, every=0.0))
                 tasks.create_task(persist("portfolio curves", self.curves.step, stop, every=EVERY_S))
@@ -92,6 +94,9 @@ class Runner:
         await asyncio.sleep(max(0.001, cycle - (time.monotonic() - begun)))
         if not busy:
             await self.listener.news(cycle)
+
+    async def _forget(self) -> None:
+        await asyncio.to_thread(job, forget_old)
 
     async def _seed(self, stop: asyncio.Event) -> None:
         """Development: accounts to look at, as soon as the simulated feed has prices for them."""

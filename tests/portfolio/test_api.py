@@ -1,7 +1,6 @@
 """The portfolio over REST: who may do what, what it books, and what it refuses."""
 
 import pytest
-from django.db import connection
 
 from portfolio.models import Account, Fill, LedgerEntry, Order, Position
 
@@ -404,5 +403,18 @@ def test_live_accounts_have_no_price_in_the_mock_realm(rest, account, price, set
         assert order(rest, key, status=503 if kind == "live" else 201)
 
 
-def test_the_connection_is_a_real_database(db):
-    assert connection.vendor in ("sqlite", "postgresql")
+def test_old_keys_are_forgotten_and_young_ones_are_not(rest, account, price):
+    from datetime import timedelta
+
+    from django.utils import timezone
+
+    from portfolio.idempotency import KEPT, forget_old
+    from portfolio.models import IdempotencyKey
+
+    key = account()
+    price("EURUSD", "1.2790")
+    for name in ("old", "young"):
+        order(rest, key, headers={"Idempotency-Key": name})
+    IdempotencyKey.objects.filter(key="old").update(created_at=timezone.now() - KEPT - timedelta(minutes=1))
+    assert forget_old() == 1
+    assert IdempotencyKey.objects.get().key == "young"
