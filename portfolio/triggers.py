@@ -51,6 +51,3 @@ class Triggers:
         found += lists[SELL_ABOVE][: bisect_right(lists[SELL_ABOVE], (bid, "\x7f"))]
         found += lists[SELL_BELOW][bisect_left(lists[SELL_BELOW], (bid, "")) :]
         return {account for _, account in found}
-
-    def symbols(self) -> set[str]:
-        return {symbol for symbol, lists in self._lists.items() if any(lists)}

@@ -37,4 +37,4 @@ def test_the_index_finds_exactly_what_is_due(first, second, bid, spread):
     assert index.due("Y", 1.0, 1.0) == set()
     for account in list(held):
         index.drop(account)
-    assert index.symbols() == set()
+    assert all(index.due("X", float(price), float(price)) == set() for price in range(11))
