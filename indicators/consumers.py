@@ -33,9 +33,10 @@ class IndicatorConsumer(SocketConsumer):
             user_id=user_id, session_id=session_id, login_id=self.identity.login_id, ws_conn_id=ws_conn_id
         )
         self.hub.touch, self.hub.resync = subscriptions.touch, joins.resync
-        await control.announce(
-            "close", member(user_id, session_id), code=int(Close.REPLACED), except_conn=ws_conn_id
-        )
+        if (
+            session.replaces
+        ):  # whoever holds another socket of it reads which one is current, and closes its own
+            await control.announce("resync", member(user_id, session_id), except_conn=ws_conn_id)
         client = self.new_client(session_id, ws_conn_id)
         self.hub.register(client, stored=True)
         client.reply(

@@ -9,7 +9,7 @@ from django.conf import settings
 
 from indicators.engine import Stream, series
 from indicators.jobs import Job
-from indicators.runner import bar_of, bar_of_row
+from indicators.readings import bar_of, bar_of_row
 from indicators.spec import Spec, parse
 from stocksblitz import metrics
 from stocksblitz.errors import StocksBlitzError

@@ -43,11 +43,12 @@ class Request(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SessionInfo:
-    """``retained``: (symbol, timeframe, asked ids) that the session still has."""
+    """``retained``: (symbol, timeframe, asked ids) that the session still has. ``replaces``: it had another socket."""
 
     pk: int
     version: int
     retained: list[tuple[str, str, list[str]]]
+    replaces: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +112,13 @@ class Open:
     login_id: UUID | None
     ws_conn_id: str
     record: Record | None = None
+    replaces: bool = False
 
     def change(self, record: Record, context: Context) -> Command | None:
         _check_login(self.login_id, context)
         if record.live:
             _lapse(record, context.lapsed.get(self.key, ()))
+            self.replaces = bool(record.session.ws_conn_id)
         record.open(self.login_id)
         record.session.ws_conn_id = self.ws_conn_id
         self.record = record
@@ -124,7 +127,7 @@ class Open:
     def reply(self, answer: Any) -> SessionInfo:
         assert self.record is not None
         retained = [(*pair, list(asked_ids(ids))) for pair, ids in self.record.wants.pairs.items()]
-        return SessionInfo(self.record.session.pk, self.record.session.version, retained)
+        return SessionInfo(self.record.session.pk, self.record.session.version, retained, self.replaces)
 
 
 @dataclass(slots=True)

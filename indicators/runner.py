@@ -5,7 +5,7 @@ import contextlib
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import orjson
@@ -14,10 +14,10 @@ from redis.exceptions import RedisError
 
 from indicators.frames import Batch, LiveStream, Position, Quote
 from indicators.publish import Publisher
-from indicators.spec import Spec, parse
+from indicators.readings import FIELDS, Forming, bar_of, forming_of, quote_of, reaches
+from indicators.wanted import StreamId, Wanted
 from stocksblitz import metrics
 from stocksblitz.bus import Subscriber
-from stocksblitz.errors import StocksBlitzError
 from stocksblitz.keys import BARS_ONLY, computation
 from stocksblitz.market.bars import Bar
 from stocksblitz.redis import connect, keys
@@ -25,11 +25,7 @@ from stocksblitz.worker import Leases, now_ms
 
 log = logging.getLogger(__name__)
 
-type StreamId = tuple[str, str]
-type Forming = tuple[Bar, int]
 
-LINGER_S = 8.0
-"""How long a stream that nobody wants any more goes on: longer than a web process remembers it (`IDLE_S` of the hub)."""
 OPENED_AT_ONCE = 32
 """Streams opened in one step: between steps the leases are renewed, and streams that live get their turn."""
 REOPEN_S = 1.0
@@ -38,40 +34,6 @@ UNFIT = 10
 """Readings in a row in which the forming bar did not follow the closed ones, until the stream is opened anew."""
 AGAIN_S = 0.01
 """How soon to read again what was caught between two writes."""
-_FIELDS = ("gen", "source", "fresh_until", "greeks", "oi")
-
-
-def bar_of_row(row: Sequence[Any]) -> Bar:
-    """A bar as Redis keeps it: ``[ts, o, h, l, c, v, session, …]``."""
-    ts, first, high, low, close, volume, session = row[:7]
-    return Bar(int(ts), float(first), float(high), float(low), float(close), float(volume), int(session))
-
-
-def bar_of(raw: bytes) -> Bar:
-    return bar_of_row(orjson.loads(raw))
-
-
-def forming_of(raw: bytes) -> Forming:
-    """A forming bar, and the opening time of the one that closed before it (0: none)."""
-    row = orjson.loads(raw)
-    return bar_of_row(row), int(row[7])
-
-
-def quote_of(fields: Sequence[bytes | None]) -> Quote:
-    """What `_FIELDS` of the symbol say."""
-    generation, source, fresh_until, greeks, oi = fields
-    return Quote(
-        (generation or b"").decode(),
-        source.decode() if source else None,
-        float(fresh_until or 0),
-        orjson.loads(greeks) if greeks else None,
-        orjson.loads(oi) if oi else None,
-    )
-
-
-def reaches(bars: list[Bar], forming: Forming | None) -> bool:
-    """Whether the closed bars reach up to the forming one: a hot store that was lost is written oldest first."""
-    return forming is None or not forming[1] or (bool(bars) and bars[-1].ts >= forming[1])
 
 
 class Runner:
@@ -84,15 +46,12 @@ class Runner:
         self.computed = 0
         self._publisher = Publisher(self.redis, self.keys, mock=settings.FEED.mock)
         self._bus = Subscriber(self._on_message, self._on_connect)
-        self._wanted: dict[StreamId, dict[str, Spec]] = {}
-        self._by_symbol: dict[str, set[StreamId]] = defaultdict(set)
+        self._wanted = Wanted()
         self._live: dict[StreamId, LiveStream] = {}
         self._fences: dict[StreamId, int] = {}
-        self._unwanted: dict[StreamId, float] = {}
         self._counters: dict[StreamId, list[Any]] = {}
         self._unfit: dict[StreamId, int] = defaultdict(int)
         self._opened: dict[StreamId, float] = {}
-        self._changed: set[StreamId] = set()
         self._heard: set[str] = set()
         self._bad: set[str] = set()
         self._dirty: set[str] = set()
@@ -122,14 +81,14 @@ class Runner:
         else:
             self._heard.update(message["add"], message["drop"])
             for each in message["add"]:
-                self._add(each)
+                self._wanted.add(each)
             for each in message["drop"]:
-                self._drop(each)
+                self._wanted.drop(each, time.monotonic())
         self._wake.set()
 
     async def _on_connect(self) -> None:
         """Anything may have been missed."""
-        self._dirty.update(self._by_symbol)
+        self._dirty.update(self._wanted.by_symbol)
         self._wake.set()
 
     async def reconcile(self) -> None:
@@ -139,52 +98,18 @@ class Runner:
         """
         self._heard.clear()
         members = {raw.decode() for raw in await self.redis.smembers(self.keys.wanted)}
-        known = {computation(*stream, each) for stream, specs in self._wanted.items() for each in specs}
-        bars = {computation(*stream, BARS_ONLY) for stream in self._wanted}
-        alone = {computation(*stream, BARS_ONLY) for stream, specs in self._wanted.items() if not specs}
-        for each in members - known - bars - self._heard:
-            self._add(each)
-        for each in (known | alone) - members - self._heard:
-            self._drop(each)
+        self._wanted.agree(members, self._heard, time.monotonic())
         self._wake.set()
-
-    def _add(self, computation: str) -> None:
-        symbol, timeframe, indicator = computation.split("|", 2)
-        stream = (symbol, timeframe)
-        specs = self._wanted.setdefault(stream, {})
-        self._unwanted.pop(stream, None)
-        if indicator != BARS_ONLY and indicator not in specs:
-            try:
-                specs[indicator] = parse(indicator)
-            except StocksBlitzError as error:
-                log.error("wanted, and not in the catalogue: %s", error, extra={"action": "bad_demand"})
-        self._by_symbol[symbol].add(stream)
-        self._changed.add(stream)
-
-    def _drop(self, computation: str) -> None:
-        symbol, timeframe, indicator = computation.split("|", 2)
-        stream = (symbol, timeframe)
-        specs = self._wanted.get(stream)
-        if specs is None:
-            return
-        specs.pop(indicator, None)
-        self._changed.add(stream)
-        if not specs:
-            self._unwanted.setdefault(stream, time.monotonic() + LINGER_S)
 
     async def _end_unwanted(self) -> None:
         """End what has had no subscriber for a while; bars alone may still be wanted."""
-        now = time.monotonic()
-        for stream in [each for each, at in self._unwanted.items() if at <= now]:
+        for stream in self._wanted.lapsed(time.monotonic()):
             bars = await self.redis.sismember(self.keys.wanted, computation(*stream, BARS_ONLY))
-            if self._unwanted.pop(stream, None) is not None and not bars:  # not wanted again meanwhile
+            if self._wanted.unwanted.pop(stream, None) is not None and not bars:  # not wanted again meanwhile
                 await self._end(stream)
 
     async def _end(self, stream: StreamId) -> None:
-        self._wanted.pop(stream, None)
-        self._by_symbol[stream[0]].discard(stream)
-        if not self._by_symbol[stream[0]]:
-            del self._by_symbol[stream[0]]
+        if self._wanted.forget(stream):
             self._bad.discard(stream[0])
         for memory in (self._counters, self._unfit, self._opened):
             memory.pop(stream, None)
@@ -209,7 +134,7 @@ class Runner:
                 if not failures:
                     log.warning("Redis fails, trying again: %s", error, extra={"action": "trouble"})
                 failures += 1
-                self._dirty.update(self._by_symbol)
+                self._dirty.update(self._wanted.by_symbol)
                 await asyncio.sleep(min(1.0, 0.05 * 2**failures))
                 self._wake.set()
         stopped.cancel()
@@ -218,17 +143,17 @@ class Runner:
         """One turn over everything that is due; returns whether there was any."""
         await self._end_unwanted()
         self._release_lost()
-        changed, self._changed = self._changed, set()
+        changed, self._wanted.changed = self._wanted.changed, set()
         dirty, self._dirty = self._dirty, set()
-        due = [stream for symbol in dirty for stream in self._by_symbol.get(symbol, ())]
-        due += [stream for stream in changed if stream in self._wanted and stream[0] not in dirty]
+        due = [stream for symbol in dirty for stream in self._wanted.by_symbol.get(symbol, ())]
+        due += [stream for stream in changed if stream in self._wanted.specs and stream[0] not in dirty]
         due += [stream for stream in self._missing() if stream[0] not in dirty and stream not in changed]
         mine = [stream for stream in due if self.leases.fence(stream[0]) is not None]
         try:
             for some in self._portions(mine):
                 await self._advance(some, changed)
         except BaseException:
-            self._changed |= changed  # what was new in them is not computed yet
+            self._wanted.changed |= changed  # what was new in them is not computed yet
             raise
         await self._say_stale()
         return bool(mine)
@@ -251,7 +176,7 @@ class Runner:
         now = time.monotonic()
         return [
             stream
-            for stream in self._wanted
+            for stream in self._wanted.specs
             if stream not in self._live and now - self._opened_at(stream) >= REOPEN_S
         ]
 
@@ -293,13 +218,13 @@ class Runner:
             timeframes[symbol].append(timeframe)
         pipe = self.redis.pipeline(transaction=False)
         for symbol, wanted in timeframes.items():
-            pipe.hmget(self.keys.market(symbol), *_FIELDS, *(f"bar:{each}" for each in wanted))
+            pipe.hmget(self.keys.market(symbol), *FIELDS, *(f"bar:{each}" for each in wanted))
         quotes: dict[str, Quote] = {}
         forming: dict[StreamId, Forming] = {}
         for (symbol, wanted), answer in zip(timeframes.items(), await pipe.execute(), strict=True):
             with self._tolerant(symbol):
-                quotes[symbol] = quote_of(answer[: len(_FIELDS)])
-            for timeframe, raw in zip(wanted, answer[len(_FIELDS) :], strict=True):
+                quotes[symbol] = quote_of(answer[: len(FIELDS)])
+            for timeframe, raw in zip(wanted, answer[len(FIELDS) :], strict=True):
                 with self._tolerant(symbol):
                     if raw:
                         forming[symbol, timeframe] = forming_of(raw)
@@ -377,7 +302,7 @@ class Runner:
             return None
         self._epochs += 1
         live = LiveStream(*stream, f"{fence:x}.{self._epochs:x}", quote)
-        batch = live.begin(bars, self._wanted[stream].values(), published, now_ms())
+        batch = live.begin(bars, self._wanted.specs[stream].values(), published, now_ms())
         self._live[stream], self._fences[stream] = live, fence
         self._opened[stream] = time.monotonic()
         return batch
@@ -395,10 +320,10 @@ class Runner:
         if bars is not None:
             live.close(bars, batch, now)
             if changed and reaches(bars, forming):
-                live.want(self._wanted[stream].values(), bars)
+                live.want(self._wanted.specs[stream].values(), bars)
                 self._counters.pop(stream, None)
             elif changed:
-                self._changed.add(stream)
+                self._wanted.changed.add(stream)
                 self._again(stream[0])
         if forming is not None:
             if live.peek(*forming, batch, now):

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 CHECK_S = 0.8
 """How often positions are compared with Redis; a lost frame is noticed at the second comparison."""
-IDLE_S = 5.0
+IDLE_S = 1.0
 """How long a stream without sessions keeps its subscription, for tabs that reload."""
 STALLED_S = 45.0
 

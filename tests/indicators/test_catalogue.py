@@ -67,9 +67,7 @@ def test_it_loads_no_numeric_library():
 
 
 def test_the_engine_loads_neither_pandas_ta_nor_django():
-    code = (
-        "import sys, indicators.engine; print({'pandas_ta', 'numba', 'django'} & set(sys.modules))"
-    )
+    code = "import sys, indicators.engine; print({'pandas_ta', 'numba', 'django'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
 

@@ -209,7 +209,7 @@ async def test_a_new_indicator_joins_without_a_new_epoch(runner, feed, listener,
 
 
 async def test_a_stream_ends_with_its_last_subscriber(runner, feed, listener, aredis, keys, monkeypatch):
-    monkeypatch.setattr("indicators.runner.LINGER_S", 0.0)
+    monkeypatch.setattr("indicators.wanted.LINGER_S", 0.0)
     await tick(runner)
     await aredis.delete(keys.wanted)
     await runner.reconcile()
@@ -225,7 +225,7 @@ async def test_a_stream_ends_with_its_last_subscriber(runner, feed, listener, ar
 async def test_what_is_wanted_again_at_the_last_moment_goes_on(
     runner, feed, listener, aredis, keys, monkeypatch
 ):
-    monkeypatch.setattr("indicators.runner.LINGER_S", 0.0)
+    monkeypatch.setattr("indicators.wanted.LINGER_S", 0.0)
     await tick(runner)
     await aredis.delete(keys.wanted)
     await runner.reconcile()
@@ -234,7 +234,7 @@ async def test_what_is_wanted_again_at_the_last_moment_goes_on(
     runner._on_message(keys.demand, b'{"add":["BTCUSD|1min|RSI_14"],"drop":[]}')
     await step
     assert STREAM in set(runner.streams())
-    assert set(runner._wanted[STREAM]) == {"RSI_14"}
+    assert set(runner._wanted.specs[STREAM]) == {"RSI_14"}
 
 
 async def test_what_is_announced_while_it_reconciles_stands(runner, keys):
@@ -242,11 +242,11 @@ async def test_what_is_announced_while_it_reconciles_stands(runner, keys):
     await asyncio.sleep(0)
     runner._on_message(keys.demand, b'{"add":["BTCUSD|1min|EMA_9"],"drop":["BTCUSD|1min|RSI_14"]}')
     await reconciling
-    assert set(runner._wanted[STREAM]) == {"SMA_3", "EMA_9"}
+    assert set(runner._wanted.specs[STREAM]) == {"SMA_3", "EMA_9"}
 
 
 async def test_bars_alone_live_and_end(runner, feed, listener, aredis, keys, monkeypatch):
-    monkeypatch.setattr("indicators.runner.LINGER_S", 0.0)
+    monkeypatch.setattr("indicators.wanted.LINGER_S", 0.0)
     await aredis.delete(keys.wanted)
     await aredis.sadd(keys.wanted, "BTCUSD|1min|-")
     await runner.reconcile()
@@ -254,7 +254,7 @@ async def test_bars_alone_live_and_end(runner, feed, listener, aredis, keys, mon
     await tick(runner)
     assert [frame["indicators"] for frame in await listener.frames()] == [{}, {}]
     await runner.reconcile()
-    assert not runner._changed  # nothing is read anew because of what is known
+    assert not runner._wanted.changed  # nothing is read anew because of what is known
     await aredis.delete(keys.wanted)
     await runner.reconcile()
     await runner.step()

@@ -1,0 +1,47 @@
+"""What the feed leaves in Redis, read back: bars, forming bars and what is said of a symbol beside them (pure)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from indicators.frames import Quote
+from stocksblitz.market.bars import Bar
+
+type Forming = tuple[Bar, int]
+"""A forming bar, and the opening time of the one that closed before it (0: none)."""
+
+FIELDS = ("gen", "source", "fresh_until", "greeks", "oi")
+"""What `quote_of` reads of a symbol's hash, in this order."""
+
+
+def bar_of_row(row: Sequence[Any]) -> Bar:
+    """A bar as Redis keeps it: ``[ts, o, h, l, c, v, session, …]``."""
+    ts, first, high, low, close, volume, session = row[:7]
+    return Bar(int(ts), float(first), float(high), float(low), float(close), float(volume), int(session))
+
+
+def bar_of(raw: bytes) -> Bar:
+    return bar_of_row(orjson.loads(raw))
+
+
+def forming_of(raw: bytes) -> Forming:
+    row = orjson.loads(raw)
+    return bar_of_row(row), int(row[7])
+
+
+def quote_of(fields: Sequence[bytes | None]) -> Quote:
+    """What `_FIELDS` of the symbol say."""
+    generation, source, fresh_until, greeks, oi = fields
+    return Quote(
+        (generation or b"").decode(),
+        source.decode() if source else None,
+        float(fresh_until or 0),
+        orjson.loads(greeks) if greeks else None,
+        orjson.loads(oi) if oi else None,
+    )
+
+
+def reaches(bars: list[Bar], forming: Forming | None) -> bool:
+    """Whether the closed bars reach up to the forming one: a hot store that was lost is written oldest first."""
+    return forming is None or not forming[1] or (bool(bars) and bars[-1].ts >= forming[1])
