@@ -47,7 +47,7 @@ def test_it_serves_when_it_says_so_and_names_its_processes(live_stack):
 
 
 def test_the_past_is_there_as_soon_as_it_is_ready(stack):
-    running = stack().start().wait_ready()
+    running = stack(FEED="simulated").start().wait_ready()
     login = {"username": "demo", "password": "demo"}
     token = httpx.post(f"{running.url}/auth/token", json=login, trust_env=False).json()["access"]
     asked = {"headers": {"Authorization": f"Bearer {token}"}, "trust_env": False}
