@@ -27,7 +27,7 @@ Line = tuple[str, float, str, float | None, str | None]
 # --- Books
 
 
-def made_accounts(count: int, rng: random.Random) -> dict[str, Any]:
+def made_accounts(count: int, rng: random.Random, per: int = PER_ACCOUNT) -> dict[str, Any]:
     from portfolio.terms import Account, Holding, Rules, Terms
 
     currencies = ("USD", "EUR", "GBP", "JPY")
@@ -39,9 +39,9 @@ def made_accounts(count: int, rng: random.Random) -> dict[str, Any]:
     out = {}
     for number in range(count):
         rules = Rules(rng.choice(currencies), Decimal(100))
-        chosen = rng.sample(terms, PER_ACCOUNT)
+        chosen = rng.sample(terms, per)
         rows = [
-            Holding(number * PER_ACCOUNT + i, t, rng.choice((1, -1)), lots, price, margin)
+            Holding(number * per + i, t, rng.choice((1, -1)), lots, price, margin)
             for i, t in enumerate(chosen)
         ]
         out[f"demo:{number}"] = Account(rules, Decimal(100_000), rows)
@@ -91,7 +91,7 @@ def columns() -> list[Line]:
 # --- A whole cycle, and one symbol that everybody holds
 
 
-async def cycle(count: int) -> list[Line]:
+async def cycle(count: int, per: int = PER_ACCOUNT) -> list[Line]:
     """One tick of one symbol that ``count`` accounts hold: to revalued, written and announced snapshots."""
     from portfolio.engine import Engine
     from portfolio.listener import PortfolioCalculatorListener
@@ -106,7 +106,7 @@ async def cycle(count: int) -> list[Line]:
     engine = Engine(redis, names, listener, leases, None)  # type: ignore[arg-type]
     engine.sample.one_in = 0
     engine.book.currencies.use(pairs())
-    accounts = made_accounts(count, rng)
+    accounts = made_accounts(count, rng, per)
     first = next(iter(accounts.values())).positions[0].terms
     for key, account in accounts.items():
         accounts[key] = replace(
@@ -379,7 +379,7 @@ def share(values: list[float], part: float) -> float:
 PARTS: dict[str, Callable[[], Any]] = {
     "columns": columns,
     "cycle": lambda: asyncio.run(cycle(DIRTY)),
-    "wide": lambda: asyncio.run(cycle(ACCOUNTS)),
+    "wide": lambda: asyncio.run(cycle(ACCOUNTS, 1)),
     "intake": lambda: asyncio.run(intake()),
     "prepare": prepare_live,
     "latency": lambda: asyncio.run(latency()),

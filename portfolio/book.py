@@ -106,6 +106,7 @@ class Book:
         self.keys: list[str | None] = [None]
         self.index: dict[str, int] = {}
         self._free: list[int] = []
+        self._moved: set[int] = set()
         self._end = 0
         self._dead = 0
 
@@ -115,17 +116,19 @@ class Book:
     # --- Prices
 
     def tick(self, ticks: Mapping[str, Tick | None], now: int) -> list[str]:
-        """Take in prices; returns the symbols whose price or freshness changed (also what turned stale by
-        the clock).
+        """Take in prices, and the rates that follow from them; returns the symbols whose price or freshness
+        changed (also what turned stale by the clock).
         """
         changed = [symbol for symbol, tick in ticks.items() if self.prices.put(symbol, tick, now)]
         changed += [symbol for symbol in self.prices.expire(now) if symbol not in ticks]
+        self._moved.update(self.currencies.follow(changed))
         return changed
 
     def depending(self, changed: Iterable[str]) -> Ints:
-        """The slots whose value hangs on these symbols, by a position in them or by a conversion over them."""
-        changed = list(changed)
-        moved = self.currencies.follow(changed)
+        """The slots whose value hangs on these symbols, by a position in them or by a conversion that moved
+        since this was last asked.
+        """
+        moved, self._moved = self._moved, set()
         price = self.prices.mask(self.prices.number(symbol) for symbol in changed)
         hit = price[self.rows.mark[: self._end]]
         if moved:

@@ -29,7 +29,7 @@ from portfolio.store import Loaded, Store, job
 from portfolio.triggers import Triggers
 from portfolio.writer import Writer
 from stocksblitz.keys import Keys
-from stocksblitz.worker import Leases, now_ms
+from stocksblitz.worker import Leases, now_ms, shard_of
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ RETRY_S = 0.2
 back.
 """
 FAILED_S = 2.0
+SHARDS_AT_ONCE = 4
 TOGETHER = 20
 """Accounts decided about by one thread, one after the other, before others get a turn."""
 UNKNOWN_S = 60.0
@@ -90,11 +91,16 @@ class Engine:
         if fresh or self.stats["shards"] != len(self._leases.held):
             self._listener.forget()
         self.stats["shards"] = len(self._leases.held)
-        if self._unloaded:
-            shards = set(self._unloaded)
-            self._take_in(await self._ask(self._store.of_shards, shards))
+
+    async def load(self) -> None:
+        """Take in the accounts of shards that are new, a few shards at a time: leases must be renewed in between."""
+        while self._unloaded:
+            shards = set(sorted(self._unloaded)[:SHARDS_AT_ONCE])
+            found = await self._ask(self._store.of_shards, shards)
+            known = set(self.book.prices.names)
+            self._take_in({key: loaded for key, loaded in found.items() if loaded.shard in self._unloaded})
             self._unloaded -= shards
-            await self._read_prices(self._symbols())
+            await self._read_prices(self._symbols() - known)
 
     async def sweep(self) -> None:
         """Whatever was missed: read what changed in the database and every price, revalue all, write what
@@ -104,7 +110,11 @@ class Engine:
         if graph.symbols != self.book.currencies.graph.symbols:
             self.book.currencies.use(graph)
         self._drop([key for key in self.book.index if key not in revisions])
-        self._changed |= {key for key, revision in revisions.items() if self._revision.get(key) != revision}
+        self._changed |= {
+            key
+            for key, revision in revisions.items()
+            if self._revision.get(key) != revision and shard_of(key) not in self._unloaded
+        }
         await self._reload()
         await self._read_prices(self._symbols())
         self.book.revalue()
@@ -118,14 +128,13 @@ class Engine:
             self._changed.add(key)
 
     def _take_in(self, found: dict[str, Loaded]) -> None:
-        found = {key: loaded for key, loaded in found.items() if self._leases.fence(key) is not None}
+        fences = {key: fence for key in found if (fence := self._leases.fence(key)) is not None}
+        found = {key: found[key] for key in fences}
         if not found:
             return
         slots = self.book.put({key: loaded.account for key, loaded in found.items()})
         for slot, (key, loaded) in zip(slots.tolist(), found.items(), strict=True):
-            self.outbox.enter(
-                slot, static_of(key, loaded.account, settings.FEED.name), self._leases.fence(key) or 0
-            )
+            self.outbox.enter(slot, static_of(key, loaded.account, settings.FEED.name), fences[key])
             self._revision[key], self._told[slot] = loaded.revision, loaded.state
             self._busy.pop(key, None)
             self.triggers.put(key, loaded.account.orders)

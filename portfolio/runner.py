@@ -70,6 +70,7 @@ class Runner:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(persist("portfolio leases", self.engine.lease, stop, every=1.0))
+                tasks.create_task(persist("portfolio loading", self.engine.load, stop, every=0.1))
                 tasks.create_task(
                     persist(
                         "portfolio sweep", self.engine.sweep, stop, every=float(settings.PORTFOLIO_SWEEP_S)
