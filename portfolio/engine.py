@@ -19,7 +19,7 @@ from django.conf import settings
 from django.db import DatabaseError
 
 from portfolio.audit import Sample
-from portfolio.book import OK, STALE, STOP, Book, Ints
+from portfolio.book import OK, STALE, STOP, Book, Flags, Ints
 from portfolio.listener import PortfolioCalculatorListener
 from portfolio.outbox import Outbox
 from portfolio.prices import FIELDS, tick_of
@@ -29,7 +29,7 @@ from portfolio.store import Loaded, Store, job
 from portfolio.triggers import Triggers
 from portfolio.writer import Writer
 from stocksblitz.keys import Keys
-from stocksblitz.worker import Leases, now_ms, shard_of
+from stocksblitz.worker import SHARDS, Leases, now_ms, shard_of
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +134,8 @@ class Engine:
             return
         slots = self.book.put({key: loaded.account for key, loaded in found.items()})
         for slot, (key, loaded) in zip(slots.tolist(), found.items(), strict=True):
-            self.outbox.enter(slot, static_of(key, loaded.account, settings.FEED.name), fences[key])
+            static = static_of(key, loaded.account, settings.FEED.name)
+            self.outbox.enter(slot, static, fence=fences[key], shard=loaded.shard)
             self._revision[key], self._told[slot] = loaded.revision, loaded.state
             self._busy.pop(key, None)
             self.triggers.put(key, loaded.account.orders)
@@ -204,8 +205,12 @@ class Engine:
             self.stats["accounts_revalued"] += len(slots)
             self._sample(slots)
         self._decide(symbols)
-        written = await self.outbox.write(lambda key: self._leases.fence(key) is not None)
+        written = await self.outbox.write(self._held())
         return bool(len(slots) or written)
+
+    def _held(self) -> Flags:
+        """Which shards are ours at this moment."""
+        return np.array([self._leases.fence_of(shard) is not None for shard in range(SHARDS)])
 
     def _take_dirty(self) -> Ints:
         found: list[int] = []

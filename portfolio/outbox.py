@@ -4,12 +4,10 @@ import asyncio
 import time
 from collections import Counter
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any
 
 import numpy as np
 
-from portfolio.book import Book, Ints, Table
+from portfolio.book import Book, Flags, Ints, Table
 from portfolio.render import Static, bodies, stamped
 from portfolio.writer import Writer
 from stocksblitz.worker import now_ms
@@ -22,7 +20,14 @@ RESTAMP_MS = 1_000
 RENEW_S = 100.0
 """In the mock realm snapshots end by themselves; one that stands is written again after this long."""
 
-_LAST = {"digest": np.int64, "oldest": np.int64, "at": np.float64, "pnl": np.float64, "state": np.int64}
+_LAST = {
+    "shard": np.int64,
+    "digest": np.int64,
+    "oldest": np.int64,
+    "at": np.float64,
+    "pnl": np.float64,
+    "state": np.int64,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +54,11 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def enter(self, slot: int, static: Static, fence: int) -> None:
+    def enter(self, slot: int, static: Static, *, fence: int, shard: int) -> None:
         """An account that is new here, or was changed."""
         self._last.reserve(slot + 1)
         self.static[slot], self.fence[slot] = static, fence
-        self._last.at[slot] = 0.0
+        self._last.at[slot], self._last.shard[slot] = 0.0, shard
         self._waiting[slot] = None
 
     def forget(self, slot: int) -> None:
@@ -62,7 +67,8 @@ class Outbox:
         self.fence.pop(slot, None)
 
     def queue(self, slots: Ints) -> None:
-        self._waiting.update(dict.fromkeys(slots.tolist()))
+        """Only accounts that entered: one may have left while something else was waited for."""
+        self._waiting.update({slot: None for slot in slots.tolist() if slot in self.static})
 
     def waiting(self) -> Ints:
         return np.fromiter(self._waiting, np.int64, len(self._waiting))
@@ -75,14 +81,15 @@ class Outbox:
         found: Ints = slots[~(same & young)]
         return found
 
-    async def write(self, mine: Any) -> int:
+    async def write(self, held: Flags) -> int:
         """Write what waits and has changed, as far as one cycle goes; returns how many were written.
 
-        ``mine(account)`` tells whether this process may still write it. What fails waits again.
+        ``held[shard]`` tells whether this process may still write the accounts of a shard. What it may not
+        write at this moment waits: the lease comes back, or the account is taken out of the book. What fails
+        waits again.
         """
-        # What is not ours at this moment waits: the lease comes back, or the account is taken out of the book.
-        ready = (s for s in self._waiting if s in self.static and mine(self._book.keys[s]))
-        slots = np.array(list(islice(ready, MOST_WRITES)), np.int64)
+        waiting = self.waiting()
+        slots = waiting[held[self._last.shard[waiting]]][:MOST_WRITES]
         for slot in slots.tolist():
             del self._waiting[slot]
         under_way = []

@@ -198,6 +198,10 @@ class Leases:
 
     def fence(self, name: str) -> int | None:
         """The fencing number for a symbol or account, or None when its shard is not ours (any more)."""
+        return self.fence_of(shard_of(name))
+
+    def fence_of(self, shard: int) -> int | None:
+        """The same for a shard."""
         if time.monotonic() - self.renewed > LEASE_MS / 1000:
             return None
-        return self.held.get(shard_of(name))
+        return self.held.get(shard)

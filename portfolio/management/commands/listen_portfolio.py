@@ -1,8 +1,8 @@
 """Listen to prices, revalue accounts, act on margin levels."""
 
-import asyncio
 from typing import Any
 
+import uvloop
 from django.core.management.base import BaseCommand
 
 from portfolio.runner import run
@@ -12,4 +12,4 @@ class Command(BaseCommand):
     help = "Portfolio engine: from changed prices to account snapshots and margin decisions. Several share the accounts."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        asyncio.run(run())
+        uvloop.run(run())
