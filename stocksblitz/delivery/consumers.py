@@ -108,7 +108,7 @@ class SocketConsumer(AsyncConsumer):
         ws_conn_id = f"ws_{uuid.uuid4().hex}"
         try:
             await self._admit(ws_conn_id)
-            self.scope["headers"].clear()  # of the handshake nothing is needed any more, and it is 2 KB a socket
+            self.scope.get("headers", []).clear()  # not needed after the handshake, and 2 KB a socket
         except StocksBlitzError as error:
             codes = {"forbidden": Close.FORBIDDEN, "limit_exceeded": Close.TOO_MANY_CONNECTIONS}
             code = Close.TRY_AGAIN if error.retryable else codes.get(error.code, Close.NOT_AUTHENTICATED)
