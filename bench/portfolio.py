@@ -195,7 +195,7 @@ async def hold(redis: Any, names: Any) -> None:
 
 
 async def literal(redis: Any, names: Any) -> tuple[int, float]:
-    """The seed design to the letter: for each message two SMEMBERS, then the dirty sets. (messages, CPU seconds)."""
+    """The literal design: for each message two SMEMBERS, then the dirty sets. (messages, CPU seconds)."""
     dirty: dict[str, set[str]] = {"live": set(), "demo": set()}
     pubsub = redis.pubsub()
     await pubsub.subscribe(names.price_updates)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,8 +30,7 @@ _LAST = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(NamedTuple):
     slot: int
     account: str
     snapshot: bytes

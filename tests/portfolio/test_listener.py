@@ -1,4 +1,4 @@
-"""From a published symbol to dirty accounts, as step 1 of the service has it."""
+"""From a published symbol to dirty accounts, each once, none lost."""
 
 import asyncio
 
