@@ -74,7 +74,9 @@ portfolio = Counter(
     registry=REGISTRY,
 )
 portfolio_accounts = Gauge("stocksblitz_portfolio_accounts", "Accounts held in columns", registry=REGISTRY)
-portfolio_dirty = Gauge("stocksblitz_portfolio_dirty_users", "Accounts that wait", ["user_type"], registry=REGISTRY)
+portfolio_dirty = Gauge(
+    "stocksblitz_portfolio_dirty_users", "Accounts that wait", ["user_type"], registry=REGISTRY
+)
 portfolio_cycle = Histogram(
     "stocksblitz_portfolio_cycle_seconds",
     "Duration of a cycle with something to do",

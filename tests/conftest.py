@@ -42,7 +42,19 @@ def redis_server() -> str:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.redis_process = subprocess.Popen(  # type: ignore[attr-defined]
-        [redis_server(), "--port", "0", "--unixsocket", _SOCKET, "--save", "", "--appendonly", "no", "--dir", _folder],
+        [
+            redis_server(),
+            "--port",
+            "0",
+            "--unixsocket",
+            _SOCKET,
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--dir",
+            _folder,
+        ],
         stdout=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 10

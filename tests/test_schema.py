@@ -45,7 +45,9 @@ def token(transactional_db):
 def test_every_answer_is_described(case, token):
     headers = {} if case.path.startswith("/auth/token") else {"Authorization": f"Bearer {token}"}
     if case.path == "/auth/logout":  # would end the token of the cases to come
-        headers["Authorization"] = f"Bearer {tokens.issue(Login.objects.create(user=User.objects.get()))['access']}"
+        headers["Authorization"] = (
+            f"Bearer {tokens.issue(Login.objects.create(user=User.objects.get()))['access']}"
+        )
     reply = case.call(headers=headers)
     assert reply.status_code != 500, reply.text
     case.validate_response(reply, checks=CHECKS)
