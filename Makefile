@@ -6,6 +6,9 @@ PYTHON := .venv/bin/python
 PRODUCTION := DEBUG=0 SECRET_KEY=checks-only-$(shell date +%s)-not-a-secret-0123456789-abcdefghijklmnopqrstuvwxyz \
 	ALLOWED_HOSTS=stocksblitz.example ALLOWED_ORIGINS=https://stocksblitz.example
 
+# Checks look at models, not at data: a fresh clone has no folder for a database yet.
+NO_DATABASE := DATABASE_URL=sqlite://:memory:
+
 # What follows `bench` on the command line names benchmarks, no targets.
 ifeq ($(firstword $(MAKECMDGOALS)),bench)
 BENCHMARKS := $(wordlist 2,99,$(MAKECMDGOALS))
@@ -28,9 +31,9 @@ check: venv-dev ## Format, lint, types, module boundaries, Django's own checks, 
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m mypy .
 	@.venv/bin/lint-imports
-	@$(PYTHON) manage.py check --fail-level WARNING
-	@$(PRODUCTION) $(PYTHON) manage.py check --deploy --fail-level WARNING
-	@DATABASE_URL=sqlite://:memory: $(PYTHON) manage.py makemigrations --check --dry-run
+	@$(NO_DATABASE) $(PYTHON) manage.py check --fail-level WARNING
+	@$(NO_DATABASE) $(PRODUCTION) $(PYTHON) manage.py check --deploy --fail-level WARNING
+	@$(NO_DATABASE) $(PYTHON) manage.py makemigrations --check --dry-run
 	@sh scripts/types
 
 format: venv-dev ## Format the code and mend what the linter can
