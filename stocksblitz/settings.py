@@ -278,6 +278,11 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Live market analytics: every indicator computed once, every session sent only its own.",
     "VERSION": "0.1.0",
     "OAS_VERSION": "3.1.1",
+    "ENUM_NAME_OVERRIDES": {
+        "InstrumentKind": "stocksblitz.market.models.Instrument.Kind",
+        "LedgerKind": "portfolio.models.LedgerEntry.Kind",
+        "MarginEventKind": "portfolio.models.MarginEvent.Kind",
+    },
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

@@ -280,6 +280,8 @@ class PositionView(_Mine):
 class CloseView(_Mine):
     model = Position
     queryset = Position.objects.none()
+    serializer_class = given.CloseReply
+    http_method_names = ["post", "options"]
 
     @described(
         given.CloseReply, 404, 409, body=given.CloseRequest, parameters=[_KEY],
