@@ -3,6 +3,7 @@
 import os
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
@@ -25,6 +26,15 @@ def env_int(name: str, default: int) -> int:
         return int(value)
     except ValueError:
         raise ImproperlyConfigured(f"{name} must be a whole number, not {value!r}") from None
+
+
+def channel_host(url: str) -> str | dict[str, Any]:
+    """Redis as channels_redis wants to be told of it."""
+    if not url.startswith("sentinel://"):
+        return url
+    hosts, _, name = url.removeprefix("sentinel://").partition("/")
+    pairs = [host.rpartition(":") for host in hosts.split(",")]
+    return {"sentinels": [(host, int(port)) for host, _, port in pairs], "master_name": name or "mymaster"}
 
 
 def env_list(name: str, default: str = "") -> list[str]:
@@ -196,7 +206,7 @@ CACHES = {
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        "CONFIG": {"hosts": [REDIS_URL], "prefix": f"{REDIS_NAMESPACE}sb:layer"},
+        "CONFIG": {"hosts": [channel_host(REDIS_URL)], "prefix": f"{REDIS_NAMESPACE}sb:layer"},
     }
 }
 
