@@ -18,9 +18,8 @@ import pytest
 from bench.sockets import Crowd, Socket
 from tests.e2e.stack import ROOT
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
-
 SECONDS = float(os.environ.get("AUDIT_SECONDS", "8"))
+pytestmark = [pytest.mark.process, pytest.mark.timeout(SECONDS + 180)]
 USERS, SESSIONS = 20, 200
 FIRST = 15
 """Streams that each session asks for before it begins to change its mind."""
