@@ -61,7 +61,7 @@ def ran(name: str, report: Report) -> bool:
     report.say(name)
     try:
         importlib.import_module(f"bench.{name}").run(report)
-    except Exception:
+    except Exception:  # one benchmark that fails does not take the others with it
         traceback.print_exc(file=sys.stderr)
         return False
     return True

@@ -39,7 +39,7 @@ class Connection(asyncio.Protocol):
         return made
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]
+        self.transport = transport  # type: ignore[assignment]  # of uvloop, which subclasses nothing
 
     async def request(self, raw: bytes) -> Answer:
         self._waiting, self._sent = asyncio.get_running_loop().create_future(), time.perf_counter()

@@ -103,7 +103,7 @@ async def cycle(count: int, per: int = PER_ACCOUNT) -> list[Line]:
     leases = Leases(redis, names, "portfolio")
     await leases.step()
     listener = PortfolioCalculatorListener(redis, names, ("live", "demo"), bound=2_000_000)
-    engine = Engine(redis, names, listener, leases, None)  # type: ignore[arg-type]
+    engine = Engine(redis, names, listener, leases, None)  # type: ignore[arg-type]  # nothing is closed here
     engine.sample.one_in = 0
     engine.book.currencies.use(pairs())
     accounts = made_accounts(count, rng, per)
@@ -347,7 +347,7 @@ async def latency() -> list[Line]:
     for number in range(TICKS):
         at = await write(f"S{number % 100}", 100 + rng.random())
         account = f"live:{number % 100}"
-        seen = await until(lambda channel, data, a=account: a in data.get("accounts", ()), 5)  # type: ignore[misc]
+        seen = await until(lambda channel, data, a=account: a in data.get("accounts", ()), 5)  # type: ignore[misc]  # a default binds the loop variable
         ticks.append((seen - at) * 1000)
         await asyncio.sleep(rng.random() * 0.05)
     closes = []

@@ -129,7 +129,7 @@ class JobQueue:
             outcome: dict[str, Any] = {"value": await compute(job)}
         except StocksBlitzError as error:
             outcome = {"error": error}
-        except Exception:
+        except Exception:  # whatever it is: it reaches all who wait as one error, and the worker goes on
             log.exception("%s failed", job.key, extra={"action": "job_failed", "indicator": job.indicator})
             outcome = {"error": StocksBlitzError("unavailable", f"{job.indicator} could not be computed")}
         finally:

@@ -86,5 +86,5 @@ class ComputeWorker:
 async def persist_once(name: str, step: Any) -> None:
     try:
         await step()
-    except Exception:
+    except Exception:  # tidying up comes round again; what failed must not end the computing
         log.exception("%s failed, next time again", name, extra={"action": "trouble"})

@@ -285,7 +285,7 @@ class Engine:
         pause = RETRY_S
         try:
             decided = await asyncio.get_running_loop().run_in_executor(self._decisions, job, work, keys)
-        except Exception:
+        except Exception:  # the accounts stay due, and are decided again after a pause
             decided, pause = {}, FAILED_S
             log.exception("decisions failed, trying again", extra={"action": "decide", "accounts": len(keys)})
         again = time.monotonic() + pause

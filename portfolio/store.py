@@ -126,7 +126,7 @@ class Store:
                 done[key] = work(key)
             except StocksBlitzError as error:
                 log.warning("%s", error.message, extra={"action": "decide", "account": key})
-            except Exception:
+            except Exception:  # one account must not keep the others from their decision
                 close_old_connections()
                 log.exception("no decision", extra={"action": "decide", "account": key})
         return done

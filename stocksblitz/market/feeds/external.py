@@ -146,7 +146,7 @@ class ExternalFeed(Feed):
             for symbol in symbols:
                 pipe.hmget(self.keys.market(symbol), _PRICES + _INTEREST)
             answers = await pipe.execute()
-        except Exception:
+        except Exception:  # whatever it was, these symbols are still to be read
             self._changed.update(symbols)
             self._wake.set()
             raise

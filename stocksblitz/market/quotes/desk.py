@@ -192,7 +192,7 @@ class Desk:
                 error.message,
                 extra={"action": "failure", "account": key[0], "symbol": key[1]},
             )
-        except Exception:
+        except Exception:  # a fault of ours: those who wait get an error, and the next one tries again
             log.exception(
                 "fetching a quote broke", extra={"action": "failure", "account": key[0], "symbol": key[1]}
             )
