@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import connection
 from redis.exceptions import RedisError
 
-from indicators.desk import desk, token
+from indicators.desk import HIT, MISS, WAIT, desk, token
 from indicators.jobs import Job
 from indicators.spec import Spec
 from stocksblitz import metrics
@@ -25,7 +25,6 @@ from stocksblitz.redis import keys, shared
 from stocksblitz.worker import now_ms
 
 MOCK_TTL_MS = 300_000
-HIT, WAIT, MISS = "hit", "wait", "miss"
 _WORST = {HIT: 0, WAIT: 1, MISS: 2}
 
 
@@ -81,10 +80,10 @@ def _ttl(timeframe: str) -> int:
 
 def _await(pending: _Pending, jobs: Mapping[str, Job]) -> _Pending:
     """Have all of these computed, or wait for whoever does."""
-    for (each, job), (future, first) in zip(jobs.items(), desk().ask(list(jobs.values())), strict=True):
-        _count(job.symbol, job.timeframe, job.indicator, hit=False)
+    for (each, job), (future, outcome) in zip(jobs.items(), desk().ask(list(jobs.values())), strict=True):
+        _count(job.symbol, job.timeframe, job.indicator, hit=outcome == HIT)
         pending.waiting[each] = future
-        pending.answer.worsen(MISS if first else WAIT)
+        pending.answer.worsen(outcome)
     return pending
 
 

@@ -33,16 +33,22 @@ NOBODY_S = 1.2
 """How long one waits for a worker to appear (it may just be starting) before the answer is `unavailable`."""
 IDLE_S = 20.0
 MOST_JOBS = 10_000
+HIT, WAIT, MISS = "hit", "wait", "miss"
 
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """One computation under way, and all in this process who wait for it. ``led``: this process put the job."""
+    """One computation under way, and all in this process who wait for it.
+
+    ``led``: this process put the job. ``outcome``: what it is to the caller who began the flight: a ``miss``, unless
+    Redis says that the value came meanwhile (``hit``) or that another process asked first (``wait``).
+    """
 
     job: Job
     born: float
     waiters: list[Future[Any]] = field(default_factory=list)
     led: bool = False
+    outcome: str = MISS
 
     def waiter(self) -> Future[Any]:
         """A future of its own for each, so that one who goes away takes nothing from the others."""
@@ -59,8 +65,8 @@ class Desk:
         self._thread: threading.Thread | None = None
         self._ready = threading.Event()
 
-    def ask(self, jobs: Sequence[Job]) -> list[tuple[Future[Any], bool]]:
-        """Wait for these; each with whether it is this call that began the flight."""
+    def ask(self, jobs: Sequence[Job]) -> list[tuple[Future[Any], str]]:
+        """Wait for these; each with what it is to this caller: ``miss`` for the one whose call has it computed."""
         with self._lock:
             joined = [self._join(job) for job in jobs]
             if self._thread is None and joined:
@@ -77,7 +83,7 @@ class Desk:
                     self._settle(
                         flight.job.key, StocksBlitzError("unavailable", "Redis is out of reach: try again")
                     )
-        return [(waiter, first) for _, waiter, first in joined]
+        return [(waiter, flight.outcome if first else WAIT) for flight, waiter, first in joined]
 
     def _join(self, job: Job) -> tuple[Flight, Future[Any], bool]:
         flight = self._flights.get(job.key)
@@ -93,9 +99,12 @@ class Desk:
         for flight, answer in zip(flights, demand.run(shared(), commands), strict=True):
             match answer[0]:
                 case b"cached":
+                    flight.outcome = HIT
                     self._settle(flight.job.key, orjson.loads(answer[1]))
                 case b"mine":
                     flight.led = True
+                case b"others":
+                    flight.outcome = WAIT
                 case b"full":
                     busy = StocksBlitzError(
                         "unavailable", "too many computations are waiting: try again in a moment"

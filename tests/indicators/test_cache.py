@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from indicators import cache
+from indicators.desk import desk
 from indicators.jobs import JobQueue
 from indicators.spec import parse_request
 from stocksblitz.errors import StocksBlitzError
@@ -133,6 +134,20 @@ def test_many_at_once_are_one_computation(redis, keys):
     assert len(worker.computed) == 1
     assert {answer.values["RSI_14"]["value"] for answer in answers} == {42.5}
     assert [a.outcome for a in answers].count("miss") == 1
+
+
+def test_a_value_that_came_while_its_caller_looked_is_a_hit(redis, keys):
+    forming(redis, keys)
+    store(redis, keys, "RSI_14", value=7.5)
+    ((future, outcome),) = desk().ask([cache._current_job("BTCUSD", "1min", "RSI_14", "", "")])
+    assert (future.result(1)["value"], outcome) == (7.5, "hit")
+
+
+def test_what_another_process_began_is_waited_for(redis, keys):
+    forming(redis, keys)
+    redis.set(keys.lock("BTCUSD", "1min", "RSI_14"), "another process", px=60_000)
+    ((future, outcome),) = desk().ask([cache._current_job("BTCUSD", "1min", "RSI_14", "", "")])
+    assert (future.done(), outcome) == (False, "wait")
 
 
 def test_without_a_worker_the_answer_is_unavailable_within_two_seconds(redis, keys):
