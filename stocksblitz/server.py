@@ -100,18 +100,11 @@ class PreframedProtocol(WebSocketsSansIOProtocol):
         except (AttributeError, OSError, struct.error):
             return 1 << 31  # not a TCP socket of Linux: nothing is known, so nothing is assumed
 
-    def writer(self) -> Callable[[bytes | list[bytes]], None]:
-        """Hands one framed message, or several as one write, to the socket; after a close they are dropped."""
-        write = self.transport.write
+    def writer(self) -> Callable[[bytes], None]:
+        return cast(Callable[[bytes], None], self.transport.write)
 
-        def write_framed(framed: bytes | list[bytes]) -> None:
-            # A transport that is closed says so here; asking it before every write costs as much again.
-            try:
-                write(b"".join(framed) if isinstance(framed, list) else framed)
-            except RuntimeError:
-                self.on_pause()
-
-        return write_framed
+    def write_all(self, framed: list[bytes]) -> None:
+        self.transport.write(b"".join(framed))
 
     def finish(self, code: int, reason: str = "") -> None:
         """Close at once, without waiting for a peer that does not read; the application sees a disconnect."""

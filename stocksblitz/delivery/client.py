@@ -38,7 +38,13 @@ class Turn:
             out = client.out
             if out is not None:
                 client.out = None
-                client.write(out)
+                try:
+                    if isinstance(out, bytes):
+                        client.write(out)
+                    else:
+                        client.outlet.write_all(out)
+                except RuntimeError:
+                    client.stall()
 
 
 class Client:
@@ -73,7 +79,7 @@ class Client:
         self._bound = bound
         self._mailbox = Mailbox()
         self.turn = Turn()
-        outlet.on_pause = self._stall
+        outlet.on_pause = self.stall
         outlet.on_resume = self.resume
         outlet.on_alive = self.alive
 
@@ -125,13 +131,18 @@ class Client:
 
     def flush(self) -> None:
         """Write what waits for the end of the turn."""
-        out = self.out
+        out, self.out = self.out, None
         if out is not None:
-            self.out = None
-            self.write(out)
+            self._write(out if isinstance(out, list) else [out])
 
-    def _stall(self) -> None:
-        """The socket is full."""
+    def _write(self, framed: list[bytes]) -> None:
+        try:
+            self.outlet.write_all(framed)
+        except RuntimeError:  # the socket is closed, and will say so
+            self.stall()
+
+    def stall(self) -> None:
+        """The socket is full, or gone."""
         if self.ready:
             self.ready = False
             self.stalled_at = time.monotonic()
@@ -154,7 +165,7 @@ class Client:
                 self.ready, self.stalled_at = True, None
                 return
             self.stalled_at = time.monotonic()
-            self.write(piece)
+            self._write(piece)
 
     def _piece(self) -> list[bytes]:
         """The next few messages of the backlog, with the views that the session has now."""

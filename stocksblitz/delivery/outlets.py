@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from stocksblitz.server import EXTENSION, PreframedProtocol, ignore
@@ -15,8 +15,9 @@ ASGI_BACKLOG = 65_536
 
 
 class Outlet(Protocol):
-    """`writer` gives the function that takes one framed message or a list of them. ``blocked``: the socket is full;
-    `on_pause` and `on_resume` are called when it becomes so and when it no longer is. Our uvicorn protocol is one."""
+    """`writer` gives the function that takes one framed message; `write_all` takes several. Either may raise RuntimeError
+    once the socket is closed. ``blocked``: the socket is full; `on_pause` and `on_resume` are called when it becomes so
+    and when it no longer is. Our uvicorn protocol is one."""
 
     on_pause: Callable[[], None]
     on_resume: Callable[[], None]
@@ -31,7 +32,9 @@ class Outlet(Protocol):
         """Whether nothing that is written now can arrive."""
         ...
 
-    def writer(self) -> Callable[[bytes | list[bytes]], None]: ...
+    def writer(self) -> Callable[[bytes], None]: ...
+
+    def write_all(self, framed: list[bytes]) -> None: ...
 
     def finish(self, code: int, reason: str) -> None: ...
 
@@ -43,64 +46,77 @@ def payload_of(framed: bytes) -> str:
 
 
 class AsgiOutlet:
-    """Sends through ASGI, one task per socket. Only as fast as ``send`` waits for its client; Daphne's never does."""
+    """Sends through ASGI, one message at a time. Only as fast as ``send`` waits for its client; Daphne's never does."""
 
     pongs = False
     lost = False  # whose client is gone takes everything, and drops it
 
-    def __init__(self, send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
+    def __init__(self, send: Callable[[dict[str, Any]], Coroutine[Any, Any, None]]) -> None:
         self._send = send
+        self._loop = asyncio.get_running_loop()
         self._queue: deque[dict[str, Any]] = deque()
         self._waiting = 0
-        self._task: asyncio.Task[None] | None = None
+        self._sending: asyncio.Task[None] | None = None
         self.blocked = False
         self.on_pause: Callable[[], None] = ignore
         self.on_resume: Callable[[], None] = ignore
         self.on_alive: Callable[[], None] = ignore
 
-    def writer(self) -> Callable[[bytes | list[bytes]], None]:
+    def writer(self) -> Callable[[bytes], None]:
         return self._write
 
-    def _write(self, framed: bytes | list[bytes]) -> None:
-        for each in framed if isinstance(framed, list) else (framed,):
-            self._queue.append({"type": "websocket.send", "text": payload_of(each)})
-            self._waiting += len(each)
-        self._wake()
+    def write_all(self, framed: list[bytes]) -> None:
+        for each in framed:
+            self._write(each)
 
-    def finish(self, code: int, reason: str) -> None:
-        if self.blocked:  # a peer that does not read would never see the close
-            self._queue.clear()
-        self._queue.append({"type": "websocket.close", "code": code, "reason": reason})
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._task is None or self._task.done():
-            # Begun at once: where ``send`` does not wait, as Daphne's, the loop is never bothered.
-            self._task = asyncio.Task(self._drain(), loop=asyncio.get_running_loop(), eager_start=True)
+    def _write(self, framed: bytes) -> None:
+        message = {"type": "websocket.send", "text": payload_of(framed)}
+        if self._sending is None:
+            self._start(message)
+            return
+        self._queue.append(message)
+        self._waiting += len(framed)
         if self._waiting > ASGI_BACKLOG and not self.blocked:
             self.blocked = True
             self.on_pause()
 
-    async def _drain(self) -> None:
-        while self._queue:
-            await self._empty()
+    def finish(self, code: int, reason: str) -> None:
+        if self.blocked:  # a peer that does not read would never see the close
+            self._queue.clear()
+        message = {"type": "websocket.close", "code": code, "reason": reason}
+        if self._sending is None:
+            self._start(message)
+        else:
+            self._queue.append(message)
+
+    def _start(self, message: dict[str, Any]) -> None:
+        # Begun at once: where ``send`` does not wait, as Daphne's, the loop is never bothered.
+        task = asyncio.Task(self._send(message), loop=self._loop, eager_start=True)
+        if task.done():
+            self._ended(task)
+        else:
+            self._sending = task
+            task.add_done_callback(self._next)
+
+    def _next(self, task: asyncio.Task[None]) -> None:
+        self._sending = None
+        self._ended(task)
+        while self._queue and self._sending is None:
+            self._start(self._queue.popleft())
+        if self._sending is None:
             self._waiting = 0
             if self.blocked:
                 self.blocked = False
                 self.on_resume()  # which may write again
 
-    async def _empty(self) -> None:
-        try:
-            while self._queue:
-                await self._send(self._queue.popleft())
-        except Exception as error:
-            log.debug(
-                "not sent: %s", error
-            )  # a client that is gone ends its consumer; what was meant for it goes too
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # A client that is gone ends its consumer; what was meant for it goes too.
+            log.debug("not sent: %s", error)
             self._queue.clear()
 
 
-def outlet_of(scope: dict[str, Any], send: Callable[[dict[str, Any]], Awaitable[None]]) -> Outlet:
+def outlet_of(scope: dict[str, Any], send: Callable[[dict[str, Any]], Coroutine[Any, Any, None]]) -> Outlet:
     """Our uvicorn protocol where it serves this socket, else ASGI."""
     protocol: PreframedProtocol | None = scope.get("extensions", {}).get(EXTENSION)
     return AsgiOutlet(send) if protocol is None else protocol

@@ -54,10 +54,10 @@ class Outlet:
         self.on_pause = self.on_resume = self.on_alive = lambda: None
 
     def writer(self):
-        return self._write
+        return lambda framed: self.write_all([framed])
 
-    def _write(self, framed):
-        self.written += framed if isinstance(framed, list) else [framed]
+    def write_all(self, framed):
+        self.written += framed
         if self.blocked:
             self.on_pause()
 
