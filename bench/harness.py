@@ -7,6 +7,7 @@ unix sockets.
 import contextlib
 import os
 import resource
+import secrets
 import shutil
 import signal
 import socket
@@ -211,7 +212,10 @@ def rig(**env: str) -> Iterator[Rig]:
         "FEED": "external",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "PYTHONUNBUFFERED": "1",
-        "DEBUG": "1",
+        "DEBUG": "0",  # in development Django writes down every query
+        "SECRET_KEY": secrets.token_urlsafe(64),
+        "ALLOWED_HOSTS": LOOPBACK,
+        "SECURE_COOKIES": "0",
     }
     made = Rig(folder, {**os.environ, **settings, **env})
     try:

@@ -1,6 +1,6 @@
 """Who opens a socket: ticket, token, API key or cookie; and from which page (Origin)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -18,7 +18,7 @@ from stocksblitz.errors import StocksBlitzError
 from stocksblitz.identity import tickets
 from stocksblitz.identity.authentication import user_of_api_key
 from stocksblitz.identity.models import Login
-from stocksblitz.identity.tokens import read_access, user_of
+from stocksblitz.identity.tokens import name_of, read_access
 
 _PORTS = {"http": 80, "https": 443}
 _SCHEMES = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
@@ -87,8 +87,10 @@ def _identity(user: User, via: str, login_id: UUID | None = None, expires_at: in
 
 def _by_token(text: str) -> Identity:
     claims = read_access(text)
-    found = _identity(user_of(claims), "token", claims.login_id, claims.expires_at)
-    return replace(found, session_id=claims.session_id)
+    name, staff = name_of(claims)
+    return Identity(
+        claims.user_id, name, staff, claims.login_id, claims.expires_at, "token", claims.session_id
+    )
 
 
 def _by_ticket(text: str) -> Identity:

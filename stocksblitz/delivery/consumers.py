@@ -85,9 +85,16 @@ class SocketConsumer(AsyncConsumer):
         return client
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Whatever ends the application, the hub keeps nothing of it."""
+        """As AsyncConsumer does, without a task and a wait for every message: no channel layer speaks to one socket.
+
+        Whatever ends the application, the hub keeps nothing of it.
+        """
+        self.scope, self.base_send = scope, send
         try:
-            await super().__call__(scope, receive, send)
+            while True:
+                await self.dispatch(await receive())
+        except StopConsumer:
+            pass
         finally:
             if self.client is not None:
                 self.hub.unregister(self.client)

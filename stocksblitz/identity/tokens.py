@@ -54,19 +54,32 @@ def _read(kind: type[Token], text: str) -> Claims:
         raise _refused("the token is invalid or has expired") from None
 
 
-# Asked with every request: written out it takes a fifth of the time that the ORM needs to put it together.
+# Asked with every request and socket: written out it takes a fifth of the time that the ORM needs to put it together.
 _STANDING = """
-SELECT u.* FROM auth_user u JOIN identity_login l ON l.user_id = u.id
+SELECT {} FROM auth_user u JOIN identity_login l ON l.user_id = u.id
 WHERE l.id = %s AND u.id = %s AND l.revoked_at IS NULL AND u.is_active
 """
 
 
+def _standing(claims: Claims) -> list[Any]:
+    return [Login._meta.pk.get_db_prep_value(claims.login_id, connection), claims.user_id]
+
+
 def user_of(claims: Claims) -> User:
     """The user of a token, unless its login was revoked or the user deactivated: one query."""
-    login_id = Login._meta.pk.get_db_prep_value(claims.login_id, connection)
-    for user in User.objects.raw(_STANDING, [login_id, claims.user_id]):
+    for user in User.objects.raw(_STANDING.format("u.*"), _standing(claims)):
         return user
     raise _refused("this login has ended")
+
+
+def name_of(claims: Claims) -> tuple[str, bool]:
+    """Of the same user only the name, and whether it is staff."""
+    with connection.cursor() as cursor:
+        cursor.execute(_STANDING.format("u.username, u.is_staff"), _standing(claims))
+        row = cursor.fetchone()
+    if row is None:
+        raise _refused("this login has ended")
+    return row[0], bool(row[1])
 
 
 def read_access(text: str) -> Claims:
