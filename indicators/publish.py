@@ -1,13 +1,18 @@
 """The one way by which frames reach Redis: per stream one script, refused to whoever lost the right to write."""
 
+import logging
 from typing import Any
 
 import orjson
 from django.conf import settings
+from redis.exceptions import ResponseError
 
 from indicators.frames import Batch, LiveStream
 from stocksblitz.keys import Keys
 from stocksblitz.market.bars import TIMEFRAMES
+from stocksblitz.redis import each_answer
+
+log = logging.getLogger(__name__)
 
 MOCK_TTL_MS = 300_000
 
@@ -55,12 +60,27 @@ class Publisher:
         return [self._keys.stream(*stream, part) for part in ("fence", "log", "frame", "pos")]
 
     async def write(self, batches: list[tuple[LiveStream, int, Batch]]) -> list[LiveStream]:
-        """Publish each stream's batch under its fence; returns the streams that another worker has taken over."""
+        """Publish each stream's batch under its fence; returns the streams that were not: another worker's by now, or
+        such that begin anew."""
         pipe = self._redis.pipeline(transaction=False)
         for live, fence, batch in batches:
             await self._add(pipe, live, fence, batch)
-        answers = await pipe.execute()
-        return [live for (live, _, _), accepted in zip(batches, answers, strict=True) if not accepted]
+        refused = []
+        for (live, _, _), accepted in zip(batches, await each_answer(pipe), strict=True):
+            if not accepted:
+                refused.append(live)
+            elif isinstance(accepted, ResponseError):
+                await self._clear(live, accepted)
+                refused.append(live)
+        return refused
+
+    async def _clear(self, live: LiveStream, error: ResponseError) -> None:
+        """Keys of ours hold what we never wrote: without them the stream begins again, and the others go on."""
+        fence, log_name, *_ = self._names((live.symbol, live.timeframe))
+        log.error(
+            "%s %s was overwritten: %s", live.symbol, live.timeframe, error, extra={"action": "bad_data"}
+        )
+        await self._redis.delete(fence, log_name)
 
     async def _add(self, pipe: Any, live: LiveStream, fence: int, batch: Batch) -> None:
         stream = (live.symbol, live.timeframe)

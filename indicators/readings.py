@@ -1,12 +1,16 @@
 """What the feed leaves in Redis, read back: bars, forming bars and what is said of a symbol beside them (pure)."""
 
-from collections.abc import Sequence
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import orjson
 
 from indicators.frames import Quote
 from stocksblitz.market.bars import Bar
+
+log = logging.getLogger(__name__)
 
 type Forming = tuple[Bar, int]
 """A forming bar, and the opening time of the one that closed before it (0: none)."""
@@ -45,3 +49,28 @@ def quote_of(fields: Sequence[bytes | None]) -> Quote:
 def reaches(bars: list[Bar], forming: Forming | None) -> bool:
     """Whether the closed bars reach up to the forming one: a hot store that was lost is written oldest first."""
     return forming is None or not forming[1] or (bool(bars) and bars[-1].ts >= forming[1])
+
+
+class Readable:
+    """What others wrote of one symbol and cannot be read costs only that symbol; it is said once."""
+
+    def __init__(self) -> None:
+        self._bad: set[str] = set()
+
+    @contextlib.contextmanager
+    def __call__(self, symbol: str, otherwise: Callable[[], None] | None = None) -> Iterator[None]:
+        """Ends the block at what cannot be read, and calls ``otherwise``."""
+        try:
+            yield
+        except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+            if symbol not in self._bad:
+                log.error(
+                    "what Redis has of %s cannot be read: %s", symbol, error, extra={"action": "bad_data"}
+                )
+            self._bad.add(symbol)
+            if otherwise is not None:
+                otherwise()
+
+    def forget(self, symbol: str) -> None:
+        """Say it again when it comes again."""
+        self._bad.discard(symbol)

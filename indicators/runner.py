@@ -1,11 +1,11 @@
 """Redis -> engine -> Redis: computes exactly what live sessions want, for the symbols whose leases this worker holds."""
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import orjson
@@ -14,13 +14,13 @@ from redis.exceptions import RedisError
 
 from indicators.frames import Batch, LiveStream, Position, Quote
 from indicators.publish import Publisher
-from indicators.readings import FIELDS, Forming, bar_of, forming_of, quote_of, reaches
+from indicators.readings import FIELDS, Forming, Readable, bar_of, forming_of, quote_of, reaches
 from indicators.wanted import StreamId, Wanted
 from stocksblitz import metrics
 from stocksblitz.bus import Subscriber
 from stocksblitz.keys import BARS_ONLY, computation
 from stocksblitz.market.bars import Bar
-from stocksblitz.redis import connect, keys
+from stocksblitz.redis import connect, each_answer, good, keys
 from stocksblitz.worker import Leases, now_ms
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Runner:
         self._unfit: dict[StreamId, int] = defaultdict(int)
         self._opened: dict[StreamId, float] = {}
         self._heard: set[str] = set()
-        self._bad: set[str] = set()
+        self._readable = Readable()
         self._dirty: set[str] = set()
         self._wake = asyncio.Event()
         self._epochs = 0
@@ -99,10 +99,16 @@ class Runner:
         self._heard.clear()
         members = {raw.decode() for raw in await self.redis.smembers(self.keys.wanted)}
         self._wanted.agree(members, self._heard, time.monotonic())
+        published = [tuple(raw.decode().split("|")) for raw in await self.redis.hkeys(self.keys.positions)]
+        mine = [stream for stream in published if self.leases.fence(stream[0]) is not None]
+        self._wanted.find_left(mine, time.monotonic())
         self._wake.set()
 
     async def _end_unwanted(self) -> None:
-        """End what has had no subscriber for a while; bars alone may still be wanted."""
+        """End what has had no subscriber for a while; bars alone may still be wanted. And what others left behind."""
+        for stream in self._wanted.take_left(time.monotonic()):
+            if (fence := self.leases.fence(stream[0])) is not None:
+                await self._publisher.end(stream, fence)
         for stream in self._wanted.lapsed(time.monotonic()):
             bars = await self.redis.sismember(self.keys.wanted, computation(*stream, BARS_ONLY))
             if self._wanted.unwanted.pop(stream, None) is not None and not bars:  # not wanted again meanwhile
@@ -110,7 +116,7 @@ class Runner:
 
     async def _end(self, stream: StreamId) -> None:
         if self._wanted.forget(stream):
-            self._bad.discard(stream[0])
+            self._readable.forget(stream[0])
         for memory in (self._counters, self._unfit, self._opened):
             memory.pop(stream, None)
         if self._live.pop(stream, None) is not None:
@@ -193,7 +199,12 @@ class Runner:
 
     async def _advance(self, streams: list[StreamId], changed: set[StreamId]) -> None:
         quotes, forming = await self._read_quotes(streams)
-        streams = [stream for stream in streams if stream[0] in quotes]
+        for stream in [stream for stream in streams if stream[0] not in quotes]:
+            streams.remove(stream)
+            if stream in changed:
+                self._wanted.changed.add(stream)
+            if stream not in self._live:
+                self._forget(stream)  # others that wait to be opened come first next time
         fresh: list[StreamId] = []
         for stream in streams:
             live = self._live.get(stream)
@@ -202,13 +213,18 @@ class Runner:
                 fresh.append(stream)
             else:
                 live.quote = quotes[stream[0]]
-        closed = await self._read_closed([each for each in streams if each not in fresh], forming, changed)
+        living = [stream for stream in streams if stream not in fresh]
+        closed = await self._read_closed(living, forming, changed)
+        self._wanted.changed |= changed.intersection(living) - closed.keys()
         batches = await self._begin(fresh, quotes, forming)
         for stream in streams:
             live = self._live.get(stream)
             if live is not None:
                 batch = batches.setdefault(stream, Batch())
-                self._move(live, stream, closed.get(stream), forming.get(stream), stream in changed, batch)
+                with self._readable(stream[0], partial(self._forget, stream)):
+                    self._move(
+                        live, stream, closed.get(stream), forming.get(stream), stream in changed, batch
+                    )
         await self._write(batches)
 
     async def _read_quotes(self, streams: list[StreamId]) -> tuple[dict[str, Quote], dict[StreamId, Forming]]:
@@ -221,13 +237,14 @@ class Runner:
             pipe.hmget(self.keys.market(symbol), *FIELDS, *(f"bar:{each}" for each in wanted))
         quotes: dict[str, Quote] = {}
         forming: dict[StreamId, Forming] = {}
-        for (symbol, wanted), answer in zip(timeframes.items(), await pipe.execute(), strict=True):
-            with self._tolerant(symbol):
-                quotes[symbol] = quote_of(answer[: len(FIELDS)])
-            for timeframe, raw in zip(wanted, answer[len(FIELDS) :], strict=True):
-                with self._tolerant(symbol):
-                    if raw:
-                        forming[symbol, timeframe] = forming_of(raw)
+        for (symbol, wanted), answer in zip(timeframes.items(), await each_answer(pipe), strict=True):
+            with self._readable(symbol):
+                fields = good(answer)
+                quotes[symbol] = quote_of(fields[: len(FIELDS)])
+                for timeframe, raw in zip(wanted, fields[len(FIELDS) :], strict=True):
+                    with self._readable(symbol):
+                        if raw:
+                            forming[symbol, timeframe] = forming_of(raw)
         return quotes, forming
 
     async def _read_closed(
@@ -247,24 +264,11 @@ class Runner:
             asked.append(stream)
         if not asked:
             return {}
-        answers = await pipe.execute()
         closed: dict[StreamId, list[Bar]] = {}
-        for stream, rows in zip(asked, answers, strict=True):
-            with self._tolerant(stream[0]):
-                closed[stream] = [bar_of(raw) for raw in rows]
+        for stream, rows in zip(asked, await each_answer(pipe), strict=True):
+            with self._readable(stream[0]):
+                closed[stream] = [bar_of(raw) for raw in good(rows)]
         return closed
-
-    @contextlib.contextmanager
-    def _tolerant(self, symbol: str) -> Iterator[None]:
-        """What others wrote of one symbol and cannot be read costs only that symbol; it is said once."""
-        try:
-            yield
-        except (ValueError, TypeError, LookupError) as error:
-            if symbol not in self._bad:
-                log.error(
-                    "what Redis has of %s cannot be read: %s", symbol, error, extra={"action": "bad_data"}
-                )
-            self._bad.add(symbol)
 
     async def _begin(
         self, streams: list[StreamId], quotes: dict[str, Quote], forming: dict[StreamId, Forming]
@@ -276,16 +280,15 @@ class Runner:
         for stream in streams:
             pipe.zrange(self.keys.bars(*stream), -settings.HOT_BARS, -1)
             pipe.get(self.keys.stream(*stream, "pos"))
-        answers = await pipe.execute()
+        answers = await each_answer(pipe)
         batches: dict[StreamId, Batch] = {}
-        read: dict[StreamId, tuple[list[Bar], Position]] = {}
         for stream, rows, position in zip(streams, answers[::2], answers[1::2], strict=True):
-            with self._tolerant(stream[0]):
-                read[stream] = [bar_of(raw) for raw in rows], Position.load(position)
-        for stream, (bars, published) in read.items():
-            batch = self._open(stream, bars, published, quotes[stream[0]], forming.get(stream))
-            if batch is not None:
-                batches[stream] = batch
+            with self._readable(stream[0]):
+                bars = [bar_of(raw) for raw in good(rows)]
+                published = Position.load(position if isinstance(position, bytes) else None)
+                batch = self._open(stream, bars, published, quotes[stream[0]], forming.get(stream))
+                if batch is not None:
+                    batches[stream] = batch
         return batches
 
     def _open(
@@ -294,9 +297,7 @@ class Runner:
         """Begin an epoch, unless it is too early for it."""
         fence = self.leases.fence(stream[0])
         if fence is None or quote.source is None:
-            return (
-                None  # the feed has not said anything of the symbol yet: what bars there are may not be all
-            )
+            return None  # the feed has said nothing of the symbol yet: what bars there are may not be all
         if not reaches(bars, forming):
             self._again(stream[0])
             return None

@@ -2,6 +2,7 @@
 
 import logging
 from collections import defaultdict
+from collections.abc import Iterable
 
 from indicators.spec import Spec, parse
 from stocksblitz.errors import StocksBlitzError
@@ -18,13 +19,15 @@ LINGER_S = 3.0
 class Wanted:
     """``specs``: per stream what is wanted of it, perhaps the bars alone. ``changed``: streams to be looked at anew.
 
-    ``unwanted``: streams without indicators, and when they may end unless their bars alone are wanted.
+    ``unwanted``: streams without indicators, and when they may end unless their bars alone are wanted. ``left``: streams
+    that nobody here computes or wants and that are still in Redis, and when they may go.
     """
 
     def __init__(self) -> None:
         self.specs: dict[StreamId, dict[str, Spec]] = {}
         self.by_symbol: dict[str, set[StreamId]] = defaultdict(set)
         self.unwanted: dict[StreamId, float] = {}
+        self.left: dict[StreamId, float] = {}
         self.changed: set[StreamId] = set()
 
     def add(self, computation: str) -> None:
@@ -33,6 +36,7 @@ class Wanted:
         stream = (symbol, timeframe)
         specs = self.specs.setdefault(stream, {})
         self.unwanted.pop(stream, None)
+        self.left.pop(stream, None)
         if indicator != BARS_ONLY and indicator not in specs:
             try:
                 specs[indicator] = parse(indicator)
@@ -66,6 +70,18 @@ class Wanted:
     def lapsed(self, now: float) -> list[StreamId]:
         """Streams that have had no indicator for long enough to end."""
         return [stream for stream, at in self.unwanted.items() if at <= now]
+
+    def find_left(self, streams: Iterable[StreamId], now: float) -> None:
+        """These are in Redis: what of it is not wanted was left by a worker that ended before its stream did."""
+        unknown = [stream for stream in streams if stream not in self.specs]
+        self.left = {stream: self.left.get(stream, now + LINGER_S) for stream in unknown}
+
+    def take_left(self, now: float) -> list[StreamId]:
+        """Those of them that may go."""
+        gone = [stream for stream, at in self.left.items() if at <= now]
+        for stream in gone:
+            del self.left[stream]
+        return gone
 
     def forget(self, stream: StreamId) -> bool:
         """The stream has ended; returns whether it was the last of its symbol."""

@@ -12,6 +12,7 @@ from django.conf import settings
 from redis import asyncio as aioredis
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import ResponseError
 from redis.retry import Retry
 
 from stocksblitz.keys import Keys
@@ -73,3 +74,22 @@ def _shared(url: str) -> Any:
 def shared() -> Any:
     """The process's client for threads (views, admin, commands), with a connection pool beneath."""
     return _shared(settings.REDIS_URL)
+
+
+async def each_answer(pipe: Any) -> list[Any]:
+    """The answers of an asyncio pipeline, a command that met a key of another type answered by its ResponseError.
+
+    Such a key is somebody's mistake about one symbol and no reason to lose the others; any other error is raised.
+    """
+    answers: list[Any] = await pipe.execute(raise_on_error=False)
+    for answer in answers:
+        if isinstance(answer, Exception) and "WRONGTYPE" not in str(answer):
+            raise answer
+    return answers
+
+
+def good(answer: Any) -> Any:
+    """One of these answers; TypeError for a key of another type."""
+    if isinstance(answer, ResponseError):
+        raise TypeError(str(answer))
+    return answer

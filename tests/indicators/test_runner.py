@@ -222,6 +222,29 @@ async def test_a_stream_ends_with_its_last_subscriber(runner, feed, listener, ar
     assert await listener.frames() == []
 
 
+async def test_what_a_stream_left_that_ended_while_nobody_computed_goes(
+    runner, feed, aredis, keys, monkeypatch
+):
+    monkeypatch.setattr("indicators.wanted.LINGER_S", 0)
+    parts = [keys.stream(*STREAM, part) for part in ("log", "frame", "pos")]
+    await tick(runner)
+    await runner.leases.close()
+    assert await aredis.exists(*parts) == 3
+    await aredis.delete(keys.wanted)
+    later = Runner()
+    await later.leases.step()
+    await later.reconcile()
+    await later.step()
+    assert await aredis.exists(*parts) == 0
+    assert await aredis.hlen(keys.positions) == 0
+    await aredis.sadd(keys.wanted, "BTCUSD|1min|SMA_3")
+    for _ in range(2):
+        await later.reconcile()
+        await later.step()
+    assert await aredis.exists(*parts) == 3
+    await later.close()
+
+
 async def test_what_is_wanted_again_at_the_last_moment_goes_on(
     runner, feed, listener, aredis, keys, monkeypatch
 ):
@@ -266,13 +289,13 @@ async def test_an_indicator_wanted_while_redis_fails_is_computed_afterwards(
 ):
     await feed.form(100.0)
     await tick(runner)
-    market = keys.market(STREAM[0])
-    await aredis.rename(market, f"{market}:kept")
-    await aredis.set(market, "of another type: reading it fails")
     runner._on_message(keys.demand, b'{"add":["BTCUSD|1min|EMA_9"],"drop":[]}')
-    with pytest.raises(RedisError):
-        await runner.step()
-    await aredis.rename(f"{market}:kept", market)
+    await aredis.acl_setuser("default", enabled=True, commands=["-hmget"])
+    try:
+        with pytest.raises(RedisError):
+            await runner.step()
+    finally:
+        await aredis.acl_setuser("default", enabled=True, commands=["+hmget"])
     await listener.frames()
     await tick(runner)
     assert "EMA_9" in (await listener.frames())[-1]["indicators"]

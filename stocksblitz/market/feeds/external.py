@@ -12,6 +12,7 @@ from math import isfinite
 from typing import Any
 
 import orjson
+from redis.exceptions import ResponseError
 
 from stocksblitz.bus import Subscriber
 from stocksblitz.errors import StocksBlitzError
@@ -27,6 +28,7 @@ from stocksblitz.market.feeds.restore import restore
 from stocksblitz.market.feeds.ticks import Listing, Tick, number
 from stocksblitz.market.options import Chain, Interest, chains
 from stocksblitz.metrics import feed_rejected, feed_ticks
+from stocksblitz.redis import each_answer
 from stocksblitz.worker import now_ms, persist
 
 log = logging.getLogger(__name__)
@@ -145,14 +147,18 @@ class ExternalFeed(Feed):
             pipe = self.redis.pipeline(transaction=False)
             for symbol in symbols:
                 pipe.hmget(self.keys.market(symbol), _PRICES + _INTEREST)
-            answers = await pipe.execute()
+            answers = await each_answer(pipe)
         except Exception:  # whatever it was, these symbols are still to be read
             self._changed.update(symbols)
             self._wake.set()
             raise
         now = now_ms()
         for symbol, values in zip(symbols, answers, strict=True):
-            if any(values):
+            if isinstance(
+                values, ResponseError
+            ):  # the key is no hash: this symbol has no price, the others go on
+                feed_rejected.labels("wrong_type").inc()
+            elif any(values):
                 self._take(symbol, Tick.of(values[:5], now), now)
                 self._count(self.listings[symbol], *map(number, values[5:]))
 

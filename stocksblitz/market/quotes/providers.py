@@ -11,10 +11,10 @@ from urllib.parse import quote as quoted
 import httpx
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from stocksblitz.market.quotes.price import Quote, number, quote_of
-from stocksblitz.redis import connect, keys
+from stocksblitz.redis import connect, each_answer, keys
 
 
 class ProviderError(Exception):
@@ -74,10 +74,11 @@ class FeedProvider(Provider):
         for symbol in symbols:
             pipe.hmget(names.market(symbol), self._FIELDS)
         try:
-            rows = await pipe.execute()
+            rows = await each_answer(pipe)
         except RedisError as error:
             raise ProviderError(f"Redis does not answer ({type(error).__name__})", transient=True) from error
-        quotes = {symbol: self._quote(row) for symbol, row in zip(symbols, rows, strict=True)}
+        rows_of = zip(symbols, rows, strict=True)
+        quotes = {symbol: self._quote(row) for symbol, row in rows_of if not isinstance(row, ResponseError)}
         return {symbol: quote for symbol, quote in quotes.items() if quote}
 
     @staticmethod
