@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 MAX_GROUP = 256
 LINGER_S = 0.003
 """While requests come in crowds a group waits so long for more: fewer commits cost less than the wait."""
+AGAIN_S = 2.0
+"""A write that failed sooner is tried once more; later, its requests have waited enough."""
 IDLE_S = 5.0
 """A writer without work gives its database connection back and ends; the next request starts another."""
 
@@ -100,10 +102,13 @@ class GroupCommit[Request]:
 
     def _attempt(self, requests: list[Request]) -> list[Any]:
         """Once more where the connection was lost, or another process stood in the way."""
+        began = time.monotonic()
         try:
             return self._commit(requests)
         except (OperationalError, InterfaceError):
             connection.close()
+            if time.monotonic() - began > AGAIN_S:
+                raise
             return self._commit(requests)
 
     def _explain(self, error: Exception) -> Exception:

@@ -38,6 +38,8 @@ RETRY_S = 0.2
 back.
 """
 FAILED_S = 2.0
+RELOAD_S = 0.1
+"""A cycle waits no longer for accounts that are read anew: a database that takes its time delays no price."""
 SHARDS_AT_ONCE = 4
 TOGETHER = 20
 """Accounts decided about by one thread, one after the other, before others get a turn."""
@@ -76,6 +78,8 @@ class Engine:
         self._revision: dict[str, int] = {}
         self._told: dict[int, str] = {}
         self._changed: set[str] = set()
+        self._reloading: asyncio.Task[Ints] | None = None
+        self._reload_after = 0.0
         self._busy: dict[str, float] = {}
         self.sample = Sample(settings.PORTFOLIO_DRIFT_SAMPLE)
 
@@ -168,6 +172,22 @@ class Engine:
         self._drop([key for key in changed if key not in found and key in self.book.index])
         return np.array([self.book.index[key] for key in found if key in self.book.index], np.int64)
 
+    async def _reloaded(self) -> Ints:
+        """The slots of accounts that have been read anew; what is still being read comes with a later cycle."""
+        if self._reloading is None and self._changed and time.monotonic() > self._reload_after:
+            self._reloading = asyncio.ensure_future(self._reload())
+        if self._reloading is None:
+            return np.empty(0, np.int64)
+        done, _ = await asyncio.wait({self._reloading}, timeout=RELOAD_S)
+        if not done:
+            return np.empty(0, np.int64)
+        task, self._reloading = self._reloading, None
+        try:
+            return task.result()
+        except (DatabaseError, OSError):  # the sweep fails too, and tells
+            self._reload_after = time.monotonic() + FAILED_S
+            return np.empty(0, np.int64)
+
     async def _ask(self, work: Any, *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._reads, job, work, *arguments)
 
@@ -195,7 +215,7 @@ class Engine:
         dirty = self._take_dirty()
         symbols = self._listener.take_symbols() & self._symbols()
         symbols |= set(self.book.prices.expiring(now_ms()))
-        reloaded = await self._reload()
+        reloaded = await self._reloaded()
         changed = await self._read_prices(symbols)
         slots = np.concatenate([dirty, reloaded, self.book.depending(changed), self.outbox.waiting()])
         slots = np.unique(slots)
@@ -310,8 +330,9 @@ class Engine:
         return {**dict.fromkeys(_COUNTS, 0), **self.stats, **held}
 
     async def close(self) -> None:
-        """Finish the decisions under way, then end the threads."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=5)
+        """Finish what is under way, then end the threads."""
+        under_way: set[asyncio.Task[Any]] = {*self._tasks, *filter(None, [self._reloading])}
+        if under_way:
+            await asyncio.wait(under_way, timeout=5)
         for pool in (self._reads, self._decisions):
             pool.shutdown(wait=False)

@@ -48,15 +48,16 @@ class Tab:
         return message
 
     async def next(
-        self, kind: str, accept: Callable[[dict], bool] = lambda _: True, timeout=PATIENCE
+        self, kind: str | set[str], accept: Callable[[dict], bool] = lambda _: True, timeout=PATIENCE
     ) -> dict:
-        """Read on until a message of this type that is accepted."""
+        """Read on until a message of this type (or one of these) that is accepted."""
+        kinds = {kind} if isinstance(kind, str) else kind
 
         async def search() -> dict:
             while True:
                 message = json.loads(await self.socket.recv())
                 self.messages.append(message)
-                if message["type"] == kind and accept(message):
+                if message["type"] in kinds and accept(message):
                     return message
 
         return await asyncio.wait_for(search(), timeout)

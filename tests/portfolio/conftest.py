@@ -55,6 +55,10 @@ FOREX = ("EURUSD", "GBPUSD", "USDJPY", "AUDUSD", "USDCHF", "EURGBP")
 
 @pytest.fixture
 def instruments(db):
+    make_instruments()
+
+
+def make_instruments():
     for symbol in FOREX:
         Instrument.objects.create(
             symbol=symbol, exchange="24x5", kind="forex", base_currency=symbol[:3], currency=symbol[3:],

@@ -39,8 +39,8 @@ def database_url():
     return f"postgres://{who}@{quote(database['HOST'], safe='')}{port}/{database['NAME']}"
 
 
-@pytest.fixture
-def engine(real, instruments, people):
+@contextlib.contextmanager
+def portfolio_process():
     """Start portfolio processes on the tests' own database and Redis; what is left of them is killed at the end."""
     started = []
 
@@ -56,12 +56,20 @@ def engine(real, instruments, people):
         started.append(subprocess.Popen(argv, cwd=ROOT, env={**os.environ, **env}))
         return started[-1]
 
-    yield start
-    for each in started:
-        with contextlib.suppress(ProcessLookupError):
-            each.send_signal(signal.SIGCONT)
-            each.kill()
-        each.wait(10)
+    try:
+        yield start
+    finally:
+        for each in started:
+            with contextlib.suppress(ProcessLookupError):
+                each.send_signal(signal.SIGCONT)
+                each.kill()
+            each.wait(10)
+
+
+@pytest.fixture
+def engine(real, instruments, people):
+    with portfolio_process() as start:
+        yield start
 
 
 @pytest.fixture
