@@ -1,7 +1,9 @@
 """The dashboard's modules on their own, in a real browser: bars, ids and parameters, plots, numbers."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -200,3 +202,43 @@ def test_a_view_stays_where_it_is_when_the_past_grows_or_shrinks(run, others, sh
         )
         == shift
     )
+
+
+MARKED_DAYS = """
+const marked = new Map();
+const host = document.body.appendChild(document.createElement("div"));
+const axis = new m.ZonedTime();
+const chart = LightweightCharts.createChartEx(host, axis, {
+    width: 1400, height: 200,
+    timeScale: { timeVisible: true, tickMarkFormatter: (time, type) => { marked.set(time, type); return String(time); } },
+});
+const series = chart.addSeries(LightweightCharts.LineSeries);
+const bars = Array.from({ length: given.hours }, (_, at) => ({ time: given.from + at * 3600, value: at }));
+series.setData(bars);
+axis.setZone(given.zone);
+series.setData([]);
+series.setData(bars);
+chart.timeScale().fitContent();
+await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+return [...marked].filter(([, type]) => type === LightweightCharts.TickMarkType.DayOfMonth).map(([time]) => time);
+"""
+
+
+@pytest.mark.parametrize(
+    ("zone", "day"),
+    [
+        ("America/New_York", "2026-03-08"),  # the clock jumps from 2 to 3
+        ("America/New_York", "2026-11-01"),  # the hour from 1 to 2 comes twice
+        ("Europe/London", "2026-10-25"),
+        ("Asia/Kolkata", "2026-03-08"),
+    ],
+)
+def test_days_begin_at_midnight_of_the_zone_also_where_its_clock_changes(run, page, zone, day):
+    page.add_script_tag(path=STATIC / "vendor/lightweight-charts/lightweight-charts.standalone.production.js")
+    local = ZoneInfo(zone)
+    start = datetime.fromisoformat(day).replace(tzinfo=UTC) - timedelta(days=3)
+    half = 1800 if zone == "Asia/Kolkata" else 0
+    given = {"zone": zone, "from": int(start.timestamp()) - half, "hours": 6 * 24}
+    days = [datetime.fromtimestamp(each, local) for each in run("timescale", MARKED_DAYS, given)]
+    assert len(days) >= 4
+    assert {each.strftime("%H:%M") for each in days} == {"00:00"}

@@ -1,17 +1,18 @@
 // @ts-check
 /** The chart: candles, volume, indicators over the price or in panes of their own. Draws what the model holds. */
-import { clock, digitsOf, number, reading, zoneOffset } from "./format.js";
+import { clock, digitsOf, number, reading } from "./format.js";
 import { guides, partOf, plots } from "./plots.js";
 import { onTheme, token } from "./theme.js";
+import { ZonedTime } from "./timescale.js";
 
 /** @typedef {import("lightweight-charts")} Library */
 /** @typedef {import("lightweight-charts").ISeriesApi<any>} Series */
 /** @typedef {import("./model.js").BarModel} BarModel */
 /** @typedef {import("./model.js").BarRow} BarRow */
 /** @typedef {{entry: import("./api.js").Entry, id: string, label: string, color: number}} Indicator */
-/** @typedef {{indicator: Indicator, lines: {plot: import("./plots.js").Plot, series: Series}[]}} Drawn */
+/** @typedef {{indicator: Indicator, lines: {plot: import("./plots.js").Plot, series: Series}[], guides: import("lightweight-charts").IPriceLine[]}} Drawn */
 
-const { createChart, CandlestickSeries, HistogramSeries, LineSeries, CrosshairMode, LineStyle, TickMarkType } =
+const { createChartEx, CandlestickSeries, HistogramSeries, LineSeries, CrosshairMode, LineStyle, TickMarkType } =
     /** @type {Library} */ (/** @type {any} */ (window).LightweightCharts);
 
 const BARS_IN_VIEW = 160;
@@ -21,22 +22,20 @@ const FETCH_BEFORE = 40;
 
 export class PriceChart {
     /** @type {Map<string, Drawn>} */ drawn = new Map();
-    /** @type {import("lightweight-charts").IChartApi} */ api;
+    /** @type {import("lightweight-charts").IChartApiBase<import("lightweight-charts").Time>} */ api;
     /** @type {Series} */ #candles;
     /** @type {Series} */ #volume;
     /** @type {BarModel} */ #model;
     #digits = 2;
     #zone = "UTC";
     #daily = false;
-    /** The library knows no time zones and sets its marks by UTC days. So that a mark stands where the zone's day begins, times
-     * are drawn ahead by the zone's present offset; what is written at them comes from the true time. */
-    #aheadMs = 0;
+    #time = new ZonedTime();
 
     /** @param {HTMLElement} container @param {BarModel} model
      * @param {{onHover: (index: number) => void, onEdge: () => void}} events onHover: -1 when the pointer has left */
     constructor(container, model, { onHover, onEdge }) {
         this.#model = model;
-        this.api = createChart(container, { autoSize: true, ...this.#look() });
+        this.api = createChartEx(container, this.#time, { autoSize: true, ...this.#look() });
         this.#candles = this.api.addSeries(CandlestickSeries, { priceLineStyle: LineStyle.Dotted });
         this.#volume = this.api.addSeries(HistogramSeries, {
             priceScaleId: "volume",
@@ -46,7 +45,7 @@ export class PriceChart {
         });
         this.api.priceScale("volume").applyOptions({ scaleMargins: { top: 0.84, bottom: 0 } });
         this.#candles.priceScale().applyOptions({ scaleMargins: { top: 0.12, bottom: 0.2 } });
-        this.api.subscribeCrosshairMove((move) => onHover(move.time ? model.at(this.#trueTime(move.time)) : -1));
+        this.api.subscribeCrosshairMove((move) => onHover(move.time ? model.at(Number(move.time) * 1000) : -1));
         this.api.timeScale().subscribeVisibleLogicalRangeChange((range) => {
             if (range && range.from < FETCH_BEFORE && model.bars.length) onEdge();
         });
@@ -59,10 +58,10 @@ export class PriceChart {
         this.#digits = digitsOf(tick);
         this.#zone = zone;
         this.#daily = daily;
-        this.#aheadMs = zoneOffset(zone, Date.now());
         this.#candles.applyOptions({ priceFormat: this.#asPrice() });
         this.api.applyOptions(this.#look());
         this.api.timeScale().applyOptions({ timeVisible: !daily });
+        if (this.#time.setZone(zone)) this.#forget();
     }
 
     get digits() {
@@ -103,9 +102,9 @@ export class PriceChart {
     add(indicator) {
         const pane = indicator.entry.pane === "overlay" ? 0 : this.api.panes().length;
         const lines = plots(indicator.entry, indicator.color).map((plot) => ({ plot, series: this.#series(plot, pane) }));
-        const drawn = { indicator, lines };
+        const levels = pane > 0 ? guides(indicator.entry) : [];
+        const drawn = { indicator, lines, guides: levels.map((price) => this.#guide(lines[0].series, price)) };
         this.drawn.set(indicator.id, drawn);
-        if (pane > 0) guides(indicator.entry).forEach((price) => this.#guide(lines[0].series, price));
         this.#fill(drawn);
         this.#share();
     }
@@ -130,37 +129,37 @@ export class PriceChart {
         const [up, down] = [token("up"), token("down")];
         this.api.applyOptions(this.#look());
         this.#candles.applyOptions({ upColor: up, downColor: down, wickUpColor: up, wickDownColor: down, borderVisible: false });
-        for (const { lines } of this.drawn.values()) {
-            for (const { plot, series } of lines) series.applyOptions({ color: shade(plot.color) });
+        for (const drawn of this.drawn.values()) {
+            for (const { plot, series } of drawn.lines) series.applyOptions({ color: token(plot.color) });
+            for (const guide of drawn.guides) guide.applyOptions({ color: token("guide") });
         }
         this.redraw();
     }
 
     // --- pieces ------------------------------------------------------------------------------------------------------
 
-    /** @param {number} ms @returns {import("lightweight-charts").UTCTimestamp} */
-    #drawnTime(ms) {
-        return /** @type {import("lightweight-charts").UTCTimestamp} */ ((ms + this.#aheadMs) / 1000);
-    }
-
-    /** @param {import("lightweight-charts").Time} time @returns {number} milliseconds */
-    #trueTime(time) {
-        return Number(time) * 1000 - this.#aheadMs;
+    /** The library weighs a mark once, when its bar is new to it; so bars are new again. */
+    #forget() {
+        const range = this.api.timeScale().getVisibleLogicalRange();
+        const series = [...this.drawn.values()].flatMap(({ lines }) => lines.map((line) => line.series));
+        for (const one of [this.#candles, this.#volume, ...series]) one.setData([]);
+        this.redraw();
+        if (range) this.api.timeScale().setVisibleLogicalRange(range);
     }
 
     /** @param {BarRow} bar */
     #candleOf([ts, open, high, low, close]) {
-        return { time: this.#drawnTime(ts), open, high, low, close };
+        return { time: drawnTime(ts), open, high, low, close };
     }
 
     /** @param {BarRow} bar */
     #volumeOf(bar) {
-        return { time: this.#drawnTime(bar[0]), value: bar[5], color: token(bar[4] >= bar[1] ? "volume-up" : "volume-down") };
+        return { time: drawnTime(bar[0]), value: bar[5], color: token(bar[4] >= bar[1] ? "volume-up" : "volume-down") };
     }
 
     /** @param {import("./plots.js").Plot} plot @param {number} pane @returns {Series} */
     #series(plot, pane) {
-        const color = shade(plot.color);
+        const color = token(plot.color);
         const common = { color, priceLineVisible: false, lastValueVisible: pane > 0, crosshairMarkerRadius: 3 };
         if (plot.shape === "histogram") return this.api.addSeries(HistogramSeries, common, pane);
         return this.api.addSeries(
@@ -208,7 +207,7 @@ export class PriceChart {
     /** One point, or an empty place when the value is not known. @param {string} id @param {import("./plots.js").Plot} plot
      * @param {number} index @returns {any} */
     #pointAt(id, plot, index) {
-        const time = this.#drawnTime(this.#model.bars[index][0]);
+        const time = drawnTime(this.#model.bars[index][0]);
         const value = partOf(this.#model.value(id, index), plot.part);
         if (value === null) return { time };
         if (plot.shape === "histogram") return { time, value, color: token(value >= 0 ? "histogram-up" : "histogram-down") };
@@ -220,7 +219,7 @@ export class PriceChart {
 
     /** @param {Series} series @param {number} price */
     #guide(series, price) {
-        series.createPriceLine({ price, color: token("guide"), lineWidth: 1, lineStyle: LineStyle.Dashed, axisLabelVisible: false, title: "" });
+        return series.createPriceLine({ price, color: token("guide"), lineWidth: 1, lineStyle: LineStyle.Dashed, axisLabelVisible: false, title: "" });
     }
 
     /** The price gets three parts of the height, each pane one. */
@@ -248,11 +247,11 @@ export class PriceChart {
             timeScale: {
                 borderColor: token("line"),
                 rightOffset: ROOM_AT_RIGHT,
-                tickMarkFormatter: (/** @type {any} */ time, /** @type {any} */ type) => this.#tick(times, this.#trueTime(time), type),
+                tickMarkFormatter: (/** @type {any} */ time, /** @type {any} */ type) => this.#tick(times, Number(time) * 1000, type),
             },
             localization: {
                 locale: "en-US",
-                timeFormatter: (/** @type {any} */ time) => (this.#daily ? times.day : times.full)(this.#trueTime(time)),
+                timeFormatter: (/** @type {any} */ time) => (this.#daily ? times.day : times.full)(Number(time) * 1000),
             },
         };
     }
@@ -266,5 +265,5 @@ export class PriceChart {
     }
 }
 
-/** @param {string} color */
-const shade = (color) => (color.startsWith("#") ? color : token(color));
+/** @param {number} ms */
+const drawnTime = (ms) => /** @type {import("lightweight-charts").UTCTimestamp} */ (ms / 1000);

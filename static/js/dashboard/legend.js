@@ -3,7 +3,6 @@
 import { h, icon, perFrame, setText } from "./dom.js";
 import { compact, direction, number, reading, signed } from "./format.js";
 import { partOf } from "./plots.js";
-import { token } from "./theme.js";
 
 /** @typedef {import("./chart.js").PriceChart} PriceChart */
 /** @typedef {import("./model.js").BarModel} BarModel */
@@ -99,7 +98,7 @@ export class Legend {
     #row({ indicator, lines }) {
         const cells = lines.map(({ plot }) => {
             const cell = h("b", { title: plot.part || indicator.label });
-            cell.style.color = plot.shape === "histogram" ? "" : plot.color.startsWith("#") ? plot.color : token(plot.color);
+            cell.style.color = plot.shape === "histogram" ? "" : `var(--${plot.color})`;
             return cell;
         });
         const least = indicator.entry.pane === "overlay" ? this.chart.digits : 2;

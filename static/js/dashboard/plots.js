@@ -7,13 +7,13 @@
  * @typedef {object} Plot
  * @property {string} part "" for an indicator with a single value
  * @property {"line" | "histogram" | "dots"} shape
- * @property {string} color a hex colour, or the name of a theme token: "up", "down"
+ * @property {string} color the name of a theme token
  * @property {boolean} dashed
  * @property {boolean} broken gaps stay gaps
  */
 
-/** Colours that stay apart from each other, and readable, on light and dark. */
-export const PALETTE = ["#5b8def", "#e5a23b", "#b678e8", "#35b5d8", "#93ab37", "#d9769f", "#8f8ce8", "#c98b5e"];
+/** Theme tokens of colours that stay apart from each other; each theme has shades that are readable on its background. */
+export const PALETTE = Array.from({ length: 8 }, (_, at) => `plot-${at + 1}`);
 
 /** @type {Partial<Plot>} */ const BARS = { shape: "histogram" };
 /** @type {Partial<Plot>} */ const MIDDLE = { dashed: true };
@@ -108,7 +108,7 @@ export function plots(entry, color) {
 
 /** How many colours of the palette an indicator uses up. @param {Entry} entry */
 export function colorsUsed(entry) {
-    const own = plots(entry, 0).filter((plot) => plot.color.startsWith("#") && plot.shape !== "histogram");
+    const own = plots(entry, 0).filter((plot) => PALETTE.includes(plot.color) && plot.shape !== "histogram");
     return new Set(own.map((plot) => plot.color)).size;
 }
 

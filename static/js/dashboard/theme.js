@@ -11,14 +11,23 @@ export function onTheme(listener) {
     listeners.add(listener);
 }
 
+/** What the theme says, by name: a chart asks for the colour of every bar, and the browser's answer takes long.
+ * @type {Map<string, string>} */
+const tokens = new Map();
+
 /** A colour or font of the current theme by the name of its custom property. @param {string} name */
 export function token(name) {
-    return getComputedStyle(root).getPropertyValue(`--${name}`).trim();
+    const known = tokens.get(name);
+    if (known !== undefined) return known;
+    const value = getComputedStyle(root).getPropertyValue(`--${name}`).trim();
+    tokens.set(name, value);
+    return value;
 }
 
 /** @param {string} theme */
 function apply(theme) {
     root.dataset.theme = theme;
+    tokens.clear();
     for (const button of document.querySelectorAll("[data-theme-toggle]")) {
         button.setAttribute("aria-label", theme === "dark" ? "Switch to the light theme" : "Switch to the dark theme");
     }
