@@ -1,6 +1,6 @@
 // @ts-check
 /** Reads over HTTP, with the problem documents of the server as errors. */
-import { ClientError } from "../stocksblitz-client.js";
+import { ClientError } from "../client/errors.js";
 
 /** @typedef {{symbol: string, name: string, exchange: string, kind: string, currency: string, tick_size?: string | number, timezone?: string}} Instrument */
 /** @typedef {{name: string, type: "int" | "float" | "choice", default: any, min?: number, max?: number, choices?: string[], primary?: boolean}} Param */
@@ -36,7 +36,7 @@ export async function catalogue() {
 }
 
 /** Bars before a moment with the values of indicators. @param {string} symbol @param {string} timeframe @param {string[]} ids
- * @param {number} limit @param {number} before @returns {Promise<import("../stocksblitz-client.js").History>} */
+ * @param {number} limit @param {number} before @returns {Promise<import("../client/types.js").History>} */
 export function olderBars(symbol, timeframe, ids, limit, before) {
     /** @type {Record<string, string | number>} */
     const query = { timeframe, limit, before };

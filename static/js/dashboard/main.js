@@ -234,7 +234,7 @@ class Dashboard {
         return this.streams.want(OWNER, this.layout.symbol, this.layout.timeframe, ids, bars);
     }
 
-    /** @param {import("../stocksblitz-client.js").Snapshot} snapshot */
+    /** @param {import("../client/types.js").Snapshot} snapshot */
     adopt(snapshot) {
         this.model.load(snapshot);
         this.complete = false;
@@ -251,7 +251,7 @@ class Dashboard {
         return symbol === this.layout.symbol && timeframe === this.layout.timeframe;
     }
 
-    /** @param {import("../stocksblitz-client.js").Update} update */
+    /** @param {import("../client/types.js").Update} update */
     onUpdate(update) {
         this.watch.onFrame(update);
         if (!this.isShown(update)) return;
@@ -263,7 +263,7 @@ class Dashboard {
     }
 
     /** A snapshot that nobody here asked for: the connection came back, or the stream began a new epoch.
-     * @param {import("../stocksblitz-client.js").Snapshot} snapshot */
+     * @param {import("../client/types.js").Snapshot} snapshot */
     onSnapshot(snapshot) {
         this.watch.onFrame(snapshot);
         if (snapshot.requested || !this.isShown(snapshot)) return;
@@ -274,7 +274,7 @@ class Dashboard {
         this.legend.refresh();
     }
 
-    /** @param {import("../stocksblitz-client.js").Update} frame */
+    /** @param {import("../client/types.js").Update} frame */
     facts(frame) {
         this.status.source(frame);
         this.greeks.show(frame.greeks);

@@ -1,11 +1,11 @@
 // @ts-check
 /** The bars of the chart and the values that belong to them, in one order of time. Knows nothing of drawing. */
 
-/** @typedef {import("../stocksblitz-client.js").BarRow} BarRow */
-/** @typedef {import("../stocksblitz-client.js").Value} Value */
-/** @typedef {import("../stocksblitz-client.js").Update} Update */
-/** @typedef {import("../stocksblitz-client.js").Snapshot} Snapshot */
-/** @typedef {import("../stocksblitz-client.js").History} History */
+/** @typedef {import("../client/types.js").BarRow} BarRow */
+/** @typedef {import("../client/types.js").Value} Value */
+/** @typedef {import("../client/types.js").Update} Update */
+/** @typedef {import("../client/types.js").Snapshot} Snapshot */
+/** @typedef {import("../client/types.js").History} History */
 
 export class BarModel {
     /** @type {BarRow[]} oldest first, the forming bar last */

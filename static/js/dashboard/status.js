@@ -3,7 +3,7 @@
 import { $, h, setText } from "./dom.js";
 import { clock, zoneName } from "./format.js";
 
-/** @typedef {import("../stocksblitz-client.js").State} State */
+/** @typedef {import("../client/types.js").State} State */
 
 const RATE_OVER_S = 3;
 

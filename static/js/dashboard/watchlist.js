@@ -7,7 +7,7 @@ const DAY = "1d";
 const OWNER = "watch";
 
 /** The day so far of a symbol, as the daily stream tells it.
- * @typedef {{bar: import("../stocksblitz-client.js").Ohlcv, previous: number | null}} Day */
+ * @typedef {{bar: import("../client/types.js").Ohlcv, previous: number | null}} Day */
 
 export class WatchList {
     #host = $("#watchlist");
@@ -64,7 +64,7 @@ export class WatchList {
         this.#mark();
     }
 
-    /** A frame of any stream; the daily ones are ours. @param {import("../stocksblitz-client.js").Update} update */
+    /** A frame of any stream; the daily ones are ours. @param {import("../client/types.js").Update} update */
     onFrame(update) {
         if (update.timeframe !== DAY || !update.ohlcv) return;
         const known = this.days.get(update.symbol);

@@ -1,6 +1,7 @@
 // @ts-check
 /** The portfolio's REST resources. What moves money carries an Idempotency-Key, so that sending it again does nothing new. */
-import { ClientError } from "../stocksblitz-client.js";
+import { ClientError } from "../client/errors.js";
+import { uuid } from "../client/session.js";
 import { get } from "../dashboard/api.js";
 
 /** @typedef {{key: string, owner: string, currency: string, balance: string, leverage: number, state: string}} Account */
@@ -58,7 +59,7 @@ async function send(method, url, body, headers = {}) {
     throw new ClientError(answer?.code ?? "unavailable", answer?.detail ?? `HTTP ${reply.status}`, reply.status >= 500);
 }
 
-const once = () => ({ "Idempotency-Key": crypto.randomUUID() });
+const once = () => ({ "Idempotency-Key": uuid() });
 
 /** @returns {Promise<Account[]>} */
 export const accounts = async () => (await get(`${ROOT}/accounts`, { limit: 200 })).results;

@@ -1,9 +1,8 @@
 // @ts-check
 /** The live socket of the portfolio: comes back by itself, and watches again what was watched. */
+import { backoff, isFinal } from "../client/closing.js";
 import { ticket } from "./api.js";
 
-const FIRST_DELAY_MS = 500;
-const LONGEST_DELAY_MS = 30_000;
 const HEARTBEAT_MS = 25_000;
 
 /** @typedef {"connecting" | "live" | "reconnecting" | "stopped"} State */
@@ -52,17 +51,16 @@ export class PortfolioSocket {
         socket.addEventListener("message", (event) => this.#receive(JSON.parse(event.data)));
         socket.addEventListener("close", (event) => {
             this.#socket = null;
-            if (event.code >= 4500) this.#handlers.onState("stopped", event.reason);
+            if (isFinal(event.code)) this.#handlers.onState("stopped", event.reason);
             else this.#again(event.reason);
         });
     }
 
     /** @param {string} reason */
     #again(reason) {
-        const delay = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** this.#failures) * (0.5 + Math.random() / 2);
+        setTimeout(() => void this.connect(), backoff(this.#failures));
         this.#failures += 1;
         this.#handlers.onState("reconnecting", reason);
-        setTimeout(() => void this.connect(), delay);
     }
 
     /** @param {any} message */

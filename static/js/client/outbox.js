@@ -1,0 +1,45 @@
+// @ts-check
+
+/** The server closes at 50 messages a second; a client with many streams spreads its subscriptions. */
+const BURST = 25;
+const BURST_EVERY_MS = 1_000;
+
+/** What goes out over the socket, in order and no faster than the server likes. */
+export class Outbox {
+    /** @type {string[]} */ #waiting = [];
+    /** @type {WebSocket | null} */ #socket = null;
+    /** @type {import("./types.js").Timer} */ #timer;
+    #budget = BURST;
+
+    /** @param {WebSocket} socket */
+    open(socket) {
+        this.#socket = socket;
+    }
+
+    /** What still waits is dropped: it was meant for this connection. */
+    close() {
+        clearTimeout(this.#timer);
+        this.#timer = undefined;
+        this.#socket = null;
+        this.#budget = BURST;
+        this.#waiting = [];
+    }
+
+    /** @param {Record<string, any>} message */
+    send(message) {
+        this.#waiting.push(JSON.stringify(message));
+        this.#flush();
+    }
+
+    #flush() {
+        while (this.#waiting.length && this.#budget > 0 && this.#socket?.readyState === WebSocket.OPEN) {
+            this.#socket.send(/** @type {string} */ (this.#waiting.shift()));
+            this.#budget -= 1;
+        }
+        this.#timer ??= setTimeout(() => {
+            this.#timer = undefined;
+            this.#budget = BURST;
+            if (this.#waiting.length) this.#flush();
+        }, BURST_EVERY_MS);
+    }
+}
