@@ -173,26 +173,45 @@ class StreamState:
                 client.send(framed)
 
     def _change_epoch(self, frame: Frame, logged: Sequence[Frame], held: Sequence[Frame]) -> None:
-        """First what closed in the old epoch, then a snapshot of the new one's beginning, then what came since."""
+        """Epoch by epoch, as the log has them, to the frame's own: then nothing that closed in between is missing."""
         assert self.newest is not None
-        begun = {each.seq: each for each in (*held, *logged) if each.epoch == frame.epoch}
-        first = begun[min(begun)]
-        if not any(each.reset for each in begun.values()):
-            for missed in logged:
-                if missed.epoch == self.newest.epoch and missed.seq > self.newest.seq:
-                    self._catch_up(missed)
+        epochs = list(dict.fromkeys(each.epoch for each in logged))
+        passed = epochs.index(self.newest.epoch) + 1 if self.newest.epoch in epochs else 0
+        until = epochs.index(frame.epoch) if frame.epoch in epochs else passed
+        for epoch in epochs[passed:until]:
+            begun = [each for each in logged if each.epoch == epoch]
+            if not any(each.reset for each in begun):
+                self._finish_epoch(logged)
+            if any(each.reset or each.upto > self._closed_ts for each in begun):
+                self._enter_epoch(begun, logged)
+        begun = [each for each in (*held, *logged) if each.epoch == frame.epoch]
+        self._enter_epoch(begun, logged)
+        if frame.seq + frame.base > self.newest.seq:
+            self._catch_up(frame, logged)
+        self._announce()
+
+    def _finish_epoch(self, logged: Sequence[Frame]) -> None:
+        """What else closed in the epoch of the newest frame."""
+        assert self.newest is not None
+        for missed in logged:
+            if missed.epoch == self.newest.epoch and missed.seq > self.newest.seq:
+                self._catch_up(missed)
+
+    def _enter_epoch(self, begun: Sequence[Frame], logged: Sequence[Frame]) -> None:
+        """First what closed in the old epoch, then a snapshot of the new one's beginning, of which these are known."""
+        by_seq = {each.seq: each for each in begun}
+        first = by_seq[min(by_seq)]
+        if not any(each.reset for each in begun):
+            self._finish_epoch(logged)
             # Redis may have come back with less than it had said: what was delivered before is not delivered again.
-            known = [seq for seq, each in begun.items() if each.upto <= self._closed_ts]
-            first = begun[max(known)] if known else first
+            known = [seq for seq, each in by_seq.items() if each.upto <= self._closed_ts]
+            first = by_seq[max(known)] if known else first
             if first.upto > self._closed_ts:
                 self._too_late(first)
         self.recent.clear()
         self.newest, self._closed_ts = first, first.upto
         for client in self.clients:
             self._resnapshot(client, first)
-        if frame.seq + frame.base > first.seq:
-            self._catch_up(frame, logged)
-        self._announce()
 
     def _resnapshot(self, client: Client, frame: Frame) -> None:
         view = client.views[self.stream]
