@@ -90,17 +90,22 @@ async def join(
 async def read_past(
     state: StreamState, stream: Stream, ids: dict[str, str], history: int | None, since_bar: int | None
 ) -> Past:
-    """The closed bars asked for, ending right before the newest frame's bar."""
+    """The closed bars asked for, ending right before the newest frame's bar.
+
+    StocksBlitzError ``unavailable`` when the market closes bars faster than they can be read.
+    """
     if not history and since_bar is None:
         return EMPTY
     limit = history or max(1, settings.SNAPSHOT_CELLS // (1 + len(ids)))
-    past = EMPTY
     for _ in range(ATTEMPTS):
         past = await _fetch(stream, set(ids.values()), limit)
         past = up_to(extended(past, state.recent), state.newest)
         if state.newest is None or not state.newest.prev or past.last_ts == state.newest.prev:
-            break  # otherwise a bar closed meanwhile that we know only by name: read once more
-    return trimmed(past, history, since_bar)
+            return trimmed(past, history, since_bar)
+        # A bar closed meanwhile that we know only by name: read once more.
+    raise StocksBlitzError(
+        "unavailable", f"bars of {' '.join(stream)} close faster than their past is read: subscribe again"
+    )
 
 
 async def _fetch(stream: Stream, canonical: set[str], limit: int) -> Past:
@@ -117,8 +122,13 @@ async def _fetch(stream: Stream, canonical: set[str], limit: int) -> Past:
 
 
 def extended(past: Past, recent: Any) -> Past:
-    """With the bars whose closed frames came in after it was read."""
-    fresh: list[Frame] = [frame for frame in recent if frame.ts > past.last_ts]
+    """With the bars whose closed frames came in after it was read, as far as each follows the one before it."""
+    fresh: list[Frame] = []
+    last_ts = past.last_ts
+    for frame in recent:
+        if frame.prev == last_ts:
+            fresh.append(frame)
+            last_ts = frame.ts
     if not fresh or not past.bars:
         return past
     bars = past.bars + [

@@ -1,0 +1,69 @@
+"""The past that a snapshot shows reaches up to its bar, whatever closes while it is read, or is refused."""
+
+import orjson
+import pytest
+
+from indicators.joins import Past, extended, read_past
+from stocksblitz.delivery.streams import StreamState
+from stocksblitz.errors import StocksBlitzError
+from tests.delivery.frames import STREAM, frame
+
+MINUTE = 60_000
+T0 = 1_700_000_000_000 // MINUTE * MINUTE
+
+
+def at(n):
+    return T0 + n * MINUTE
+
+
+def closed(n, **options):
+    return frame(n, ts=at(n), closed=True, prev=at(n - 1), **options)
+
+
+@pytest.fixture
+def stored(redis, keys):
+    """Writes closed bars into the hot store."""
+
+    def store(numbers):
+        rows = {orjson.dumps([at(n), 1.0, 2.0, 0.5, 1.5, 10.0, T0]): at(n) for n in numbers}
+        redis.zadd(keys.bars(*STREAM), rows)
+
+    return store
+
+
+def times(past):
+    return [(bar[0] - T0) // MINUTE for bar in past.bars]
+
+
+async def test_bars_that_closed_while_the_past_was_read_are_added(stored):
+    stored(range(10))
+    state = StreamState(STREAM)
+    state.take(closed(8))
+    for n in (9, 10, 11):
+        state.take(closed(n))
+    state.take(frame(12, ts=at(12), prev=at(11)))
+    assert times(await read_past(state, STREAM, {}, 5, None)) == [7, 8, 9, 10, 11]
+    assert times(await read_past(state, STREAM, {}, None, at(8))) == [9, 10, 11]
+
+
+async def test_a_past_with_a_hole_is_never_shown(stored):
+    """So many bars closed meanwhile that the stream remembers only the later ones."""
+    stored(range(10))
+    state = StreamState(STREAM)
+    for n in range(20, 23):
+        state.take(closed(n))
+    for asked in ((5, None), (None, at(8))):
+        with pytest.raises(StocksBlitzError) as refused:
+            await read_past(state, STREAM, {}, *asked)
+        assert refused.value.code == "unavailable"
+        assert refused.value.retryable
+    stored(range(10, 22))
+    assert times(await read_past(state, STREAM, {}, 3, None)) == [19, 20, 21]
+
+
+def test_only_what_follows_is_added():
+    past = Past([[at(1), 1.0, 2.0, 0.5, 1.5, 10.0]], {"RSI_14": [50.0]}, complete=True)
+    assert times(extended(past, [closed(1), closed(2), closed(3)])) == [1, 2, 3]
+    assert times(extended(past, [closed(2), closed(5)])) == [1, 2]
+    assert times(extended(past, [closed(3)])) == [1]
+    assert extended(past, [closed(2)]).values == {"RSI_14": [50.0, 2]}
