@@ -1,6 +1,7 @@
 """The compute process: the runner of streams, the jobs, the leases and the tidying up, side by side."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from typing import Any
@@ -12,13 +13,15 @@ from indicators.jobs import JobQueue
 from indicators.oneshot import OneShot
 from indicators.runner import Runner
 from stocksblitz import mirror
-from stocksblitz.worker import HEARTBEAT_S, persist, wait
+from stocksblitz.worker import HEARTBEAT_S, finish_within, persist, wait
 
 log = logging.getLogger(__name__)
 
 RECONCILE_S = 10.0
 JOBS_AT_ONCE = 32
-STOP_S = 5.0
+FINISH_S = 5.0
+"""How long what has begun may take after the stop."""
+CLOSE_S = 2.0
 
 
 class ComputeWorker:
@@ -36,7 +39,7 @@ class ComputeWorker:
         await self.runner.start()
         log.info("computing", extra={"action": "start", "worker": self.runner.leases.me})
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with finish_within(stop, FINISH_S), asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.runner.run(stop))
                 tasks.create_task(persist("leases", self._leases, stop, every=HEARTBEAT_S))
                 tasks.create_task(persist("reconciling", self.runner.reconcile, stop, every=RECONCILE_S))
@@ -45,7 +48,8 @@ class ComputeWorker:
                 tasks.create_task(self._work_on_jobs(stop))
                 tasks.create_task(mirror.run(stop))
         finally:
-            await asyncio.wait_for(self.runner.close(), STOP_S)
+            with contextlib.suppress(TimeoutError):  # others take over when the leases run out
+                await asyncio.wait_for(self.runner.close(), CLOSE_S)
             log.info("stopped", extra={"action": "stopped", "computed": self.runner.computed})
 
     async def _leases(self) -> None:

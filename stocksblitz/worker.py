@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import faulthandler
 import logging
 import os
 import signal
@@ -9,7 +10,7 @@ import socket
 import time
 import uuid
 import zlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,8 @@ from stocksblitz.keys import Keys
 log = logging.getLogger(__name__)
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+STOP_S = 10.0
+"""How long a worker has to stop: less than whoever supervises it waits before it kills."""
 HEARTBEAT_S = 1.0
 ALIVE_MS = 3_500
 """A worker whose last heartbeat is older than this is taken for dead: three missed beats and some."""
@@ -43,24 +46,51 @@ def worker_id() -> str:
 
 @contextlib.contextmanager
 def stop_event() -> Iterator[asyncio.Event]:
-    """Yield an event set by the first SIGTERM or SIGINT; a second one kills as usual."""
+    """Yield an event set by the first SIGTERM or SIGINT; a second one kills as usual.
+
+    `STOP_S` after the first the process ends whatever still hangs (a thread, a connection, the event loop itself), with
+    code 1 and on stderr what each thread was doing.
+    """
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
 
-    def release() -> None:
-        for each in STOP_SIGNALS:
-            loop.remove_signal_handler(each)
-
-    def request() -> None:
+    def begin() -> None:
         log.info("stopping", extra={"action": "stop"})
-        release()
         stop.set()
 
-    for each in STOP_SIGNALS:
-        loop.add_signal_handler(each, request)
+    def request(*_: Any) -> None:
+        faulthandler.dump_traceback_later(STOP_S, exit=True)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        loop.call_soon_threadsafe(begin)
+
+    # Not the loop's own handlers: those wait for the loop, which may be what hangs.
+    before = {each: signal.signal(each, request) for each in STOP_SIGNALS}
     try:
         yield stop
     finally:
-        release()
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+@contextlib.asynccontextmanager
+async def finish_within(stop: asyncio.Event, seconds: float) -> AsyncIterator[None]:
+    """What runs inside is cancelled so many seconds after the stop."""
+
+    async def watch() -> None:
+        await stop.wait()
+        limit.reschedule(asyncio.get_running_loop().time() + seconds)
+
+    try:
+        async with asyncio.timeout(None) as limit:
+            watching = asyncio.create_task(watch())
+            try:
+                yield
+            finally:
+                watching.cancel()
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        log.warning("not all was finished in time", extra={"action": "cut_short"})
 
 
 async def wait(stop: asyncio.Event, seconds: float) -> bool:
