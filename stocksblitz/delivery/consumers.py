@@ -93,6 +93,9 @@ class SocketConsumer(AsyncConsumer):
         try:
             while True:
                 await self.dispatch(await receive())
+                if self.client is not None and self.client.out is not None:
+                    # Answers leave at the end of a turn, and only then is seen that nobody reads them.
+                    await asyncio.sleep(0)
         except StopConsumer:
             pass
         finally:
