@@ -11,7 +11,7 @@ from stocksblitz.delivery.auth import Identity
 from stocksblitz.delivery.consumers import SocketConsumer
 from stocksblitz.delivery.hub import Hub
 from stocksblitz.delivery.limits import MessageRate
-from tests.conftest import aeventually
+from tests.conftest import PATIENCE_S, aeventually
 
 
 @pytest.fixture
@@ -41,8 +41,15 @@ def consumer_on(hub):
     return Consumer
 
 
+class Socket(WebsocketCommunicator):
+    """One whose answers may take their time on a busy machine."""
+
+    async def receive_output(self, timeout=PATIENCE_S):
+        return await super().receive_output(PATIENCE_S)
+
+
 def socket_on(hub):
-    return WebsocketCommunicator(consumer_on(hub).as_asgi(), "/ws/test")
+    return Socket(consumer_on(hub).as_asgi(), "/ws/test")
 
 
 async def test_a_fault_of_ours_is_answered_and_closes_nothing(hub):
@@ -98,7 +105,7 @@ async def test_a_session_that_is_far_behind_is_not_answered_more_until_it_reads(
     await aeventually(lambda: len(sent) == 41)
     assert [orjson.loads(each["text"])["id"] for each in sent[1:]] == list(range(40))
     inbox.put_nowait({"type": "websocket.disconnect", "code": 1000})
-    await asyncio.wait_for(asyncio.gather(socket, return_exceptions=True), 5)
+    await asyncio.wait_for(asyncio.gather(socket, return_exceptions=True), PATIENCE_S)
 
 
 async def test_a_server_that_cancels_the_application_leaves_nothing_in_the_hub(hub):

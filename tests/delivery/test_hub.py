@@ -22,6 +22,19 @@ async def hub(namespace, monkeypatch):
     await hub.close()
 
 
+async def listening(hub):
+    """Wait until orders reach the hub."""
+    probe, _ = new_client("probe")
+    hub.register(probe)
+
+    async def closed():
+        await control.announce("close", probe.member)
+        return probe.closing
+
+    await aeventually(closed)
+    hub.unregister(probe)
+
+
 def raw(seq, **options):
     """A frame as compute writes it."""
     made = frame(seq, **options)
@@ -82,8 +95,8 @@ async def test_an_order_to_read_a_session_anew_is_carried_out_until_it_works(hub
 
     client, _ = new_client()
     hub.resync = resync
+    await listening(hub)
     hub.register(client, stored=True)
-    await asyncio.sleep(0.1)
     await control.announce("resync", client.member)
     await aeventually(lambda: calls == [client, client])
 
@@ -96,11 +109,12 @@ async def test_orders_may_be_lost_with_the_connection_so_every_session_is_read_a
 
     stored, other = new_client("stored")[0], new_client("other")[0]
     hub.resync = resync
-    await asyncio.sleep(0.1)
+    await listening(hub)
     hub.register(stored, stored=True)
     hub.register(other)
     await aredis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-    await aeventually(lambda: calls == [stored])
+    await aeventually(lambda: calls)
+    assert set(calls) == {stored}
     await control.announce("close", stored.member)
     await aeventually(lambda: stored.closing == 4508)
 

@@ -11,6 +11,7 @@ from indicators.frames import Position
 from indicators.runner import Runner
 from stocksblitz.market.bars import Bar
 from stocksblitz.worker import now_ms, shard_of
+from tests.conftest import PATIENCE_S
 
 MINUTE = 60_000
 T0 = 1_700_000_000_000 // MINUTE * MINUTE
@@ -45,20 +46,23 @@ class Listener:
     """What is published on the stream."""
 
     def __init__(self, redis, keys):
-        self.pubsub, self.keys = redis.pubsub(), keys
+        self.redis, self.pubsub, self.keys = redis, redis.pubsub(), keys
 
     async def start(self):
         await self.pubsub.subscribe(self.keys.updates(*STREAM))
-        await self.pubsub.get_message(timeout=2)
+        await self.pubsub.get_message(timeout=PATIENCE_S)
         return self
 
     async def frames(self):
+        """What has come since they were asked for last: messages of one publisher come in order, and ours is the last."""
+        await self.redis.publish(self.keys.updates(*STREAM), b"end")
         found = []
-        while (
-            message := await self.pubsub.get_message(ignore_subscribe_messages=True, timeout=0.05)
-        ) is not None:
-            found.append(orjson.loads(message["data"]))
-        return found
+        while True:
+            message = await self.pubsub.get_message(ignore_subscribe_messages=True, timeout=PATIENCE_S)
+            if message is not None and message["data"] == b"end":
+                return found
+            if message is not None:
+                found.append(orjson.loads(message["data"]))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from indicators import subscriptions
 from indicators.models import Session, Subscription
 from indicators.spec import parse_request
 from stocksblitz.errors import StocksBlitzError
-from tests.conftest import aeventually
+from tests.conftest import PATIENCE_S, aeventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -246,13 +246,15 @@ async def test_demand_is_announced_once(alice, bob, market, aredis, keys):
         )
     await subscriptions.end_user(alice.pk)
     await subscriptions.end_user(bob.pk)
+    await aredis.publish(keys.demand, b"null")  # the end
     said = []
-    while message := await pubsub.get_message(timeout=0.2):
-        if message["type"] == "message":
+    while said[-1:] != [None]:
+        message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=PATIENCE_S)
+        if message:
             said.append(orjson.loads(message["data"]))
     await pubsub.aclose()
     one = "BTCUSD|1min|RSI_14"
-    assert said == [{"add": [one], "drop": []}, {"add": [], "drop": [one]}]
+    assert said == [{"add": [one], "drop": []}, {"add": [], "drop": [one]}, None]
 
 
 def test_a_flushed_redis_is_rebuilt(alice, bob, market, redis, keys):

@@ -1,6 +1,7 @@
 """Providers for the tests of quotes: what they are asked is written to Redis, so that all processes' calls are seen."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,12 +34,16 @@ class Counting(Provider):
 
 
 class Scripted(Provider):
-    """Answers what the test put into ``script``, then 1.0: a number, None for nothing, an exception to raise."""
+    """Answers what the test put into ``script``, then 1.0: a number, None for nothing, an exception to raise.
+
+    While ``gate`` is not set, no call ends.
+    """
 
     script: list[object] = []
     calls: list[str] = []
     made = 0
     seconds = 0.0
+    gate = threading.Event()
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         super().__init__(options)
@@ -46,11 +51,16 @@ class Scripted(Provider):
 
     async def fetch(self, symbol: str) -> Quote | None:
         self.calls.append(symbol)
-        await asyncio.sleep(self.seconds)
+        await self._take_time()
         answer = self.script.pop(0) if self.script else 1.0
         if isinstance(answer, BaseException):
             raise answer
         return None if answer is None else Quote(float(answer))  # type: ignore[arg-type]
+
+    async def _take_time(self) -> None:
+        await asyncio.sleep(self.seconds)
+        while not self.gate.is_set():
+            await asyncio.sleep(0.002)
 
 
 class Batching(Scripted):
@@ -61,5 +71,5 @@ class Batching(Scripted):
 
     async def fetch_many(self, symbols: Sequence[str]) -> Mapping[str, Quote]:
         self.batches.append(list(symbols))
-        await asyncio.sleep(0.02)
+        await self._take_time()
         return {symbol: Quote(float(len(symbol))) for symbol in symbols if symbol != "MISSING"}

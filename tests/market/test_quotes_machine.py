@@ -114,7 +114,7 @@ class Quotes(RuleBasedStateMachine):
             )
             for name in "ab"
         }
-        config = Config(accounts, self.names, ttl=TTL, stretch=1, timeout=60, lease_ms=2000)
+        config = Config(accounts, self.names, ttl=TTL, stretch=1, timeout=60, lease_ms=10_000)
         return Desk(config, clock=lambda: time.monotonic() + self.ahead)
 
     @rule(process=PROCESSES, key=KEYS, thread=st.booleans())
@@ -189,13 +189,14 @@ class Quotes(RuleBasedStateMachine):
         return list(self.redis.scan_iter(f"{self.names.prefix}*:{part}"))
 
     def _calm(self) -> None:
-        """Wait until whoever still waits, waits for a call of the provider."""
+        """Wait until whoever still waits, and every fetch that nobody waits for any more, waits for a call."""
 
         def calm() -> bool:
             under_way = {call.key for call in list(self.world.calls)}
-            return all(ask.future.done() or ask.key in under_way for ask in self.asks)
+            flying = {key for desk in self.desks for key in list(desk._flights)}
+            return flying <= under_way and all(ask.future.done() or ask.key in under_way for ask in self.asks)
 
-        eventually(calm, 10, "every ask is answered or waits for a call")
+        eventually(calm, what="every ask is answered or waits for a call")
         for ask in [each for each in self.asks if each.future.done()]:
             self.asks.remove(ask)
             self._check(ask)

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from stocksblitz.market.quotes import stats
-from tests.conftest import eventually
+from tests.conftest import eventually, takes_less
 
 pytestmark = pytest.mark.process
 
@@ -63,7 +63,10 @@ def askers(namespace):
 def test_ten_processes_make_one_call_wake_within_ten_milliseconds_and_count_together(
     askers, namespace, redis, keys
 ):
-    def gap(symbol):
+    gaps = []
+
+    def gap():
+        symbol = f"A{len(gaps)}"
         for each in askers:
             each.ask(symbol)
         answers = [each.answer() for each in askers]
@@ -75,11 +78,10 @@ def test_ten_processes_make_one_call_wake_within_ten_milliseconds_and_count_toge
             "a hit: one that the system let run only after the others"
         )
         first = next(each["answered"] for each in answers if each["outcome"] == "call")
-        return max(each["answered"] for each in answers) - first
+        gaps.append(max(each["answered"] for each in answers) - first)
+        return gaps[-1]
 
-    gaps = [gap(f"A{i}") for i in range(5)]
-    print("waiters after the first, ms:", [round(each * 1000, 1) for each in gaps])
-    assert min(gaps) < 0.010
+    takes_less(0.010, gap)
     assert int(redis.hget(f"{namespace}:calls", "WARM")) == 1
 
     for each in askers:
@@ -87,12 +89,19 @@ def test_ten_processes_make_one_call_wake_within_ten_milliseconds_and_count_toge
         assert each.answer()["outcome"] == "hit"
         each.close()  # the last counts are left at the end
     counts = stats.read(redis, keys)["acc", ACCOUNT["provider"]]
-    assert counts["hits"] + counts["misses"] == 70
-    assert counts["misses"] == 6 + counts["waits"]
-    assert (counts["api_calls"], counts["failures"]) == (6, 0)
+    calls = 1 + len(gaps)
+    assert counts["hits"] + counts["misses"] == 10 * (calls + 1)
+    assert counts["misses"] == calls + counts["waits"]
+    assert (counts["api_calls"], counts["failures"]) == (calls, 0)
 
 
 def test_exactly_one_takes_over_when_the_process_that_fetches_dies(namespace, redis):
+    takes_less(4, lambda: takeover(namespace, redis))
+
+
+def takeover(namespace, redis):
+    """The time from a fetching process's death until all who waited for it have their price."""
+    redis.delete(*redis.scan_iter(f"{namespace}*"), "nothing")
     holder, *others = [Asker(namespace, seconds=1.0) for _ in range(4)]
     for each in (holder, *others):
         each.ready()
@@ -106,7 +115,7 @@ def test_exactly_one_takes_over_when_the_process_that_fetches_dies(namespace, re
     killed = time.monotonic()
     with ThreadPoolExecutor(3) as pool:
         answers = list(pool.map(Asker.answer, others))
-    assert time.monotonic() - killed < 4
+    took = time.monotonic() - killed
     assert {each["price"] for each in answers} == {102.0}
     assert sorted(each["outcome"] for each in answers) == ["call", "wait", "wait"]
     assert int(redis.hget(f"{namespace}:calls", "ACME")) == 2
@@ -117,6 +126,7 @@ def test_exactly_one_takes_over_when_the_process_that_fetches_dies(namespace, re
     holder.process.wait(5)
     holder.process.stdin.close()
     holder.process.stdout.close()
+    return took
 
 
 def test_a_stopped_process_cannot_overwrite_what_its_successor_fetched(namespace, redis):
