@@ -9,16 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from portfolio.columns import ASK, BID, MID, NEVER, Currencies, Prices, Tick
 from portfolio.margin import tier_factor
 from portfolio.rates import Graph
+from portfolio.table import Flags, Floats, Ints, Table, sums
 from portfolio.terms import BUY, ZERO, Account, Holding, Rules
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
 
 OK, CALL, STOP, STALE = 0, 1, 2, 3
 STATES = ("ok", "margin_call", "stop_out", "stale")
@@ -61,38 +57,6 @@ _SLOTS: dict[str, Any] = {
     "stale": np.bool_,
     "state": np.int64,
 }
-
-
-class Table:
-    """Columns of one length that grow together."""
-
-    def __init__(self, columns: Mapping[str, Any], size: int = 1024) -> None:
-        self.size = size
-        self._columns = {name: np.zeros(size, kind) for name, kind in columns.items()}
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self.__dict__["_columns"][name]
-        except KeyError:
-            raise AttributeError(name) from None
-
-    def column(self, name: str) -> Any:
-        return self._columns[name]
-
-    def reserve(self, size: int) -> None:
-        if size > self.size:
-            size = max(size, 2 * self.size)
-            for name, column in self._columns.items():
-                wider = np.zeros(size, column.dtype)
-                wider[: self.size] = column
-                self._columns[name] = wider
-            self.size = size
-
-    def keep(self, rows: Ints) -> None:
-        """Only these rows, in this order."""
-        for name, column in self._columns.items():
-            column[: len(rows)] = column[rows]
-            self._columns[name] = column
 
 
 class Book:
@@ -278,7 +242,7 @@ class Book:
         earned = (self.prices.values[r.mark[at]] - r.open[at]) * r.units[at]
         pnl = earned * self.currencies.values[np.where(earned >= 0, r.gain[at], r.loss[at])]
         r.pnl[at] = pnl
-        s.unrealized[out] = _sum(owner, pnl, size)
+        s.unrealized[out] = sums(owner, pnl, size)
         used, moving = s.fixed[out], s.moving[out]
         if moving.any():
             used[moving] = self._used(out[moving])
@@ -306,7 +270,7 @@ class Book:
         count, lots, pending = len(first), r.lots[at], r.pending[at]
 
         def total(which: Flags, weights: Floats) -> Floats:
-            return _sum(group[which], weights[which], count)
+            return sums(group[which], weights[which], count)
 
         buy = lots > 0
         long_lots, short_lots = total(buy & ~pending, lots), total(~buy & ~pending, -lots)
@@ -317,7 +281,7 @@ class Book:
         same, against = np.where(is_long, buys, sells), np.where(is_long, sells, buys)
         netting = self.slots.netting[slots[owner[first]]]
         charged = np.where(netting, np.maximum(held + same, against), held + same + against)
-        used: Floats = _sum(owner[first], charged, len(slots)) * self.slots.tier[slots]
+        used: Floats = sums(owner[first], charged, len(slots)) * self.slots.tier[slots]
         return used
 
     def _state(self, slots: Ints) -> Ints:
@@ -359,11 +323,11 @@ class Book:
         slots, level, symbol = slots[chosen], levels[chosen], s.single[slots[chosen]]
         at, owner = self.rows_of(slots)
         units, size = r.units[at], len(slots)
-        net = _sum(owner, units, size)
-        cost = _sum(owner, units * r.open[at], size)
+        net = sums(owner, units, size)
+        cost = sums(owner, units * r.open[at], size)
         spread = self.prices.values[3 * symbol + ASK] - self.prices.values[3 * symbol + BID]
         spread = np.where(s.mid[slots], 0.0, spread)
-        cost += spread * _sum(owner, np.maximum(-units, 0.0), size)
+        cost += spread * sums(owner, np.maximum(-units, 0.0), size)
         used, in_money = s.used[slots], s.in_money[slots]
         need = np.where(in_money, level, level * used / 100) - s.balance[slots]
         first = s.start[slots]  # positions stand before orders
@@ -386,11 +350,6 @@ class Book:
             names |= {self.prices.names[symbol]} if not self.prices.known(symbol) else set()
             names |= {self.currencies.names[pair] for pair in pairs if not self.currencies.known(pair)}
         return sorted(names)
-
-
-def _sum(owner: Ints, weights: Floats, size: int) -> Floats:
-    """Sums by owner (numpy gives whole numbers when there is nothing to add)."""
-    return np.bincount(owner, weights=weights, minlength=size).astype(np.float64, copy=False)
 
 
 def _moving(account: Account) -> bool:

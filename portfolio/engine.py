@@ -19,13 +19,14 @@ from django.conf import settings
 from django.db import DatabaseError
 
 from portfolio.audit import Sample
-from portfolio.book import OK, STALE, STOP, Book, Flags, Ints
+from portfolio.book import OK, STALE, STOP, Book
 from portfolio.listener import PortfolioCalculatorListener
 from portfolio.outbox import Outbox
 from portfolio.prices import FIELDS, tick_of
 from portfolio.rates import Graph
 from portfolio.render import static_of
 from portfolio.store import Loaded, Store, job
+from portfolio.table import Flags, Ints
 from portfolio.triggers import Triggers
 from portfolio.writer import Writer
 from stocksblitz.keys import Keys

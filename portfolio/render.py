@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import orjson
 
-from portfolio.book import STATES, Book, Floats, Ints
+from portfolio.book import STATES, Book
 from portfolio.journal import SIDE_NAMES, plain
+from portfolio.table import Floats, Ints
 from portfolio.terms import Account, Holding, places
 
 NUDGE = 1e-6
