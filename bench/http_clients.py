@@ -108,9 +108,3 @@ def expect(status: int) -> Callable[[Answer], Answer]:
         return answer
 
     return check
-
-
-def percentile(values: list[float], share: float) -> float:
-    """The value below which that share of all lies; the next one above where it falls between two."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]

@@ -22,8 +22,7 @@ from redis import asyncio as aioredis
 
 from bench import harness
 from bench.harness import Process
-from bench.http_clients import percentile
-from bench.report import Report
+from bench.report import Report, percentile
 from bench.site import LIMITS, Site, Want, prepare, sessions
 from bench.sockets import Socket
 from bench.ticks import TickWriter

@@ -5,6 +5,9 @@ import sys
 import time
 from dataclasses import dataclass, field
 
+type Line = tuple[str, float, str, float | None, str | None]
+"""A figure on its way between processes: name, value, unit, baseline, target."""
+
 
 @dataclass
 class Report:
@@ -57,3 +60,9 @@ def holds(measured: float, target: str) -> bool:
 def rounded(value: float | None) -> float | None:
     """Four significant digits: more would only look exact."""
     return None if value is None else float(f"{value:.4g}")
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The value below which that share of all lies; the next one above where it falls between two."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]

@@ -11,8 +11,8 @@ import uvloop
 
 from bench import harness, postgres
 from bench.harness import Process
-from bench.http_clients import Answer, Connection, expect, get, hammer, percentile, post
-from bench.report import Report
+from bench.http_clients import Answer, Connection, expect, get, hammer, post
+from bench.report import Report, percentile
 from bench.site import LIMITS, Site, prepare
 
 SYMBOL, TIMEFRAME = "NIFTY50", "5min"

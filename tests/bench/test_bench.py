@@ -7,9 +7,9 @@ import pytest
 
 from bench.__main__ import main, names
 from bench.frames import FakeStream
-from bench.http_clients import Connection, percentile
+from bench.http_clients import Connection
 from bench.playback import forming, walk
-from bench.report import Report, holds
+from bench.report import Report, holds, percentile
 from bench.sockets import Crowd, Socket
 from stocksblitz.delivery.wire import Frame, View, text_frame
 

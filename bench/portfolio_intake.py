@@ -1,0 +1,103 @@
+"""Price messages that a portfolio worker takes in, beside the literal design: two SMEMBERS for each."""
+
+import asyncio
+import sys
+import time
+from typing import Any
+
+from bench.report import Line
+
+MESSAGES, SYMBOLS, HOLDERS = 60_000, 1_000, 20
+
+
+async def flood(done: asyncio.Event) -> None:
+    """Publish from another process, as fast as Redis takes it, in turns over all symbols."""
+    code = (
+        "import os,redis,sys;r=redis.Redis.from_url(os.environ['REDIS_URL']);n,s=map(int,sys.argv[2:4]);"
+        "p=r.pipeline(transaction=False)\n"
+        "for i in range(n):\n p.publish(sys.argv[1],f'S{i*7919%s}')\n if i%500==499: p.execute()\n"
+        "p.execute()"
+    )
+    from stocksblitz.redis import keys
+
+    argv = ["-c", code, keys().price_updates, str(MESSAGES), str(SYMBOLS)]
+    process = await asyncio.create_subprocess_exec(sys.executable, *argv)
+    await process.wait()
+    done.set()
+
+
+async def hold(redis: Any, names: Any) -> None:
+    pipe = redis.pipeline(transaction=False)
+    for number in range(SYMBOLS):
+        for kind in ("live", "demo"):
+            pipe.sadd(
+                names.holders(f"S{number}", kind), *[f"{kind}:{number * 7 + i}" for i in range(HOLDERS)]
+            )
+    await pipe.execute()
+
+
+async def literal(redis: Any, names: Any) -> tuple[int, float]:
+    """The literal design: for each message two SMEMBERS, then the dirty sets. (messages, CPU seconds)."""
+    dirty: dict[str, set[str]] = {"live": set(), "demo": set()}
+    pubsub = redis.pubsub()
+    await pubsub.subscribe(names.price_updates)
+    await pubsub.get_message(timeout=1)
+    done, seen = asyncio.Event(), 0
+    task = asyncio.create_task(flood(done))
+    begun, started, limit = time.process_time(), time.monotonic(), 4.0
+    while time.monotonic() - started < limit:
+        message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=0.2)
+        if message is None:
+            if done.is_set():
+                break
+            continue
+        symbol = message["data"].decode()
+        for kind in dirty:
+            members = await redis.smembers(names.holders(symbol, kind))
+            dirty[kind].update(member.decode() for member in members)
+        seen += 1
+    spent = time.process_time() - begun
+    await pubsub.aclose()
+    await task
+    return seen, spent
+
+
+async def ours(redis: Any, names: Any) -> tuple[int, float]:
+    """The same messages through our listener, its dirty accounts taken every 200 ms."""
+    from portfolio.listener import PortfolioCalculatorListener
+
+    listener = PortfolioCalculatorListener(redis, names, ("live", "demo"), bound=1_000_000)
+    await listener.start_listener()
+    await asyncio.sleep(0.5)
+    done = asyncio.Event()
+    task = asyncio.create_task(flood(done))
+    before, begun = listener.get_statistics()["symbols_processed"], time.process_time()
+    while not done.is_set() or listener.get_statistics()["symbols_processed"] - before < MESSAGES:
+        for kind in ("live", "demo"):
+            listener.get_and_clear_dirty_users(kind)
+        await asyncio.sleep(0.2)
+    spent = time.process_time() - begun
+    await task
+    await listener.stop_listener()
+    return MESSAGES, spent
+
+
+async def intake() -> list[Line]:
+    from stocksblitz.redis import connect, keys
+
+    redis, names = connect(), keys()
+    await hold(redis, names)
+    slow, spent = await literal(redis, names)
+    base = slow / spent
+    fast, cost = await ours(redis, names)
+    await redis.aclose()
+    return [
+        (
+            "portfolio: price messages taken in per second of one core (vs two SMEMBERS a message)",
+            fast / cost,
+            "/s",
+            base,
+            ">= 10",
+        ),
+        ("portfolio: the same against the bound", fast / cost, "/s", None, ">= 30000"),
+    ]
