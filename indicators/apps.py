@@ -2,7 +2,7 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.db import transaction
-from django.db.models.signals import pre_delete
+from django.db.models.signals import post_delete, post_save, pre_delete
 
 
 class IndicatorsConfig(AppConfig):
@@ -14,7 +14,10 @@ class IndicatorsConfig(AppConfig):
         from indicators.reading import gauges
         from stocksblitz import mirror
         from stocksblitz.identity.access import access_ended
+        from stocksblitz.identity.models import ApiKey
 
+        for changed in (post_save, post_delete):
+            changed.connect(verify_sockets, sender=ApiKey)
         access_ended.connect(end_sessions)
         mirror.sources.append(gauges)
         pre_delete.connect(forget_user, sender=User)
@@ -32,6 +35,13 @@ def end_sessions(
         subscriptions.end_login_sync(login_id)
     else:
         subscriptions.end_user_sync(user_id)
+
+
+def verify_sockets(sender: object, **_: Any) -> None:
+    """An API key has changed: what was opened with it may not stay open."""
+    from stocksblitz.delivery import control
+
+    transaction.on_commit(lambda: control.send_sync([control.order("verify", "")]))
 
 
 def forget_user(sender: object, instance: Any, **_: Any) -> None:

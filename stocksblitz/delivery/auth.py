@@ -16,7 +16,7 @@ from django.http.request import validate_host
 
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.identity import tickets
-from stocksblitz.identity.authentication import user_of_api_key
+from stocksblitz.identity.authentication import usable_api_key
 from stocksblitz.identity.models import Login
 from stocksblitz.identity.tokens import name_of, read_access
 
@@ -24,11 +24,15 @@ _PORTS = {"http": 80, "https": 443}
 _SCHEMES = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
 
 
+type Basis = tuple[str, str]
+"""What a socket was opened with: ``("key", prefix)`` or ``("login", id)``."""
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Who it is. ``expires_at`` (ms) is when the socket must have been renewed or be closed; None: it need not.
 
-    ``session_id`` is the one that a token carries.
+    ``session_id`` is the one that a token carries; ``key`` the prefix of an API key.
     """
 
     user_id: int
@@ -38,6 +42,14 @@ class Identity:
     expires_at: int | None
     via: str
     session_id: str | None = None
+    key: str | None = None
+
+    @property
+    def basis(self) -> Basis | None:
+        """What may end before it expires without anybody telling the sessions; None for a token, whose login tells."""
+        if self.key is not None:
+            return "key", self.key
+        return ("login", str(self.login_id)) if self.login_id and self.via != "token" else None
 
 
 def _refuse(why: str) -> StocksBlitzError:
@@ -81,8 +93,14 @@ def origin_allowed(scope: dict[str, Any]) -> bool:
     return origin == own and validate_host(origin[1], settings.ALLOWED_HOSTS)
 
 
-def _identity(user: User, via: str, login_id: UUID | None = None, expires_at: int | None = None) -> Identity:
-    return Identity(int(user.pk), user.get_username(), user.is_staff, login_id, expires_at, via)
+def _identity(
+    user: User,
+    via: str,
+    login_id: UUID | None = None,
+    expires_at: int | None = None,
+    key: str | None = None,
+) -> Identity:
+    return Identity(int(user.pk), user.get_username(), user.is_staff, login_id, expires_at, via, key=key)
 
 
 def _by_token(text: str) -> Identity:
@@ -101,14 +119,14 @@ def _by_ticket(text: str) -> Identity:
     login_id = UUID(ticket.login_id) if ticket.login_id else None
     if user is None or (login_id and not Login.objects.filter(pk=login_id, revoked_at=None).exists()):
         raise _refuse("this login has ended: sign in again")
-    return _identity(user, "ticket", login_id, ticket.expires_at)
+    return _identity(user, "ticket", login_id, ticket.expires_at, ticket.key)
 
 
 def _by_key(text: str) -> Identity:
-    user = user_of_api_key(text)
-    if user is None:
+    key = usable_api_key(text)
+    if key is None:
         raise _refuse("the API key is unknown, revoked or expired")
-    return _identity(user, "key")
+    return _identity(key.user, "key", expires_at=key.expires_at, key=key.prefix)
 
 
 def _by_cookie(scope: dict[str, Any]) -> Identity:

@@ -56,7 +56,7 @@ class Client:
     """
 
     __slots__ = (
-        "_bound", "_mailbox", "alive_at", "closing", "expires_at", "lock", "member", "out", "outlet", "ready",
+        "_bound", "_mailbox", "alive_at", "basis", "closing", "expires_at", "lock", "member", "out", "outlet", "ready",
         "session_id", "stalled_at", "touched_at", "turn", "user_id", "views", "write", "ws_conn_id",
     )  # fmt: skip
 
@@ -68,6 +68,7 @@ class Client:
         self.outlet = outlet
         self.write = outlet.writer()
         self.expires_at: int | None = None
+        self.basis: tuple[str, str] | None = None
         self.lock = asyncio.Lock()
         self.views: dict[Stream, View] = {}
         self.ready = True

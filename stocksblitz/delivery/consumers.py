@@ -81,7 +81,7 @@ class SocketConsumer(AsyncConsumer):
             outlet=outlet_of(self.scope, self.base_send),
             bound=settings.WS_MAILBOX_BYTES,
         )
-        client.expires_at = self.identity.expires_at
+        client.expires_at, client.basis = self.identity.expires_at, self.identity.basis
         return client
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -218,5 +218,5 @@ class SocketConsumer(AsyncConsumer):
             raise StocksBlitzError(
                 "forbidden", "the token is another user's; open a socket of its own for it"
             )
-        client.expires_at = identity.expires_at
+        client.expires_at, client.basis = identity.expires_at, identity.basis
         client.reply({"type": "authenticated", "id": request.id, "expires_at": expiry(identity.expires_at)})

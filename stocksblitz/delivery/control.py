@@ -25,7 +25,8 @@ def order(
     except_conn: str | None = None,
 ) -> dict[str, Any]:
     """One order. ``close`` ends the session's socket with that code (only ``ws_conn_id``, or all but ``except_conn``,
-    where given); ``resync`` has its subscriptions read again, because they changed behind the socket's back.
+    where given); ``resync`` has its subscriptions read again, because they changed behind the socket's back; ``verify``,
+    for no one member, has the credentials of every socket looked at again.
     """
     return {
         "type": "control",

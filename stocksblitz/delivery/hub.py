@@ -24,6 +24,7 @@ from stocksblitz.delivery.client import Client, Turn
 from stocksblitz.delivery.limits import renew_sockets
 from stocksblitz.delivery.mailbox import Stream
 from stocksblitz.delivery.pace import Pace
+from stocksblitz.delivery.standing import Standing
 from stocksblitz.delivery.streams import StreamState
 from stocksblitz.delivery.wire import Close, Frame
 from stocksblitz.redis import connect, keys
@@ -50,6 +51,7 @@ class Hub:
         self._channels: dict[str, StreamState] = {}
         self._turn = Turn(self._at_end_of_turn)
         self._pace = Pace(self, worker_id())
+        self._standing = Standing(self.clients)
         self._keys = keys()
         self._redis: Any = None
         self._bus = Subscriber(self._on_message, self._on_connect)
@@ -68,6 +70,7 @@ class Hub:
             self._redis = connect()
             await self._bus.start()
             self.spawn(self._watch())
+            self.spawn(self._standing.watch())
             self._started.set_result(None)
         await self._started
 
@@ -264,6 +267,8 @@ class Hub:
 
     def _on_control(self, message: dict[str, Any]) -> None:
         """What was decided elsewhere about sessions whose sockets may be here."""
+        if message["action"] == "verify":
+            self._standing.ask()
         for client in self._meant(message):
             if message["action"] == "close":
                 client.close(message["code"], message.get("reason") or "the session has ended")
@@ -346,7 +351,7 @@ class Hub:
             if not client.outlet.pongs:
                 client.alive()
             if client.expires_at is not None and wall > client.expires_at:
-                client.close(Close.NOT_AUTHENTICATED, "the token has expired")
+                client.close(Close.NOT_AUTHENTICATED, "what it was opened with has expired")
             elif now - client.alive_at > settings.SESSION_TTL:
                 client.close(Close.SESSION_ENDED, "no sign of life")
             elif client.stalled_at is not None and now - client.stalled_at > STALLED_S * 2:

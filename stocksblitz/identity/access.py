@@ -39,7 +39,10 @@ def open_cookie_login(sender: object, request: HttpRequest, user: User, **_: Any
     """A cookie is a login too, so that signing out ends what was opened with it."""
     from uuid import uuid4
 
-    request.session["login_id"] = str(Login.objects.create(user=user).pk)
+    if request.session.session_key is None:
+        request.session.create()
+    login = Login.objects.create(user=user, session_key=request.session.session_key or "")
+    request.session["login_id"] = str(login.pk)
     request.session["stream_session"] = str(uuid4())
 
 

@@ -25,6 +25,7 @@ class LoginAdmin(admin.ModelAdmin):
     list_filter = (("revoked_at", admin.EmptyFieldListFilter), "created_at")
     search_fields = ("id", "user__username")
     list_select_related = ("user",)
+    exclude = ("session_key",)  # whoever has it is signed in
     actions = ("end_login",)
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -20,12 +20,14 @@ _SESSION_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z"
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """How a request was authenticated: ``request.auth``. ``expires_at`` in ms, None where it does not expire."""
+    """How a request was authenticated: ``request.auth``. ``expires_at`` in ms, None where it does not expire; ``key`` is
+    the prefix of an API key."""
 
     via: str
     session_id: str | None = None
     login_id: UUID | None = None
     expires_at: int | None = None
+    key: str | None = None
 
 
 def _credential(request: Request, keyword: str) -> str | None:
@@ -50,15 +52,14 @@ class TokenAuthentication(BaseAuthentication):
         return "Bearer"
 
 
-def user_of_api_key(text: str) -> User | None:
-    """The active user of a usable key."""
+def usable_api_key(text: str) -> ApiKey | None:
+    """The key, if it is neither revoked nor expired and its user is active."""
     if not _API_KEY.match(text):
         return None
     key = ApiKey.objects.select_related("user").filter(prefix=text.partition(".")[0], revoked=False).first()
     if key is None or key.has_expired or not key.is_valid(text) or not key.user.is_active:
         return None
-    user: User = key.user
-    return user
+    return key
 
 
 class ApiKeyAuthentication(BaseAuthentication):
@@ -66,10 +67,10 @@ class ApiKeyAuthentication(BaseAuthentication):
         text = _credential(request, "api-key")
         if text is None:
             return None
-        user = user_of_api_key(text)
-        if user is None:
+        key = usable_api_key(text)
+        if key is None:
             raise AuthenticationFailed("the API key is unknown, revoked or expired: make one in the admin")
-        return user, Credentials("key")
+        return key.user, Credentials("key", expires_at=key.expires_at, key=key.prefix)
 
     def authenticate_header(self, request: Request) -> str:
         return "Api-Key"

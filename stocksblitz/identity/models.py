@@ -14,6 +14,8 @@ class Login(models.Model):
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="logins")
     created_at = models.DateTimeField(auto_now_add=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+    session_key = models.CharField(max_length=40, default="", blank=True, editable=False)
+    """Of the browser session that the login is, else empty."""
 
     def __str__(self) -> str:
         return str(self.id)
@@ -23,6 +25,11 @@ class ApiKey(AbstractAPIKey):
     """A key of one user, made and revoked in the admin."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_keys")
+
+    @property
+    def expires_at(self) -> int | None:
+        """When it expires, in ms."""
+        return int(self.expiry_date.timestamp() * 1000) if self.expiry_date else None
 
     class Meta(AbstractAPIKey.Meta):
         verbose_name = "API key"

@@ -14,11 +14,13 @@ _TICKET = re.compile(r"[A-Za-z0-9_-]{16,64}\Z")
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """Whom a ticket lets in, and until when (ms), where what it was bought with expires."""
+    """Whom a ticket lets in, and until when (ms), where what it was bought with expires. ``key`` is the prefix of the API
+    key that bought it."""
 
     user_id: int
     login_id: str | None
     expires_at: int | None
+    key: str | None = None
 
 
 def _name(text: str) -> str:
@@ -27,7 +29,7 @@ def _name(text: str) -> str:
 
 def issue(ticket: Ticket) -> str:
     text = secrets.token_urlsafe(24)
-    body = orjson.dumps([ticket.user_id, ticket.login_id, ticket.expires_at])
+    body = orjson.dumps([ticket.user_id, ticket.login_id, ticket.expires_at, ticket.key])
     shared().set(_name(text), body, ex=settings.WS_TICKET_TTL)
     return text
 

@@ -125,5 +125,5 @@ class TicketView(APIView):
         """A ticket that opens one socket: `?ticket=…`."""
         by = request.auth if isinstance(request.auth, Credentials) else Credentials("cookie")
         login_id = str(by.login_id) if by.login_id else None
-        ticket = tickets.issue(tickets.Ticket(user_id(request), login_id, by.expires_at))
+        ticket = tickets.issue(tickets.Ticket(user_id(request), login_id, by.expires_at, by.key))
         return Response({"ticket": ticket, "expires_in": settings.WS_TICKET_TTL})
