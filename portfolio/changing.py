@@ -10,6 +10,7 @@ from functools import partial
 
 from django.db import transaction
 
+from portfolio.bounds import MOST_MONEY, bounded
 from portfolio.holders import announce
 from portfolio.models import Account, LedgerEntry
 from portfolio.terms import money
@@ -29,8 +30,8 @@ class Change:
 
         The reference is unique to the account: the same change cannot be booked a second time.
         """
-        booked = money(amount, self.account.currency)
-        self.account.balance += booked
+        booked = money(bounded(amount, MOST_MONEY, "the amount"), self.account.currency)
+        self.account.balance = bounded(self.account.balance + booked, MOST_MONEY, "the balance")
         self.touched = True
         LedgerEntry.objects.create(
             account=self.account,

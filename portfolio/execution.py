@@ -4,6 +4,7 @@ from decimal import Decimal
 
 from django.utils import timezone
 
+from portfolio.bounds import MOST_LOTS, MOST_MONEY, bounded, check_size
 from portfolio.changing import Change
 from portfolio.loading import rules_of, side_of
 from portfolio.margin import converted, gain, opening_margin
@@ -14,6 +15,11 @@ from stocksblitz.errors import StocksBlitzError
 from stocksblitz.market.models import Instrument
 
 MONEY_PLACES, PRICE_PLACES = Decimal("1e-8"), Decimal("1e-10")
+
+
+def frozen(margin: Decimal) -> Decimal:
+    """A margin as it is kept on a position or an order."""
+    return bounded(margin, MOST_MONEY, "the margin").quantize(MONEY_PLACES)
 
 
 class Execution:
@@ -60,9 +66,13 @@ class Execution:
     def _margin(self, side: str, quantity: Decimal, price: Decimal) -> Decimal | None:
         holding = Holding(0, self.terms, side_of(side), quantity, price)
         margin = opening_margin(holding, self.rules, self.market)
-        return None if margin is None else margin.quantize(MONEY_PLACES)
+        return None if margin is None else frozen(margin)
+
+    def _check(self, side: str, quantity: Decimal, price: Decimal) -> None:
+        check_size(Holding(0, self.terms, side_of(side), quantity, price), self.market)
 
     def _open(self, side: str, quantity: Decimal, price: Decimal) -> Fill:
+        self._check(side, quantity, price)
         position = Position.objects.create(
             account=self.account,
             instrument=self.instrument,
@@ -78,16 +88,18 @@ class Execution:
         """More of the same: the price becomes the average, the margin of what is added is frozen beside the
         rest.
         """
-        total = held.quantity + quantity
+        total, opened = held.quantity + quantity, held.opened_quantity + quantity
+        self._check(held.side, total, max(held.price, price))
+        bounded(opened, MOST_LOTS, "lots ever opened")
         added = self._margin(held.side, quantity, price)
         margin = None if added is None or held.margin is None else held.margin + added
         average = (held.price * held.quantity + price * quantity) / total
         self._update(
             held,
             quantity=total,
-            opened_quantity=held.opened_quantity + quantity,
+            opened_quantity=opened,
             price=average.quantize(PRICE_PLACES),
-            margin=margin,
+            margin=None if margin is None else frozen(margin),
         )
         return self._record(held, held.side, quantity, price, opening=True)
 

@@ -12,8 +12,9 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from portfolio.bounds import check_size
 from portfolio.changing import changing
-from portfolio.execution import MONEY_PLACES, Execution
+from portfolio.execution import Execution, frozen
 from portfolio.loading import load_one, rules_of, side_of, symbols_of
 from portfolio.margin import opening_margin, value
 from portfolio.models import KEY_PATTERN, Account, Fill, LedgerEntry, Order, Position
@@ -195,6 +196,7 @@ def execute(change: Any, order: Order, market: Market, price: Decimal) -> None:
 
 def check_free_margin(account: Account, holding: Holding, market: Market, *, pending: bool) -> Decimal | None:
     """Refuse what would need more margin than is free; returns the margin of the holding by itself."""
+    check_size(holding, market)
     rules, now = rules_of(account), load_one(account)
     margin = opening_margin(holding, rules, market, opened=not pending)
     before = value(now, market)
@@ -203,12 +205,12 @@ def check_free_margin(account: Account, holding: Holding, market: Market, *, pen
         raise StocksBlitzError(
             "unavailable", f"the account cannot be valued now, it lacks {missing}: try again later"
         )
-    frozen = replace(holding, margin=margin.quantize(MONEY_PLACES))
-    after = value((with_order if pending else with_position)(now, frozen), market).used
+    held = replace(holding, margin=frozen(margin))
+    after = value((with_order if pending else with_position)(now, held), market).used
     if after is None or (after > before.equity and after > before.used):
         text = f"{before.free:.2f} {rules.currency} are free, this needs {margin:.2f}"
         raise StocksBlitzError("conflict", f"not enough free margin: {text}")
-    return frozen.margin
+    return held.margin
 
 
 def cancel_order(*, key: str, order_id: int, reason: str = "by the owner") -> Order:

@@ -1,5 +1,6 @@
 """What the routes take and give. Decimals are strings without an exponent; money has its currency's digits."""
 
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -24,8 +25,20 @@ from stocksblitz.identity.views import Strict
 _Base = serializers.Serializer[Any]
 
 
+class Amount(serializers.DecimalField):
+    """A decimal as JSON writes it, as a number or in a string: no underscores, blanks or digits of other scripts."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, str) and not _DECIMAL.fullmatch(data):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
 def _amount(digits: int, places: int, **options: Any) -> serializers.DecimalField:
-    return serializers.DecimalField(max_digits=digits, decimal_places=places, **options)
+    return Amount(max_digits=digits, decimal_places=places, **options)
 
 
 def _quantity(**options: Any) -> serializers.DecimalField:

@@ -9,7 +9,7 @@ from django_filters.filters import CharFilter
 from django_filters.rest_framework.backends import DjangoFilterBackend
 from django_filters.rest_framework.filterset import FilterSet
 from drf_spectacular.utils import OpenApiParameter
-from rest_framework.generics import ListAPIView
+from rest_framework.generics import GenericAPIView, ListAPIView
 from rest_framework.pagination import LimitOffsetPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -220,11 +220,9 @@ class _FillFilter(_Filter):
         fields = ["position", "order"]
 
 
-class _Mine(ListAPIView[Any]):
+class _Mine(GenericAPIView[Any]):
     """Rows of all accounts that one may see, newest first."""
 
-    pagination_class = Page
-    filter_backends = [DjangoFilterBackend]
     model: Any = None
     queryset: Any = None
 
@@ -243,7 +241,12 @@ class _Mine(ListAPIView[Any]):
         return row
 
 
-class PositionList(_Mine):
+class _List(_Mine, ListAPIView[Any]):
+    pagination_class = Page
+    filter_backends = [DjangoFilterBackend]
+
+
+class PositionList(_List):
     model = Position
     queryset = Position.objects.none()
     serializer_class = given.PositionReply
@@ -300,7 +303,7 @@ class CloseView(_Mine):
         return _once(request, work)
 
 
-class OrderList(_Mine):
+class OrderList(_List):
     model = Order
     queryset = Order.objects.none()
     serializer_class = given.OrderReply
@@ -345,7 +348,7 @@ class OrderView(_Mine):
         return Response(given.OrderReply(services.cancel_order(key=order.account.key, order_id=pk)).data)
 
 
-class FillList(_Mine):
+class FillList(_List):
     model = Fill
     queryset = Fill.objects.none()
     serializer_class = given.FillReply
