@@ -156,7 +156,7 @@ def _value(entry: Entry, param: Param, value: object) -> ParamValue:
 def _spec(entry: Entry, given: Mapping[str, ParamValue]) -> Spec:
     params = {param.name: given.get(param.name, param.default) for param in entry.params}
     for low, high in zip(entry.ascending, entry.ascending[1:], strict=False):
-        if not params[low] < params[high]:  # type: ignore[operator]
+        if not params[low] < params[high]:  # type: ignore[operator]  # what ascends is a number
             _refuse(f"{entry.name}: {low} must be less than {high}", f"{params[low]} and {params[high]}")
     name, warmup = _canonical(entry, params), entry.bars(params)
     if warmup > KEPT_BARS:

@@ -2,7 +2,8 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import orjson
 from django.conf import settings
@@ -124,8 +125,8 @@ def rebuild() -> tuple[int, int]:
     return added, removed
 
 
-def _apply(command: object, name: str, members: set[str]) -> int:
+def _apply(command: Callable[..., Any], name: str, members: set[str]) -> int:
     rows = sorted(members)
     for start in range(0, len(rows), BATCH):
-        command(name, *rows[start : start + BATCH])  # type: ignore[operator]
+        command(name, *rows[start : start + BATCH])
     return len(rows)

@@ -10,11 +10,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "stocksblitz.settings")
 django.setup()
 
 # Consumers import models, so Django must have been set up.
-from indicators.consumers import IndicatorConsumer  # noqa: E402
-from portfolio.consumers import PortfolioConsumer  # noqa: E402
-from stocksblitz.delivery.consumers import NoSuchSocket  # noqa: E402
-from stocksblitz.http import ThreadedHandler, with_static  # noqa: E402
-from stocksblitz.logs import guard_server_logs  # noqa: E402
+from indicators.consumers import IndicatorConsumer
+from portfolio.consumers import PortfolioConsumer
+from stocksblitz.delivery.consumers import NoSuchSocket
+from stocksblitz.http import ThreadedHandler, with_static
+from stocksblitz.logs import guard_server_logs
 
 guard_server_logs()
 

@@ -46,7 +46,7 @@ def documented[View: Callable[..., Any]](
     return decorate
 
 
-class _Bearer(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+class _Bearer(OpenApiAuthenticationExtension):
     target_class = "stocksblitz.identity.authentication.TokenAuthentication"
     name = "token"
 
@@ -54,7 +54,7 @@ class _Bearer(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
         return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
 
 
-class _ApiKey(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+class _ApiKey(OpenApiAuthenticationExtension):
     target_class = "stocksblitz.identity.authentication.ApiKeyAuthentication"
     name = "key"
 
@@ -67,7 +67,7 @@ class _ApiKey(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
         }
 
 
-class _Cookie(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+class _Cookie(OpenApiAuthenticationExtension):
     target_class = "stocksblitz.identity.authentication.CookieAuthentication"
     name = "cookie"
 

@@ -19,8 +19,8 @@ os.environ["STOCKSBLITZ_DATA"] = _folder
 os.environ["REDIS_URL"] = f"unix://{_SOCKET}"
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
 
-import pytest  # noqa: E402  (the environment above is read when Django's settings load)
-from django.conf import settings as django_settings  # noqa: E402
+import pytest  # the environment above is read when Django's settings load
+from django.conf import settings as django_settings
 
 # pytest-django has loaded the settings before this file: what they took from the environment is set again.
 django_settings.DATA_DIR = Path(_folder)
@@ -41,7 +41,7 @@ def redis_server() -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.redis_process = subprocess.Popen(  # type: ignore[attr-defined]
+    config.redis_process = subprocess.Popen(  # type: ignore[attr-defined]  # ours
         [
             redis_server(),
             "--port",
@@ -65,8 +65,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    config.redis_process.terminate()  # type: ignore[attr-defined]
-    config.redis_process.wait(10)  # type: ignore[attr-defined]
+    config.redis_process.terminate()  # type: ignore[attr-defined]  # ours
+    config.redis_process.wait(10)  # type: ignore[attr-defined]  # ours
     shutil.rmtree(_folder, ignore_errors=True)
 
 

@@ -21,12 +21,12 @@ if not settings.configured:
         },
     )
 
-import django  # noqa: E402  (needs the settings above)
+import django  # needs the settings above
 
 django.setup()
 
-from channels.generic.websocket import AsyncWebsocketConsumer  # noqa: E402
-from channels.routing import ProtocolTypeRouter  # noqa: E402
+from channels.generic.websocket import AsyncWebsocketConsumer
+from channels.routing import ProtocolTypeRouter
 
 
 class Group(AsyncWebsocketConsumer):

@@ -7,8 +7,8 @@ from typing import Any
 
 warnings.filterwarnings("ignore")
 
-import pandas as pd  # noqa: E402  (pandas-ta warns while it loads)
-import pandas_ta  # noqa: E402
+import pandas as pd  # pandas-ta warns while it loads
+import pandas_ta
 
 ta: Any = pandas_ta  # its annotations are not to be relied on
 

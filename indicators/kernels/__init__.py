@@ -54,7 +54,7 @@ class Kernel:
         self._last, self._last_ready = self._step(True, bar), self.ready
         if not self.ready:
             self._warming -= 1
-            self.ready = self._warming <= 0 and (not self._settles or self._step.settled)  # type: ignore[attr-defined]
+            self.ready = self._warming <= 0 and (not self._settles or self._step.settled)  # type: ignore[attr-defined]  # see Step
         return self._last
 
     def _shape(self, value: float | tuple[float, ...]) -> Value:

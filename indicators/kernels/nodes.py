@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import talib.abstract
-from talib import stream
+import talib
+from talib import abstract, stream
 
 from stocksblitz.market.bars import Bar
 
@@ -29,7 +29,7 @@ class Ta:
     __slots__ = ("_empty", "_function", "_need", "_params", "_peek", "_rows", "_update")
 
     def __init__(self, name: str, **params: float) -> None:
-        info = talib.abstract.Function(name)  # type: ignore[attr-defined]
+        info = abstract.Function(name)  # type: ignore[attr-defined]  # made when talib is imported
         info.parameters = params
         self._function, self._params = getattr(stream, name), params
         self._need = info.lookback + 1
@@ -55,7 +55,7 @@ class Ta:
     def _open(self, rows: list[tuple[float, ...]]) -> Any:
         try:
             return self._function(*np.array(rows, dtype=np.float64).T.copy(), **self._params)
-        except talib.InsufficientHistory:  # type: ignore[attr-defined]
+        except talib.InsufficientHistory:  # type: ignore[attr-defined]  # compiled, and no stub tells of it
             return None
 
 

@@ -1,7 +1,8 @@
 """Kernels of the momentum family that set averages against each other."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from indicators.kernels.nodes import (
     NAN,
@@ -289,15 +290,15 @@ class _Stc:
         return result, line, smooth
 
 
-def _place(window: object) -> float:
+def _place(window: Sequence[float]) -> float:
     """Where the newest value stands between the lowest and the highest, 0 to 100."""
-    values = list(window)  # type: ignore[call-overload]
+    values = list(window)
     low = min(values)
     return PERCENT * ratio(values[-1] - low, max(values) - low)
 
 
 def tmo(tmo_length: int, calc_length: int, smooth_length: int) -> Step:
-    opens = Rolling(tmo_length + 1, list)  # type: ignore[arg-type]
+    opens: Any = Rolling(tmo_length + 1, list)  # type: ignore[arg-type]  # its value is the window itself
     first, main, smooth = ema(calc_length), ema(smooth_length), ema(smooth_length)
 
     def step(keep: bool, bar: Bar) -> tuple[float, ...]:
@@ -305,7 +306,7 @@ def tmo(tmo_length: int, calc_length: int, smooth_length: int) -> Step:
         if window != window:
             return NAN, NAN
         close = bar.close
-        signs = sum((close > past) - (close < past) for past in window[:-1])  # type: ignore[index]
+        signs = sum((close > past) - (close < past) for past in window[:-1])
         line = main(keep, first(keep, float(signs)))
         return line, smooth(keep, line)
 

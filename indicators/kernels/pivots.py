@@ -1,5 +1,7 @@
 """Pivot points: levels from the session before."""
 
+from collections.abc import Callable
+
 from indicators.kernels.nodes import NAN
 from stocksblitz.market.bars import Bar
 
@@ -43,7 +45,7 @@ def _traditional(_: float, high: float, low: float, close: float, __: float) -> 
     return middle, *down, *up
 
 
-def _scaled(factors: tuple[float, ...], around_close: bool = False):  # type: ignore[no-untyped-def]
+def _scaled(factors: tuple[float, ...], around_close: bool = False) -> Callable[..., tuple[float, ...]]:
     """Levels at multiples of the session's range from its typical price, or from its close."""
 
     def levels(_: float, high: float, low: float, close: float, __: float) -> tuple[float, ...]:

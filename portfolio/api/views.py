@@ -161,7 +161,8 @@ class _OfAccount(ListAPIView[Any]):
 
     def get_queryset(self) -> QuerySet[Any]:
         if getattr(self, "swagger_fake_view", False):
-            return self.model.objects.none()  # type: ignore[no-any-return]
+            nothing: QuerySet[Any] = self.model.objects.none()
+            return nothing
         account = get_account(_user(self.request), self.kwargs["key"], doing=self.model._meta.verbose_name)
         found: QuerySet[Any] = self.model.objects.filter(account=account).select_related("account")
         return found.order_by("-id")
@@ -198,8 +199,8 @@ class LedgerList(_OfAccount):
 
 
 class _Filter(FilterSet):
-    account = CharFilter(field_name="account__key")  # type: ignore[no-untyped-call]
-    symbol = CharFilter(field_name="instrument__symbol")  # type: ignore[no-untyped-call]
+    account = CharFilter(field_name="account__key")
+    symbol = CharFilter(field_name="instrument__symbol")
 
 
 class _PositionFilter(_Filter):

@@ -87,7 +87,7 @@ class Mailbox:
         return None
 
     def clear(self) -> None:
-        self.__init__()  # type: ignore[misc]
+        self.__init__()  # type: ignore[misc]  # there is nothing to it but its backlog
 
     def _add(self, item: Item) -> None:
         self._items.append(item)

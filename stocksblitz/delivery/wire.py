@@ -74,7 +74,7 @@ def parse(text: str | bytes, known: frozenset[str]) -> Request:
     try:
         return _request(message, request_id, known)
     except StocksBlitzError as error:
-        error.request_id = request_id if isinstance(request_id, str | int | float) else None  # type: ignore[attr-defined]
+        error.request_id = request_id if isinstance(request_id, str | int | float) else None  # type: ignore[attr-defined]  # no other error has one
         raise
 
 

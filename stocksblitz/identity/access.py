@@ -70,7 +70,7 @@ def before_user_saved(
 ) -> None:
     if not raw and _changed(instance, update_fields):
         user_id = int(instance.pk)
-        instance._access_lost = lambda: revoke_user(user_id)  # type: ignore[attr-defined]
+        instance.__dict__["_access_lost"] = lambda: revoke_user(user_id)
 
 
 def after_user_saved(sender: object, instance: User, **_: Any) -> None:

@@ -13,9 +13,9 @@ from stocksblitz.identity.models import ApiKey, Login
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(APIKeyModelAdmin):
-    list_display = ("prefix", "user", "name", "created", "expiry_date", "_has_expired", "revoked")  # type: ignore[assignment]
-    list_filter = ("revoked", "created")  # type: ignore[assignment]
-    search_fields = ("prefix", "name", "user__username")  # type: ignore[assignment]
+    list_display = ("prefix", "user", "name", "created", "expiry_date", "_has_expired", "revoked")  # type: ignore[assignment]  # tuples of other lengths above
+    list_filter = ("revoked", "created")  # type: ignore[assignment]  # tuples of other lengths above
+    search_fields = ("prefix", "name", "user__username")  # type: ignore[assignment]  # tuples of other lengths above
     autocomplete_fields = ("user",)
 
 

@@ -32,7 +32,7 @@ async def test_a_socket_counts_messages_however_they_are_cut(piece: int) -> None
     seen: list[bytes] = []
     crowd = Crowd()
     socket = Socket(0, "/", crowd, lambda _, payload: seen.append(payload))
-    socket.connection_made(Sink())  # type: ignore[arg-type]
+    socket.connection_made(Sink())  # type: ignore[arg-type]  # as much of a transport as it needs
     data = HANDSHAKE + b"".join(map(text_frame, PAYLOADS))
     for at in range(0, len(data), piece):
         socket.data_received(data[at : at + piece])
@@ -42,7 +42,7 @@ async def test_a_socket_counts_messages_however_they_are_cut(piece: int) -> None
 
 async def test_a_socket_answers_a_ping_and_notes_the_close_code() -> None:
     socket, sink = Socket(0, "/", Crowd()), Sink()
-    socket.connection_made(sink)  # type: ignore[arg-type]
+    socket.connection_made(sink)  # type: ignore[arg-type]  # as much of a transport as it needs
     socket.data_received(HANDSHAKE)
     sink.written = b""
     socket.data_received(b"\x89\x02hi\x88\x02" + (4008).to_bytes(2))
@@ -65,7 +65,7 @@ async def test_a_crowd_says_how_many_messages_are_missing() -> None:
 @pytest.mark.parametrize("piece", [1, 5, 1000])
 async def test_a_connection_reads_an_answer_by_its_length(piece: int) -> None:
     connection = Connection()
-    connection.connection_made(Sink())  # type: ignore[arg-type]
+    connection.connection_made(Sink())  # type: ignore[arg-type]  # as much of a transport as it needs
     asked = asyncio.create_task(connection.request(b""))
     await asyncio.sleep(0)
     data = b'HTTP/1.1 404 Not Found\r\nX-Cache: miss\r\nContent-Length: 8\r\n\r\n{"a": 1}'

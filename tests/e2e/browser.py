@@ -21,7 +21,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def context(chromium: Browser) -> Iterator[BrowserContext]:
-    context = chromium.new_context(viewport=VIEW, color_scheme="dark")  # type: ignore[arg-type]
+    context = chromium.new_context(viewport=VIEW, color_scheme="dark")  # type: ignore[arg-type]  # a plain dict will do
     yield context
     context.close()
 

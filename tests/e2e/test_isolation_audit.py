@@ -54,8 +54,9 @@ class Auditor:
         loop = asyncio.get_running_loop()
         self.has.clear()
         self.at.clear()
-        make = lambda: Socket(0, path, Crowd(), self.on_text)  # noqa: E731
-        _, self.socket = await loop.create_connection(make, "127.0.0.1", self.audit.port)
+        _, self.socket = await loop.create_connection(
+            lambda: Socket(0, path, Crowd(), self.on_text), "127.0.0.1", self.audit.port
+        )
         await self.socket.opened()
 
     def on_text(self, socket: Socket, data: bytes) -> None:

@@ -14,7 +14,7 @@ from tests.conftest import eventually
 SDK = Path(__file__).resolve().parent.parent.parent / "sdk"
 sys.path.insert(0, str(SDK))
 
-from stocksblitz_sdk import MACD, RSI, Client, Indicator, StocksBlitzError  # noqa: E402
+from stocksblitz_sdk import MACD, RSI, Client, Indicator, StocksBlitzError
 
 pytestmark = pytest.mark.process
 

@@ -10,9 +10,9 @@ import django
 
 django.setup()
 
-from indicators.jobs import JobQueue  # noqa: E402
-from stocksblitz.redis import connect, keys  # noqa: E402
-from stocksblitz.worker import now_ms, worker_id  # noqa: E402
+from indicators.jobs import JobQueue
+from stocksblitz.redis import connect, keys
+from stocksblitz.worker import now_ms, worker_id
 
 
 async def main(seconds: float) -> None:

@@ -55,7 +55,7 @@ def random_bars(count: int, seed: int = 1, *, step: float = 0.004, start: float 
     volume = rng.integers(1, 1000, count).astype(float)
     prices = np.stack([opened, high, low, close, volume], axis=1).tolist()
     sessions = (i // 100 * 100 * MINUTE + MINUTE for i in range(count))
-    return [Bar((i + 1) * MINUTE, *p, s) for i, (p, s) in enumerate(zip(prices, sessions, strict=True))]  # type: ignore[call-arg]
+    return [Bar((i + 1) * MINUTE, *p, s) for i, (p, s) in enumerate(zip(prices, sessions, strict=True))]  # type: ignore[call-arg]  # five prices
 
 
 def run(indicator: str, bars: Sequence[Bar]) -> list[tuple[Value, bool]]:

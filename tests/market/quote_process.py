@@ -8,15 +8,15 @@ import django
 
 django.setup()
 
-from django.conf import settings  # noqa: E402
+from django.conf import settings
 
 namespace, account, options = sys.argv[1:4]
 settings.REDIS_NAMESPACE = namespace
 settings.QUOTE_ACCOUNTS = options
 settings.PRICE_CACHE_TIME = 60.0
 
-from stocksblitz.errors import StocksBlitzError  # noqa: E402
-from stocksblitz.market.quotes import get_instrument_current_price_sync  # noqa: E402
+from stocksblitz.errors import StocksBlitzError
+from stocksblitz.market.quotes import get_instrument_current_price_sync
 
 print("ready", flush=True)
 for line in sys.stdin:

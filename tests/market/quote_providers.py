@@ -55,7 +55,7 @@ class Scripted(Provider):
         answer = self.script.pop(0) if self.script else 1.0
         if isinstance(answer, BaseException):
             raise answer
-        return None if answer is None else Quote(float(answer))  # type: ignore[arg-type]
+        return None if answer is None else Quote(float(answer))  # type: ignore[arg-type]  # a script of numbers
 
     async def _take_time(self) -> None:
         await asyncio.sleep(self.seconds)

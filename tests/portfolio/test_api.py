@@ -6,7 +6,7 @@ from portfolio.models import Account, Fill, LedgerEntry, Order, Position
 
 A = "/api/portfolio/accounts"
 P = "/api/portfolio/positions"
-O = "/api/portfolio/orders"  # noqa: E741
+O = "/api/portfolio/orders"  # noqa: E741  (orders, beside accounts and positions)
 
 pytestmark = pytest.mark.django_db
 

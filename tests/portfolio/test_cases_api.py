@@ -181,7 +181,10 @@ def test_margin_of_positions_and_an_order_over_rest(rows, world, rest):
         [("X", "buy", "1", "15.436"), ("X", "buy", "2", "15.432")],
         {"X": "15.43"},
     )
-    used = lambda: D(rest["alice"]("get", f"/api/portfolio/accounts/{key}/snapshot")["used_margin"])  # noqa: E731
+
+    def used() -> D:
+        return D(rest["alice"]("get", f"/api/portfolio/accounts/{key}/snapshot")["used_margin"])
+
     parts = json.loads(row["exp_other"])
     assert used() == D(parts["positions_margin"])
     body = {"account": key, "symbol": "X", "side": "buy", "quantity": "1", "type": "limit", "price": "15.412"}

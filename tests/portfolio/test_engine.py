@@ -13,7 +13,7 @@ from tests.conftest import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-A, P, O = "/api/portfolio/accounts", "/api/portfolio/positions", "/api/portfolio/orders"  # noqa: E741
+A, P, O = "/api/portfolio/accounts", "/api/portfolio/positions", "/api/portfolio/orders"  # noqa: E741  (accounts, positions, orders)
 
 
 class Process:

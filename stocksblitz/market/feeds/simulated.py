@@ -146,7 +146,7 @@ class SimulatedFeed(Feed):
         return f"simulated:{self.seed}:{settings.HOT_BARS}:{','.join(self.simulations)}"
 
     @property
-    def complete(self) -> bool:  # type: ignore[override]
+    def complete(self) -> bool:  # type: ignore[override]  # a constant of others
         """The past of every instrument is handed over, one instrument per step."""
         return bool(self.courses) and not self._waiting
 

@@ -1,7 +1,7 @@
 """What a provider says, and what a caller is told."""
 
 import math
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 Outcome = Literal["hit", "wait", "call"]
 """``hit``: kept from before; ``wait``: somebody else's call was waited for; ``call``: the provider was asked
@@ -36,12 +36,12 @@ class Price(NamedTuple):
     fresh_until: int | None
 
 
-def number(raw: object) -> float | None:
+def number(raw: Any) -> float | None:
     """A finite number from what a provider sent (text, bytes or number), else None: NaN is no price."""
     if raw is None or isinstance(raw, bool):
         return None
     try:
-        value = float(raw)  # type: ignore[arg-type]
+        value = float(raw)
     except (TypeError, ValueError):
         return None
     return value if math.isfinite(value) else None
