@@ -1,6 +1,6 @@
 // @ts-check
 /** The chart: candles, volume, indicators over the price or in panes of their own. Draws what the model holds. */
-import { clock, digitsOf, number, reading } from "./format.js";
+import { clock, digitsOf, fixed } from "./format.js";
 import { guides, partOf, plots } from "./plots.js";
 import { onTheme, token } from "./theme.js";
 import { ZonedTime } from "./timescale.js";
@@ -10,7 +10,7 @@ import { ZonedTime } from "./timescale.js";
 /** @typedef {import("./model.js").BarModel} BarModel */
 /** @typedef {import("./model.js").BarRow} BarRow */
 /** @typedef {{entry: import("./api.js").Entry, id: string, label: string, color: number}} Indicator */
-/** @typedef {{indicator: Indicator, lines: {plot: import("./plots.js").Plot, series: Series}[], guides: import("lightweight-charts").IPriceLine[]}} Drawn */
+/** @typedef {{indicator: Indicator, lines: {plot: import("./plots.js").Plot, series: Series}[], guides: import("lightweight-charts").IPriceLine[], digits: number}} Drawn */
 
 const { createChartEx, CandlestickSeries, HistogramSeries, LineSeries, CrosshairMode, LineStyle, TickMarkType } =
     /** @type {Library} */ (/** @type {any} */ (window).LightweightCharts);
@@ -35,7 +35,9 @@ export class PriceChart {
      * @param {{onHover: (index: number) => void, onEdge: () => void}} events onHover: -1 when the pointer has left */
     constructor(container, model, { onHover, onEdge }) {
         this.#model = model;
-        this.api = createChartEx(container, this.#time, { autoSize: true, ...this.#look() });
+        // A finger that moves up or down scrolls a page of one column; in a window it moves the price.
+        const handleScroll = { vertTouchDrag: !matchMedia("(max-width: 1000px)").matches };
+        this.api = createChartEx(container, this.#time, { autoSize: true, handleScroll, ...this.#look() });
         this.#candles = this.api.addSeries(CandlestickSeries, { priceLineStyle: LineStyle.Dotted });
         this.#volume = this.api.addSeries(HistogramSeries, {
             priceScaleId: "volume",
@@ -58,7 +60,7 @@ export class PriceChart {
         this.#digits = digitsOf(tick);
         this.#zone = zone;
         this.#daily = daily;
-        this.#candles.applyOptions({ priceFormat: this.#asPrice() });
+        this.#candles.applyOptions({ priceFormat: asPrice(this.#digits) });
         this.api.applyOptions(this.#look());
         this.api.timeScale().applyOptions({ timeVisible: !daily });
         if (this.#time.setZone(zone)) this.#forget();
@@ -103,8 +105,9 @@ export class PriceChart {
         const pane = indicator.entry.pane === "overlay" ? 0 : this.api.panes().length;
         const lines = plots(indicator.entry, indicator.color).map((plot) => ({ plot, series: this.#series(plot, pane) }));
         const levels = pane > 0 ? guides(indicator.entry) : [];
-        const drawn = { indicator, lines, guides: levels.map((price) => this.#guide(lines[0].series, price)) };
+        const drawn = { indicator, lines, guides: levels.map((price) => this.#guide(lines[0].series, price)), digits: 2 };
         this.drawn.set(indicator.id, drawn);
+        if (levels.length) lines[0].series.applyOptions({ autoscaleInfoProvider: including(levels) });
         this.#fill(drawn);
         this.#share();
     }
@@ -177,25 +180,15 @@ export class PriceChart {
     }
 
     /** @param {Drawn} drawn */
-    #fill({ indicator, lines }) {
-        for (const line of lines) {
-            const points = this.#model.bars.map((_, index) => this.#pointAt(indicator.id, line.plot, index));
-            line.series.setData(points);
-            line.series.applyOptions({ priceFormat: this.#priceFormat(indicator, points) });
+    #fill(drawn) {
+        const { indicator, lines } = drawn;
+        const all = lines.map(({ plot }) => this.#model.bars.map((_, index) => this.#pointAt(indicator.id, plot, index)));
+        const digits = indicator.entry.pane === "overlay" ? this.#digits : digitsFor(all.flat());
+        drawn.digits = digits;
+        for (const [at, line] of lines.entries()) {
+            line.series.setData(all[at]);
+            line.series.applyOptions({ priceFormat: asPrice(digits) });
         }
-    }
-
-    #asPrice() {
-        const digits = this.#digits;
-        return { type: /** @type {const} */ ("custom"), minMove: 10 ** -digits, formatter: (/** @type {number} */ value) => number(value, digits) };
-    }
-
-    /** @param {Indicator} indicator @param {{value?: number}[]} points */
-    #priceFormat(indicator, points) {
-        if (indicator.entry.pane === "overlay") return this.#asPrice();
-        const size = points.reduce((most, point) => Math.max(most, Math.abs(point.value ?? 0)), 0);
-        const digits = size === 0 || size >= 10 ? 2 : Math.min(8, 3 - Math.floor(Math.log10(size)));
-        return { type: /** @type {const} */ ("custom"), minMove: 10 ** -digits, formatter: (/** @type {number} */ value) => reading(value) };
     }
 
     /** @param {string} id @param {Drawn["lines"][number]} line @param {number} index @param {boolean} past */
@@ -263,6 +256,26 @@ export class PriceChart {
         if (type === TickMarkType.DayOfMonth) return times.date(ms);
         return times.time(ms);
     }
+}
+
+/** A scale that always shows these values beside the line. @param {number[]} levels
+ * @returns {(own: () => import("lightweight-charts").AutoscaleInfo | null) => import("lightweight-charts").AutoscaleInfo | null} */
+const including = (levels) => (own) => {
+    const info = own();
+    if (!info?.priceRange) return info;
+    const { minValue, maxValue } = info.priceRange;
+    return { ...info, priceRange: { minValue: Math.min(minValue, ...levels), maxValue: Math.max(maxValue, ...levels) } };
+};
+
+/** @param {number} digits */
+function asPrice(digits) {
+    return { type: /** @type {const} */ ("custom"), minMove: 10 ** -digits, formatter: (/** @type {number} */ value) => fixed(value, digits) };
+}
+
+/** As many digits as the largest of these values deserves: one number for a whole pane. @param {{value?: number}[]} points */
+function digitsFor(points) {
+    const size = points.reduce((most, point) => Math.max(most, Math.abs(point.value ?? 0)), 0);
+    return size === 0 || size >= 10 ? 2 : Math.min(8, 3 - Math.floor(Math.log10(size)));
 }
 
 /** @param {number} ms */

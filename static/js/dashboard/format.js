@@ -63,8 +63,11 @@ export function signed(value, digits = 2) {
 export function compact(value) {
     if (value === null || value === undefined || !Number.isFinite(value)) return NONE;
     if (Math.abs(value) < 1000) return number(value, Number.isInteger(value) ? 0 : 2);
-    return minus(value.toLocaleString(EN, { notation: "compact", maximumFractionDigits: 2 }));
+    return minus(value.toLocaleString(EN, { notation: "compact", minimumFractionDigits: 2, maximumFractionDigits: 2 }));
 }
+
+/** With so many digits, unless that would be longer than an axis is wide. @param {number | null | undefined} value @param {number} digits */
+export const fixed = (value, digits) => (Math.abs(value ?? 0) >= 1e7 ? compact(value) : number(value, digits));
 
 /** As many digits as a value of this size deserves. @param {number | null | undefined} value @param {number} [least] */
 export function reading(value, least = 2) {

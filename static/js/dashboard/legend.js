@@ -1,7 +1,7 @@
 // @ts-check
 /** The legends over the panes: what is drawn there, and its values under the crosshair. */
 import { h, icon, perFrame, setText } from "./dom.js";
-import { compact, direction, number, reading, signed } from "./format.js";
+import { compact, direction, fixed, number, signed } from "./format.js";
 import { partOf } from "./plots.js";
 
 /** @typedef {import("./chart.js").PriceChart} PriceChart */
@@ -95,18 +95,18 @@ export class Legend {
     }
 
     /** @param {import("./chart.js").Drawn} drawn */
-    #row({ indicator, lines }) {
+    #row(drawn) {
+        const { indicator, lines } = drawn;
         const cells = lines.map(({ plot }) => {
             const cell = h("b", { title: plot.part || indicator.label });
             cell.style.color = plot.shape === "histogram" ? "" : `var(--${plot.color})`;
             return cell;
         });
-        const least = indicator.entry.pane === "overlay" ? this.chart.digits : 2;
         this.#writers.push((index) => {
             const value = this.model.value(indicator.id, index);
             const known = lines.map(({ plot }) => partOf(value, plot.part));
             known.forEach((one, at) => {
-                setText(cells[at], reading(one, least));
+                setText(cells[at], fixed(one, drawn.digits));
                 cells[at].hidden = one === null && known.some((other) => other !== null);
             });
         });

@@ -132,7 +132,13 @@ export class WatchList {
         const row = this.#rows.get(this.#cursor);
         if (row) this.#host.setAttribute("aria-activedescendant", row.id);
         else this.#host.removeAttribute("aria-activedescendant");
-        row?.scrollIntoView({ block: "nearest" });
+        if (row) this.#reveal(row);
+    }
+
+    /** Scroll the list, never the page around it. @param {HTMLElement} row */
+    #reveal(row) {
+        const [list, box] = [this.#host.getBoundingClientRect(), row.getBoundingClientRect()];
+        this.#host.scrollTop += Math.max(0, box.bottom - list.bottom) - Math.max(0, list.top - box.top);
     }
 
     /** @param {KeyboardEvent} event */
