@@ -13,6 +13,7 @@ from stocksblitz.errors import StocksBlitzError
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(60)]
 
 STATIC = Path(__file__).resolve().parent.parent.parent / "static"
+CHARTS = STATIC / "vendor/lightweight-charts/lightweight-charts.standalone.production.js"
 ORIGIN = "http://localhost:9998"
 
 
@@ -242,3 +243,23 @@ def test_days_begin_at_midnight_of_the_zone_also_where_its_clock_changes(run, pa
     days = [datetime.fromtimestamp(each, local) for each in run("timescale", MARKED_DAYS, given)]
     assert len(days) >= 4
     assert {each.strftime("%H:%M") for each in days} == {"00:00"}
+
+
+def test_an_equity_curve_of_a_long_day_stays_bounded(run, page):
+    page.add_script_tag(path=CHARTS)
+    seconds = 86_400
+    body = """
+    let points = [];
+    let most = 0;
+    for (let time = 0; time < given; time += 1) {
+        points.push({ time, value: time });
+        if (points.length > 4000) points = m.thinned(points);
+        most = Math.max(most, points.length);
+    }
+    return [most, points.at(0).time, points.at(-1).time, points.filter((one) => one.time > given - 600).length];
+    """
+    most, first, last, fine = run("../portfolio/curve", body, seconds)
+    assert most <= 4001
+    assert last == seconds - 1
+    assert fine >= 599, "the last minutes have every second"
+    assert seconds - 9 * 3600 < first < seconds - 6 * 3600

@@ -84,3 +84,13 @@ def test_a_price_shock_is_shown_before_it_happens(portfolio: Page) -> None:
         )
     page.locator(".account", has_text="demo:3").click()
     expect(page.locator("#figures")).to_contain_text("10,")
+
+
+def test_a_page_whose_login_has_ended_says_so_and_leads_back(portfolio: Page, live_stack) -> None:
+    expect(portfolio.locator("#curve-zone")).not_to_be_empty()
+    other = portfolio.context.new_page()
+    other.goto(f"{live_stack.url}/portfolio")
+    other.click("form[data-logout] button")
+    expect(portfolio.locator("#connection")).to_have_attribute("data-state", "stopped", timeout=20_000)
+    portfolio.click("#banner a")
+    expect(portfolio).to_have_url(re.compile(r"/login\?next=%2Fportfolio"))

@@ -1,6 +1,7 @@
 // @ts-check
 /** What the page says of itself: connection, source of the prices, session, frames, the time. */
-import { $, h, setText } from "./dom.js";
+import { ConnectionPill } from "./connection.js";
+import { $, setText } from "./dom.js";
 import { clock, zoneName } from "./format.js";
 
 /** @typedef {import("../client/types.js").State} State */
@@ -8,8 +9,7 @@ import { clock, zoneName } from "./format.js";
 const RATE_OVER_S = 3;
 
 export class Status {
-    #pill = $("#connection");
-    /** @type {ReturnType<typeof setInterval> | undefined} */ #countdown;
+    #pill = new ConnectionPill();
     /** @type {number[]} */ #counts = [];
     #clock = clock("UTC");
     #zone = "UTC";
@@ -39,30 +39,8 @@ export class Status {
 
     /** @param {State} state */
     #connection(state) {
-        clearInterval(this.#countdown);
-        this.#pill.dataset.state = state.state;
+        this.#pill.show(state);
         setText($("#session"), this.client.sessionId.slice(0, 8) || "–");
-        if (state.state === "reconnecting") return this.#count(state);
-        const stopped = state.state === "stopped";
-        setText($("span", this.#pill), stopped ? `stopped: ${state.reason}` : state.state);
-        this.#pill.title = stopped ? state.reason : "";
-        $("#banner").hidden = !stopped;
-        if (stopped) $("#banner").replaceChildren(`Live data stopped: ${state.reason}.`, this.#wayBack(state));
-    }
-
-    /** @param {State} state */
-    #wayBack({ code }) {
-        if (code === 4501 || code === 4508) return h("a", { class: "button", href: `/login?next=${encodeURIComponent(location.pathname)}` }, "Log in");
-        return h("button", { type: "button", class: "button", onclick: () => location.reload() }, "Connect again");
-    }
-
-    /** @param {State} state */
-    #count({ retryInMs, reason }) {
-        const due = performance.now() + retryInMs;
-        const tell = () => setText($("span", this.#pill), `reconnecting in ${Math.max(1, Math.ceil((due - performance.now()) / 1000))} s`);
-        this.#pill.title = reason;
-        this.#countdown = setInterval(tell, 250);
-        tell();
     }
 
     #second() {

@@ -1,21 +1,52 @@
 // @ts-check
 /** The equity curve: what was kept on the server, and every change since. */
+import { clock, number, zoneName } from "../dashboard/format.js";
 import { onTheme, token } from "../dashboard/theme.js";
+import { ZonedTime } from "../dashboard/timescale.js";
+import { when, ZONE } from "./format.js";
 
 /** @typedef {import("lightweight-charts")} Library */
+/** @typedef {{time: import("lightweight-charts").UTCTimestamp, value: number}} Point */
 
-const { createChart, AreaSeries } = /** @type {Library} */ (/** @type {any} */ (window).LightweightCharts);
+const { createChartEx, AreaSeries, TickMarkType } = /** @type {Library} */ (/** @type {any} */ (window).LightweightCharts);
 /** A point a second is as fine as the library's time goes. */
 const POINT_MS = 1000;
+/** A page that stays open keeps every second of the last ten minutes, and of what is older as much as the server. */
+const FINE_S = 600;
+const COARSE_S = 10;
+const MOST = 4_000;
+
+/** @param {Point[]} points oldest first @returns {Point[]} at most `MOST` of them */
+export function thinned(points) {
+    const since = (points.at(-1)?.time ?? 0) - FINE_S;
+    const bucket = (/** @type {Point} */ point) => Math.floor(point.time / COARSE_S);
+    return points.filter((point, at) => point.time > since || at === 0 || bucket(point) !== bucket(points[at - 1])).slice(-(MOST - FINE_S));
+}
 
 export class EquityCurve {
     #chart;
     #series;
-    #last = 0;
+    /** @type {Point[]} */ #points = [];
 
-    /** @param {HTMLElement} container */
-    constructor(container) {
-        this.#chart = createChart(container, { autoSize: true, timeScale: { timeVisible: true, secondsVisible: true } });
+    /** @param {HTMLElement} container @param {HTMLElement} zone says whose time it is */
+    constructor(container, zone) {
+        const times = clock(ZONE);
+        const axis = new ZonedTime();
+        axis.setZone(ZONE);
+        zone.textContent = zoneName(ZONE);
+        this.#chart = createChartEx(container, axis, {
+            autoSize: true,
+            handleScroll: { vertTouchDrag: false },
+            localization: { priceFormatter: (/** @type {number} */ value) => number(value), timeFormatter: (/** @type {any} */ time) => when(time * 1000) },
+            timeScale: /** @type {Partial<import("lightweight-charts").TimeScaleOptions>} */ ({
+                timeVisible: true,
+                secondsVisible: true,
+                tickMarkFormatter: (/** @type {any} */ time, /** @type {number} */ type) => {
+                    if (type <= TickMarkType.DayOfMonth) return times.date(time * 1000);
+                    return (type === TickMarkType.Time ? times.time : times.seconds)(time * 1000);
+                },
+            }),
+        });
         this.#series = this.#chart.addSeries(AreaSeries, { lineWidth: 2, priceLineVisible: false });
         onTheme(() => this.#dress());
         this.#dress();
@@ -23,25 +54,29 @@ export class EquityCurve {
 
     /** Begin another account's curve. @param {[number, number][]} points (ts ms, equity), oldest first */
     show(points) {
-        this.#last = 0;
         const rows = new Map(points.map(([ts, value]) => [Math.floor(ts / POINT_MS), value]));
-        this.#series.setData([...rows].map(([time, value]) => ({ time: /** @type {any} */ (time), value })));
-        if (rows.size) this.#last = Math.max(...rows.keys());
+        this.#points = [...rows].map(([time, value]) => ({ time: /** @type {any} */ (time), value }));
+        this.#series.setData(this.#points);
         this.#chart.timeScale().fitContent();
     }
 
     /** @param {number} ts @param {string | null} equity */
     add(ts, equity) {
-        const time = Math.floor(ts / POINT_MS);
-        if (equity === null || time < this.#last) return;
-        this.#last = time;
-        this.#series.update({ time: /** @type {any} */ (time), value: Number(equity) });
+        const time = /** @type {any} */ (Math.floor(ts / POINT_MS));
+        const last = this.#points.at(-1)?.time ?? 0;
+        if (equity === null || time < last) return;
+        const point = { time, value: Number(equity) };
+        if (time === last) this.#points.pop();
+        this.#points.push(point);
+        if (this.#points.length <= MOST) return this.#series.update(point);
+        this.#points = thinned(this.#points);
+        this.#series.setData(this.#points);
     }
 
     #dress() {
         const accent = token("accent");
         this.#chart.applyOptions({
-            layout: { background: { color: "transparent" }, textColor: token("text-2"), fontFamily: token("font"), attributionLogo: false },
+            layout: { background: { color: "transparent" }, textColor: token("text-2"), fontFamily: token("font"), fontSize: 11, attributionLogo: false },
             grid: { vertLines: { color: token("grid") }, horzLines: { color: token("grid") } },
             rightPriceScale: { borderColor: token("line") },
             timeScale: { borderColor: token("line") },

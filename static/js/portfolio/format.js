@@ -1,5 +1,13 @@
 // @ts-check
-/** Money and levels as text. Amounts come as decimal strings and are only grouped here, never reckoned with. */
+/** Money and levels as text. Amounts come as decimal strings and are only grouped here, never reckoned with. Times are those of
+ * the person who looks: an account trades in many places. */
+import { clock } from "../dashboard/format.js";
+
+export const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone;
+const { date, seconds } = clock(ZONE);
+
+/** @param {number} ms */
+export const when = (ms) => `${date(ms)}, ${seconds(ms)}`;
 
 /** @param {string | null | undefined} amount @returns {string} */
 export function money(amount) {

@@ -2,6 +2,7 @@
 /** The portfolio page: one account in full, the others by their state; everything live through one socket. */
 import { $, debounced, h, perFrame, setText, toast } from "../dashboard/dom.js";
 import { searchSymbols } from "../dashboard/api.js";
+import { ConnectionPill } from "../dashboard/connection.js";
 import "../dashboard/page.js";
 import * as api from "./api.js";
 import { EquityCurve } from "./curve.js";
@@ -12,6 +13,8 @@ import { PortfolioSocket } from "./socket.js";
 /** @typedef {import("./api.js").Snapshot} Snapshot */
 
 const KEY = "stocksblitz.portfolio.account";
+/** Prices move on while somebody looks at what would be if they moved. */
+const SHOCK_AGAIN_MS = 3000;
 const STATES = { ok: "", margin_call: "margin call", stop_out: "stop-out", stale: "stale" };
 
 class Page {
@@ -20,15 +23,17 @@ class Page {
     selected = "";
     figures = new Figures();
     gauge = new Gauge();
-    curve = new EquityCurve($("#curve"));
+    pill = new ConnectionPill();
+    curve = new EquityCurve($("#curve"), $("#curve-zone"));
     positions = new Positions((position, quantity) => void this.close(position, quantity));
     socket = new PortfolioSocket({
-        onState: (state, reason) => this.connection(state, reason),
+        onState: (connection) => this.connection(connection),
         onSnapshot: (snapshot) => this.receive(snapshot),
         onEvent: (account, event) => this.event(account, event),
     });
     draw = perFrame(() => this.paint());
     shock = debounced(150, () => void this.whatIf());
+    shockedAt = 0;
 
     async start() {
         this.wire();
@@ -87,7 +92,7 @@ class Page {
         this.positions.clear();
         this.curve.show([]);
         this.draw();
-        const [points] = await Promise.all([api.equity(key), this.refresh(), this.whatIf()]);
+        const [points] = await Promise.all([api.equity(key).catch(() => []), this.refresh(), this.whatIf()]);
         if (this.selected !== key) return;
         this.curve.show(points);
         this.draw();
@@ -96,8 +101,9 @@ class Page {
     /** Pending orders and events, which the socket only hints at. */
     async refresh() {
         const key = this.selected;
-        const [orders, decisions] = await Promise.all([api.pendingOrders(key), api.journal(key)]);
-        if (this.selected !== key) return;
+        const found = await Promise.all([api.pendingOrders(key), api.journal(key)]).catch(() => null);
+        if (!found || this.selected !== key) return; // away: what comes back live refreshes again
+        const [orders, decisions] = found;
         showOrders(orders, (id) => void this.cancel(id));
         showEvents(decisions, (decision) => {
             explain(decision);
@@ -107,10 +113,11 @@ class Page {
 
     // --- live
 
-    /** @param {import("./socket.js").State} state @param {string} reason */
-    connection(state, reason) {
-        $("#connection").dataset.state = state;
-        setText($("#connection span"), state === "stopped" && reason ? `stopped: ${reason}` : state);
+    /** What only reading tells may have changed while the connection was away.
+     * @param {import("../dashboard/connection.js").Connection} connection */
+    connection(connection) {
+        this.pill.show(connection);
+        if (connection.state === "live" && this.selected) void this.refresh();
     }
 
     /** @param {Snapshot} snapshot */
@@ -145,6 +152,7 @@ class Page {
         this.gauge.show(shown);
         this.positions.show(shown.positions);
         this.offerShocks(shown);
+        if (performance.now() - this.shockedAt > SHOCK_AGAIN_MS && !document.hidden) void this.whatIf();
     }
 
     // --- orders
@@ -211,6 +219,7 @@ class Page {
         setText($("#shock-value"), `${percent > 0 ? "+" : ""}${percent.toFixed(1)} %`);
         const key = this.selected;
         const shocks = { [this.field("shock-symbol")]: (percent / 100).toFixed(4) };
+        this.shockedAt = performance.now();
         const then = await api.whatIf(key, shocks).catch(() => null);
         if (!then || key !== this.selected) return;
         const state = /** @type {any} */ (STATES)[then.state] || "ok";
@@ -224,4 +233,7 @@ class Page {
     }
 }
 
-new Page().start().catch((error) => toast(error.message, "error"));
+new Page().start().catch((error) => {
+    const again = h("button", { type: "button", class: "button", onclick: () => location.reload() }, "Try again");
+    $("#accounts").replaceChildren(h("p", { class: "empty" }, error.message), again);
+});

@@ -1,7 +1,7 @@
 // @ts-check
 /** What the page shows of one account: figures, margin level, positions, pending orders, events. */
 import { $, h, setText } from "../dashboard/dom.js";
-import { money, signed, tone } from "./format.js";
+import { money, signed, tone, when } from "./format.js";
 
 /** @typedef {import("./api.js").Snapshot} Snapshot */
 /** @typedef {import("./api.js").Position} Position */
@@ -91,7 +91,7 @@ export class Positions {
             h("td", {}, h("b", {}, position.symbol)),
             h("td", { class: position.side === "buy" ? "up" : "down" }, position.side),
             h("td", {}, lots),
-            h("td", {}, position.price),
+            h("td", {}, money(position.price)),
             h("td", {}, result),
             h("td", {}, input, close),
         );
@@ -116,7 +116,7 @@ export function showOrders(orders, onCancel) {
             h("td", {}, h("b", {}, order.symbol)),
             h("td", { class: order.side === "buy" ? "up" : "down" }, `${order.side} ${order.type}`),
             h("td", {}, order.quantity),
-            h("td", {}, order.price),
+            h("td", {}, money(order.price)),
             h("td", {}, money(order.margin)),
             h("td", {}, h("button", { type: "button", class: "button", onclick: () => onCancel(order.id) }, "Cancel")),
         ),
@@ -133,7 +133,7 @@ export function showEvents(decisions, onOpen) {
             h(
                 "button",
                 { type: "button", onclick: () => onOpen(decision), "data-kind": decision.kind },
-                h("time", { datetime: decision.created_at }, new Date(decision.created_at ?? 0).toLocaleString()),
+                h("time", { datetime: decision.created_at }, when(Date.parse(decision.created_at ?? "") || 0)),
                 decision.text,
             ),
         ),
@@ -142,17 +142,18 @@ export function showEvents(decisions, onOpen) {
 }
 
 /** The explanation of one decision. @param {import("./api.js").Decision} decision */
-export function explain({ text, inputs }) {
+export function explain({ text, inputs, created_at }) {
     const before = inputs.before ?? {}, after = inputs.after ?? {};
     const names = { balance: "Balance", equity: "Equity", used_margin: "Used margin", margin_level: "Margin level" };
+    const level = (/** @type {string} */ name, /** @type {any} */ from) => money(from[name]) + (name === "margin_level" && from[name] ? " %" : "");
     const numbers = Object.entries(names).map(([name, label]) =>
-        h("tr", {}, h("td", {}, label), h("td", {}, ""), h("td", {}, money(before[name])), h("td", {}, money(after[name]))),
+        h("tr", {}, h("td", {}, label), h("td", {}, ""), h("td", {}, level(name, before)), h("td", {}, level(name, after))),
     );
     const positions = (inputs.positions ?? []).map((/** @type {any} */ p) =>
-        h("tr", {}, h("td", {}, p.symbol), h("td", {}, `${p.side} ${p.quantity} at ${p.price}`), h("td", {}, p.mark ?? "–"), h("td", { class: tone(p.unrealized_pnl) }, money(p.unrealized_pnl))),
+        h("tr", {}, h("td", {}, p.symbol), h("td", {}, `${p.side} ${p.quantity} at ${money(p.price)}`), h("td", {}, money(p.mark)), h("td", { class: tone(p.unrealized_pnl) }, money(p.unrealized_pnl))),
     );
     $("#journal-body").replaceChildren(
-        h("p", {}, text),
+        h("p", {}, h("time", { datetime: created_at }, when(Date.parse(created_at ?? "") || 0)), ` ${text}`),
         h("table", { class: "rows" }, h("thead", {}, h("tr", {}, ...["", "", "Before", "After"].map((each) => h("th", {}, each)))), h("tbody", {}, ...numbers)),
         h("table", { class: "rows" }, h("thead", {}, h("tr", {}, ...["Position", "Held", "Price", "Result"].map((each) => h("th", {}, each)))), h("tbody", {}, ...positions)),
     );

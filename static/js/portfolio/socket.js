@@ -1,14 +1,17 @@
 // @ts-check
 /** The live socket of the portfolio: comes back by itself, and watches again what was watched. */
-import { backoff, isFinal } from "../client/closing.js";
+import { isFinal, pauseAfter, reasonOf } from "../client/closing.js";
+import { onWake, Pulse } from "../client/pulse.js";
+import { ClientError } from "../stocksblitz-client.js";
 import { ticket } from "./api.js";
 
-const HEARTBEAT_MS = 25_000;
+/** As if the server had closed with it: signed out meanwhile. */
+const NOT_AUTHENTICATED = 4501;
 
 /** @typedef {"connecting" | "live" | "reconnecting" | "stopped"} State */
 /**
  * @typedef {object} Handlers
- * @property {(state: State, reason: string) => void} onState
+ * @property {(connection: {state: State, reason: string, code: number, retryInMs: number}) => void} onState
  * @property {(snapshot: import("./api.js").Snapshot) => void} onSnapshot
  * @property {(account: string, event: import("./api.js").Event) => void} onEvent
  */
@@ -18,12 +21,17 @@ export class PortfolioSocket {
     /** @type {Set<string>} */ #watched = new Set();
     /** @type {WebSocket | null} */ #socket = null;
     /** @type {Map<string, [number, number]>} */ #seen = new Map();
+    /** @type {ReturnType<typeof setTimeout> | undefined} */ #retry;
     #failures = 0;
+    #pulse = new Pulse(
+        () => this.#send({ type: "heartbeat" }),
+        () => this.#lost(0, "no sign of life"),
+    );
 
     /** @param {Handlers} handlers */
     constructor(handlers) {
         this.#handlers = handlers;
-        setInterval(() => this.#send({ type: "heartbeat" }), HEARTBEAT_MS);
+        onWake(() => this.#wake());
     }
 
     /** @param {string[]} accounts */
@@ -34,14 +42,15 @@ export class PortfolioSocket {
     }
 
     async connect() {
-        this.#handlers.onState(this.#failures ? "reconnecting" : "connecting", "");
+        this.#tell("connecting");
         try {
             const url = new URL("/ws/portfolio", location.href);
             url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
             url.searchParams.set("ticket", await ticket());
             this.#open(new WebSocket(url));
         } catch (error) {
-            this.#again(error instanceof Error ? error.message : "no ticket");
+            const signedOut = error instanceof ClientError && ["not_authenticated", "forbidden"].includes(error.code);
+            this.#lost(signedOut ? NOT_AUTHENTICATED : 0, error instanceof Error ? error.message : "");
         }
     }
 
@@ -49,25 +58,47 @@ export class PortfolioSocket {
     #open(socket) {
         this.#socket = socket;
         socket.addEventListener("message", (event) => this.#receive(JSON.parse(event.data)));
-        socket.addEventListener("close", (event) => {
-            this.#socket = null;
-            if (isFinal(event.code)) this.#handlers.onState("stopped", event.reason);
-            else this.#again(event.reason);
-        });
+        socket.addEventListener("close", (event) => socket === this.#socket && this.#lost(event.code, event.reason));
     }
 
-    /** @param {string} reason */
-    #again(reason) {
-        setTimeout(() => void this.connect(), backoff(this.#failures));
+    /** @param {number} code @param {string} reason */
+    #lost(code, reason) {
+        const socket = this.#socket;
+        this.#socket = null;
+        this.#pulse.stop();
+        socket?.close();
+        const why = reasonOf(code) ?? (reason || "connection lost");
+        if (isFinal(code)) return this.#tell("stopped", why, code);
+        const wait = pauseAfter(code, reason, this.#failures);
         this.#failures += 1;
-        this.#handlers.onState("reconnecting", reason);
+        this.#retry = setTimeout(() => this.#comeBack(), wait);
+        this.#tell("reconnecting", why, code, wait);
+    }
+
+    #comeBack() {
+        clearTimeout(this.#retry);
+        this.#retry = undefined;
+        void this.connect();
+    }
+
+    /** Somebody looks again, or the network is back: do not wait any longer, or see whether it still lives. */
+    #wake() {
+        if (this.#retry !== undefined) this.#comeBack();
+        else if (this.#socket?.readyState === WebSocket.OPEN) this.#pulse.beat();
+    }
+
+    /** @param {State} state @param {string} [reason] @param {number} [code] @param {number} [retryInMs] */
+    #tell(state, reason = "", code = 0, retryInMs = 0) {
+        this.#handlers.onState({ state, reason, code, retryInMs });
     }
 
     /** @param {any} message */
     #receive(message) {
+        this.#pulse.heard();
         if (message.type === "connected") {
             this.#failures = 0;
-            this.#handlers.onState("live", "");
+            this.#pulse.start(message.heartbeat_ms);
+            this.#tell("live");
             if (this.#watched.size) this.#send({ type: "watch", accounts: [...this.#watched] });
         } else if (message.type === "portfolio_snapshot" || message.type === "portfolio_update") {
             if (this.#isNews(message)) this.#handlers.onSnapshot(message);

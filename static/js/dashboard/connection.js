@@ -1,0 +1,41 @@
+// @ts-check
+/** The word about the connection at the top of a page, and the way back when it has stopped for good. */
+import { $, h, setText } from "./dom.js";
+
+/** @typedef {Pick<import("../stocksblitz-client.js").State, "state" | "code" | "reason" | "retryInMs">} Connection */
+
+const NEEDS_LOGIN = new Set([4501, 4508]);
+
+export class ConnectionPill {
+    #pill = $("#connection");
+    #banner = $("#banner");
+    /** @type {ReturnType<typeof setInterval> | undefined} */ #countdown;
+
+    /** @param {Connection} connection */
+    show(connection) {
+        const { state, reason } = connection;
+        clearInterval(this.#countdown);
+        this.#pill.dataset.state = state;
+        if (state === "reconnecting") return this.#count(connection);
+        const stopped = state === "stopped";
+        setText($("span", this.#pill), stopped ? `stopped: ${reason}` : state);
+        this.#pill.title = stopped ? reason : "";
+        this.#banner.hidden = !stopped;
+        if (stopped) this.#banner.replaceChildren(`Live data stopped: ${reason}.`, this.#wayBack(connection));
+    }
+
+    /** @param {Connection} connection */
+    #wayBack({ code }) {
+        if (NEEDS_LOGIN.has(code)) return h("a", { class: "button", href: `/login?next=${encodeURIComponent(location.pathname)}` }, "Log in");
+        return h("button", { type: "button", class: "button", onclick: () => location.reload() }, "Connect again");
+    }
+
+    /** @param {Connection} connection */
+    #count({ retryInMs, reason }) {
+        const due = performance.now() + retryInMs;
+        const tell = () => setText($("span", this.#pill), `reconnecting in ${Math.max(1, Math.ceil((due - performance.now()) / 1000))} s`);
+        this.#pill.title = reason;
+        this.#countdown = setInterval(tell, 250);
+        tell();
+    }
+}
