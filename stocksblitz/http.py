@@ -88,7 +88,10 @@ def _nosniff(headers: Headers, path: str, url: str) -> None:
 def with_static(application: Any) -> Any:
     """The application behind its static files: those collected, else where they lie in the source."""
     served = ServeStaticASGI(
-        application, max_age=0 if settings.DEBUG else 3600, add_headers_function=_nosniff
+        application,
+        autorefresh=settings.DEBUG,  # else a file that is edited is sent with the length it had
+        max_age=0 if settings.DEBUG else 3600,
+        add_headers_function=_nosniff,
     )
     if Path(settings.STATIC_ROOT).is_dir():
         roots = [str(settings.STATIC_ROOT)]

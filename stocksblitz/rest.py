@@ -178,17 +178,40 @@ def _for_a_person(request: HttpRequest) -> bool:
     return "text/html" in request.headers.get("Accept", "")
 
 
+def _page(
+    request: HttpRequest,
+    status: int,
+    title: str,
+    text: str,
+    way: str = "/",
+    label: str = "Back to the charts",
+) -> HttpResponse:
+    """What a person sees instead of a problem."""
+    shown = {"status": status, "title": title, "text": text, "way": way, "way_label": label}
+    return render(request, "refused.html", shown, status=status)
+
+
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     return _plain_problem(400, "invalid_message", "the request could not be understood")
 
 
 def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    if _for_a_person(request):
+        return _page(request, 403, "Not allowed", "This login may not do that.")
     return _plain_problem(403, "forbidden", "this is not allowed")
+
+
+def csrf_failed(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """A form without the token that its page was given: too old, or from somewhere else."""
+    if _for_a_person(request):
+        text = "The page was open for too long, or this browser keeps no cookies. Load it again and repeat what you did."
+        return _page(request, 403, "That form has expired", text, request.path, "Load it again")
+    return _plain_problem(403, "forbidden", f"{reason} Send the token of the page as X-CSRFToken")
 
 
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     if _for_a_person(request):
-        return render(request, "404.html", status=404)
+        return _page(request, 404, "There is nothing here", "This address leads nowhere.")
     return _plain_problem(404, "not_found", "there is no such page or route: see /api/docs")
 
 
@@ -200,8 +223,13 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 def locked_out(request: HttpRequest, credentials: Any = None) -> HttpResponse:
     """What somebody gets who has guessed passwords for too long."""
-    response = _plain_problem(429, "rate_limited", "too many failed sign-ins: wait a quarter of an hour")
-    response["Retry-After"] = str(int(float(settings.AXES_COOLOFF_TIME) * 3600))
+    wait_s = int(float(settings.AXES_COOLOFF_TIME) * 3600)
+    text = f"Too many failed sign-ins: wait {wait_s // 60} minutes."
+    if _for_a_person(request):
+        response = _page(request, 429, "Try again later", text, "/login", "Back to the login")
+    else:
+        response = _plain_problem(429, "rate_limited", text)
+    response["Retry-After"] = str(wait_s)
     return response
 
 

@@ -60,6 +60,7 @@ ALLOWED_ORIGINS = env_list(
     "ALLOWED_ORIGINS", f"http://localhost:{PORT},http://127.0.0.1:{PORT}" if DEBUG else ""
 )
 CSRF_TRUSTED_ORIGINS = ALLOWED_ORIGINS
+CSRF_FAILURE_VIEW = "stocksblitz.rest.csrf_failed"
 
 # --- Redis -----------------------------------------------------------------------------------------------------------
 

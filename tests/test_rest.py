@@ -72,6 +72,32 @@ def test_what_is_not_there(settings, debug):
         problem(Client().get(address), 404, "not_found")
 
 
+PERSON = {"accept": "text/html,application/xhtml+xml"}
+
+
+def page(reply, status, text):
+    assert (reply.status_code, reply["Content-Type"]) == (status, "text/html; charset=utf-8")
+    assert text in reply.content.decode()
+
+
+def test_a_person_sees_pages_instead_of_problems():
+    page(Client().get("/nothing", headers=PERSON), 404, "There is nothing here")
+    strict = Client(enforce_csrf_checks=True)
+    page(strict.post("/login", {"username": "a", "password": "b"}, headers=PERSON), 403, "form has expired")
+    assert 'href="/login"' in strict.post("/login", headers=PERSON).content.decode()
+    body = problem(strict.post("/login", {"username": "a"}), 403, "forbidden")
+    assert "X-CSRFToken" in body["detail"]
+
+
+def test_who_guesses_passwords_is_told_how_long_to_wait(settings):
+    settings.AXES_FAILURE_LIMIT = 2
+    for _ in range(2):
+        reply = Client().post("/login", {"username": "eve", "password": "wrong"}, headers=PERSON)
+    page(reply, 429, "wait 15 minutes")
+    assert reply["Retry-After"] == "900"
+    problem(Client().post("/login", {"username": "eve", "password": "wrong"}), 429, "rate_limited")
+
+
 def signed_in(name="alice"):
     user = User.objects.create(username=name)
     access = tokens.issue(Login.objects.create(user=user))["access"]
