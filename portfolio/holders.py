@@ -35,17 +35,15 @@ def ended(names: Keys) -> str:
     return names.name("portfolio", "ended")
 
 
+def shape(event: MarginEvent) -> dict[str, Any]:
+    """An event as sockets are told of it."""
+    ts = int(event.created_at.timestamp() * 1000)
+    return {"id": event.pk, "kind": event.kind, "text": event.text, "ts": ts}
+
+
 def tell(event: MarginEvent) -> None:
-    """Announce an event to the account's sockets once it is committed."""
-    message = {
-        "account": event.account.key,
-        "event": {
-            "id": event.pk,
-            "kind": event.kind,
-            "text": event.text,
-            "ts": int(event.created_at.timestamp() * 1000),
-        },
-    }
+    """Announce an event to the account's sockets once it is committed; should that be lost, they find it (`missed`)."""
+    message = {"account": event.account.key, "event": shape(event)}
     transaction.on_commit(lambda: shared().publish(events(keys()), orjson.dumps(message)), robust=True)
 
 

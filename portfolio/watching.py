@@ -2,7 +2,7 @@
 
 The engine only names the accounts that changed. What is watched here is then read in one command and
 written, as it is, to every socket that watches it. A name that was lost is made up for by a look at the
-versions every two seconds.
+versions, and at the events in the database, every two seconds.
 """
 
 import asyncio
@@ -11,23 +11,29 @@ import re
 import weakref
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 import orjson
+from channels.db import database_sync_to_async
+from django.db import DatabaseError
 from redis.exceptions import RedisError
 
 from portfolio.holders import ended, events
+from portfolio.missed import Missed
 from portfolio.writer import updates
 from stocksblitz.delivery.client import Client
 from stocksblitz.delivery.hub import Hub
 from stocksblitz.delivery.wire import Close, encode, text_frame
 from stocksblitz.redis import keys
+from stocksblitz.worker import now_ms
 
 log = logging.getLogger(__name__)
 
 CHECK_S = 2.0
+SKEW_MS = 1_000
+"""By so much clocks of several machines may differ."""
 Stamp = tuple[int, int]
 _STAMP = re.compile(rb'\{"epoch":(\d+),"version":(\d+)')
 NOTHING: Stamp = (0, 0)
@@ -49,6 +55,8 @@ class Watch:
     """What a socket was last sent of an account; None until its snapshot is out."""
 
     sent: Stamp | None = None
+    since_ms: int = field(default_factory=now_ms)
+    """What happened before is in the account's journal, and not told."""
 
 
 class Watches:
@@ -57,6 +65,7 @@ class Watches:
     def __init__(self, hub: Hub) -> None:
         self._hub = weakref.proxy(hub)
         self._names = keys()
+        self._missed = Missed()
         self._of: dict[str, dict[Client, Watch]] = defaultdict(dict)
         self._logins: dict[Client, UUID | None] = {}
 
@@ -117,6 +126,21 @@ class Watches:
             behind = await self._behind()
             if behind:
                 await self.deliver(behind)
+            await self._make_up()
+
+    async def _make_up(self) -> None:
+        """Tell of events whose notification was lost, or never sent because Redis was away."""
+        accounts = list(self._of)
+        if not accounts:
+            self._missed.idle()
+            return
+        try:
+            found = await database_sync_to_async(self._missed.find, thread_sensitive=False)(accounts)
+        except (DatabaseError, OSError) as error:
+            log.debug("events not looked for, will be at the next look: %s", error)
+            return
+        for account, event in found:
+            self._tell(account, event)
 
     async def _behind(self) -> list[str]:
         """Accounts of which some socket has not had the newest snapshot."""
@@ -136,11 +160,15 @@ class Watches:
 
     def _on_event(self, data: bytes) -> None:
         told: dict[str, Any] = orjson.loads(data)
-        watchers = self._of.get(told["account"])
-        if watchers:
-            framed = text_frame(encode({"type": "margin_event", "account": told["account"], **told["event"]}))
-            for client in list(watchers):
-                client.send(framed)
+        self._tell(told["account"], told["event"])
+
+    def _tell(self, account: str, event: dict[str, Any]) -> None:
+        watchers = self._of.get(account)
+        if watchers and self._missed.note(event["id"]):
+            framed = text_frame(encode({"type": "margin_event", "account": account, **event}))
+            for client, watch in list(watchers.items()):
+                if watch.since_ms <= event["ts"] + SKEW_MS:
+                    client.send(framed)
 
     def _on_ended(self, data: bytes) -> None:
         """A login, or all of a user, has ended: so do its sockets."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from datetime import timedelta
 from decimal import Decimal
 
 import orjson
@@ -9,6 +10,7 @@ import pytest
 from channels.db import database_sync_to_async as in_thread
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import User
+from django.utils import timezone
 
 from portfolio.watching import get_watches
 from portfolio.writer import Writer
@@ -153,6 +155,33 @@ async def test_margin_events_reach_those_who_watch(connect, account, aredis, pri
     assert await in_thread(breach)()
     kinds = [(await receive(socket))["kind"] for _ in range(2)]
     assert kinds == ["stop_out", "position_closed"]
+
+
+async def test_an_event_whose_notification_was_lost_is_told_once(
+    connect, account, price, instruments, monkeypatch
+):
+    from portfolio import holders
+    from portfolio.models import Account, MarginEvent
+
+    def happen(n, *, lost):
+        of = Account.objects.get(key=key)
+        event = MarginEvent.objects.create(
+            account=of, kind="restored", reference=f"r{n}", text=f"{n}", inputs={}
+        )
+        if not lost:
+            holders.tell(event)
+
+    key = account()
+    await in_thread(happen)(0, lost=True)
+    before = timezone.now() - timedelta(seconds=60)
+    await MarginEvent.objects.aupdate(created_at=before)
+    socket = await connect("alice")
+    await ask(socket, type="watch", accounts=[key])
+    for n in range(1, 5):
+        await in_thread(happen)(n, lost=n % 2 == 1)
+    told = [(await receive(socket, 6))["text"] for _ in range(4)]
+    assert sorted(told) == ["1", "2", "3", "4"]
+    assert await socket.receive_nothing(4.5)
 
 
 async def test_sockets_close_when_access_ends(connect, account, people):
