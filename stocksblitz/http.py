@@ -6,6 +6,7 @@ connection: about half the time of a small request.
 """
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.core.handlers.base import BaseHandler
 from django.db import connections
-from django.http import HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.urls import set_script_prefix
 from servestatic.asgi import ServeStaticASGI
 
@@ -79,6 +80,17 @@ class ThreadedHandler(ASGIHandler):
             response.close()  # tells that the request is over: old connections are closed
             if self._busy > KEPT:
                 connections.close_all()
+
+
+def not_kept(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Middleware: what is answered is one's own (tokens, accounts, pages), and kept by no cache."""
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        response.headers.setdefault("Cache-Control", "private, no-store")
+        return response
+
+    return answer
 
 
 def _nosniff(headers: Headers, path: str, url: str) -> None:
