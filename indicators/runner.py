@@ -6,7 +6,6 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any
 
 import orjson
 from django.conf import settings
@@ -15,8 +14,8 @@ from redis.exceptions import RedisError
 from indicators.frames import Batch, LiveStream, Position, Quote
 from indicators.publish import Publisher
 from indicators.readings import FIELDS, Forming, Readable, bar_of, forming_of, quote_of, reaches
+from indicators.tally import Tally
 from indicators.wanted import StreamId, Wanted
-from stocksblitz import metrics
 from stocksblitz.bus import Subscriber
 from stocksblitz.keys import BARS_ONLY, computation
 from stocksblitz.market.bars import Bar
@@ -43,13 +42,12 @@ class Runner:
         self.redis = connect()
         self.keys = keys()
         self.leases = Leases(self.redis, self.keys, "compute")
-        self.computed = 0
+        self.tally = Tally()
         self._publisher = Publisher(self.redis, self.keys, mock=settings.FEED.mock)
         self._bus = Subscriber(self._on_message, self._on_connect)
         self._wanted = Wanted()
         self._live: dict[StreamId, LiveStream] = {}
         self._fences: dict[StreamId, int] = {}
-        self._counters: dict[StreamId, list[Any]] = {}
         self._unfit: dict[StreamId, int] = defaultdict(int)
         self._opened: dict[StreamId, float] = {}
         self._heard: set[str] = set()
@@ -117,7 +115,8 @@ class Runner:
     async def _end(self, stream: StreamId) -> None:
         if self._wanted.forget(stream):
             self._readable.forget(stream[0])
-        for memory in (self._counters, self._unfit, self._opened):
+        self.tally.forget(stream)
+        for memory in (self._unfit, self._opened):
             memory.pop(stream, None)
         if self._live.pop(stream, None) is not None:
             await self._publisher.end(stream, self._fences.pop(stream))
@@ -322,7 +321,7 @@ class Runner:
             live.close(bars, batch, now)
             if changed and reaches(bars, forming):
                 live.want(self._wanted.specs[stream].values(), bars)
-                self._counters.pop(stream, None)
+                self.tally.change(stream)
             elif changed:
                 self._wanted.changed.add(stream)
                 self._again(stream[0])
@@ -333,7 +332,7 @@ class Runner:
                 self._reread(stream)
         elif changed and bars is not None:
             live.repeat(batch, now)
-        self._count(stream, live, batch)
+        self.tally.count(stream, live, batch)
 
     def _reread(self, stream: StreamId) -> None:
         """The forming bar follows a bar we have not seen: it was written between two reads. Read again, soon."""
@@ -347,17 +346,6 @@ class Runner:
     def _again(self, symbol: str) -> None:
         self._dirty.add(symbol)
         asyncio.get_running_loop().call_later(AGAIN_S, self._wake.set)
-
-    def _count(self, stream: StreamId, live: LiveStream, batch: Batch) -> None:
-        frames = len(batch.logged) + (batch.forming is not None)
-        counters = self._counters.get(stream)
-        if counters is None:
-            counters = self._counters[stream] = [
-                metrics.computations.labels(*stream, each) for each in live.ids
-            ]
-        for counter in counters:
-            counter.inc(frames)
-        self.computed += frames * len(counters)
 
     async def _write(self, batches: dict[StreamId, Batch]) -> None:
         due = [

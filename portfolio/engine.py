@@ -74,7 +74,6 @@ class Engine:
         self.outbox = Outbox(self.book, Writer(redis, names), self.stats)
         self.recent: dict[str, set[str]] = {kind: set() for kind in listener.user_types}
         self.unknown: dict[str, float] = {}
-        self._pricing = asyncio.Lock()
         self._unloaded: set[int] = set()
         self._revision: dict[str, int] = {}
         self._told: dict[int, str] = {}

@@ -157,7 +157,6 @@ class _OfAccount(ListAPIView[Any]):
 
     pagination_class = Page
     model: Any = None
-    newest_first = True
 
     def get_queryset(self) -> QuerySet[Any]:
         if getattr(self, "swagger_fake_view", False):
