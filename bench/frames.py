@@ -11,6 +11,8 @@ from stocksblitz.keys import Keys
 
 MINUTE_MS = 60_000
 START_MS = 1_763_634_900_000
+LOG = 256
+"""Frames that a stream's log keeps."""
 
 
 @dataclass
@@ -23,6 +25,10 @@ class FakeStream:
     source: str = "simulated"
     epoch: str = "bench"
     seq: int = 0
+    closed_ts: int = START_MS - MINUTE_MS
+    """Opening time of the last bar that has closed."""
+    logged: bool = field(default=False, init=False)
+    """Whether the newest frame belongs in the stream's log: closed bars, and what an epoch begins with."""
     frame: bytes = field(default=b"", init=False)
 
     def next(self) -> bytes:
@@ -70,7 +76,10 @@ async def publish(redis: Any, keys: Keys, streams: Iterable[FakeStream]) -> None
         pipe.set(keys.stream(stream.symbol, stream.timeframe, "frame"), frame)
         pipe.set(
             keys.stream(stream.symbol, stream.timeframe, "pos"),
-            f"{stream.epoch}|{stream.seq}|{START_MS - MINUTE_MS}|",
+            f"{stream.epoch}|{stream.seq}|{stream.closed_ts}|",
         )
+        if stream.logged:
+            pipe.rpush(keys.stream(stream.symbol, stream.timeframe, "log"), frame)
+            pipe.ltrim(keys.stream(stream.symbol, stream.timeframe, "log"), -LOG, -1)
         pipe.publish(keys.updates(stream.symbol, stream.timeframe), frame)
     await pipe.execute()

@@ -6,15 +6,15 @@ import os
 import sys
 
 
-def tokens(users: int) -> list[str]:
-    """Users and a login of each."""
+def tokens(users: int, logins: int) -> list[str]:
+    """Users and so many logins of each: one of every user, then the next of every user."""
     from django.contrib.auth.models import User
 
     from stocksblitz.identity.models import Login
     from stocksblitz.identity.tokens import issue
 
     made = User.objects.bulk_create([User(username=f"bench{at}", is_staff=at == 0) for at in range(users)])
-    return [issue(Login.objects.create(user=user))["access"] for user in made]
+    return [issue(Login.objects.create(user=user))["access"] for _ in range(logins) for user in made]
 
 
 def instruments(symbols: list[str]) -> None:
@@ -28,6 +28,7 @@ def instruments(symbols: list[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.prepare", description=__doc__)
     parser.add_argument("--users", type=int, default=20)
+    parser.add_argument("--logins", type=int, default=1)
     parser.add_argument("--symbols", default="")
     asked = parser.parse_args()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "stocksblitz.settings")
@@ -37,7 +38,7 @@ def main() -> None:
     django.setup()
     call_command("migrate", interactive=False, verbosity=0)
     instruments([each for each in asked.symbols.split(",") if each])
-    json.dump(tokens(asked.users), sys.stdout)
+    json.dump(tokens(asked.users, asked.logins), sys.stdout)
 
 
 if __name__ == "__main__":

@@ -65,9 +65,10 @@ class Site:
         return [f"/ws/indicators?session_id={uuid.uuid4()}&token={next(tokens)}" for _ in range(count)]
 
 
-def prepare(rig: Rig, *, users: int = 20, symbols: Sequence[str] = ()) -> Site:
+def prepare(rig: Rig, *, users: int = 20, logins: int = 1, symbols: Sequence[str] = ()) -> Site:
     """Migrate the rig's database and fill it with users and instruments."""
-    printed = rig.call("-m", "bench.prepare", "--users", str(users), "--symbols", ",".join(symbols))
+    counts = ["--users", str(users), "--logins", str(logins)]
+    printed = rig.call("-m", "bench.prepare", *counts, "--symbols", ",".join(symbols))
     return Site(rig, json.loads(printed))
 
 

@@ -155,6 +155,9 @@ class Socket(asyncio.Protocol):
         elif opcode == CLOSE:
             self.closed = int.from_bytes(payload[:2]) if payload else 1005
             self.reason = payload[2:].decode(errors="replace")
+            self.send(
+                payload[:2], CLOSE
+            )  # the answer, without which a server keeps the connection for a while
 
     def send(self, payload: bytes, opcode: int = TEXT) -> None:
         """Write one message; a mask of zeros is a mask, and leaves the payload as it is."""

@@ -40,13 +40,13 @@ async def test_a_socket_counts_messages_however_they_are_cut(piece: int) -> None
     assert socket.messages == crowd.received == len(PAYLOADS)
 
 
-async def test_a_socket_answers_a_ping_and_notes_the_close_code() -> None:
+async def test_a_socket_answers_a_ping_and_a_close_and_notes_its_code() -> None:
     socket, sink = Socket(0, "/", Crowd()), Sink()
     socket.connection_made(sink)  # type: ignore[arg-type]  # as much of a transport as it needs
     socket.data_received(HANDSHAKE)
     sink.written = b""
     socket.data_received(b"\x89\x02hi\x88\x02" + (4008).to_bytes(2))
-    assert sink.written == b"\x8a\x82\0\0\0\0hi"
+    assert sink.written == b"\x8a\x82\0\0\0\0hi" + b"\x88\x82\0\0\0\0" + (4008).to_bytes(2)
     assert socket.closed == 4008
     assert socket.messages == 0
 
