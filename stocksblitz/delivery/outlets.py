@@ -111,9 +111,8 @@ class AsgiOutlet:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            # A client that is gone ends its consumer; what was meant for it goes too.
+            # Where the client is gone, the rest fails as well and its consumer ends; where it is not, it gets the rest.
             log.debug("not sent: %s", error)
-            self._queue.clear()
 
 
 def outlet_of(scope: dict[str, Any], send: Callable[[dict[str, Any]], Coroutine[Any, Any, None]]) -> Outlet:
