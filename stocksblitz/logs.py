@@ -6,6 +6,8 @@ import sys
 from typing import Any
 
 import structlog
+from redis.exceptions import ConnectionError as RedisAway
+from redis.exceptions import TimeoutError as RedisSlow
 
 _SECRET = re.compile(r"((?:token|ticket|access|refresh|password|api[-_]?key)=)[^&\s\"']+", re.IGNORECASE)
 
@@ -35,6 +37,17 @@ class OnlyFailures(logging.Filter):
         return getattr(record, "status_code", 500) == 500
 
 
+class OutageInOneLine(logging.Filter):
+    """Redis away is said without a trace: everything that talks to it notices, wherever that is."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, RedisAway | RedisSlow):
+            record.msg, record.args = f"{record.getMessage()}: {error}", None
+            record.exc_info = record.exc_text = None
+        return True
+
+
 def configure(options: dict[str, Any]) -> None:
     """Send every log line through one handler, as text for people or JSON for machines (``LOG_FORMAT``)."""
     shared: list[Any] = [
@@ -54,6 +67,7 @@ def configure(options: dict[str, Any]) -> None:
     if as_json:
         tail.append(structlog.processors.format_exc_info)
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(OutageInOneLine())
     handler.addFilter(RedactSecrets())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(processors=[*tail, renderer], foreign_pre_chain=shared)

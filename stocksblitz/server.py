@@ -28,8 +28,17 @@ DRAIN_BATCH = 250
 DRAIN_EVERY_S = 0.1
 DRAIN_LONGEST_S = 5.0
 
+
+class NotUtf8(logging.Filter):
+    """Drops the trace of text that does not decode: its sender has been told (1007), and it is no fault of ours."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], UnicodeDecodeError))
+
+
 _log = logging.getLogger("stocksblitz.ws")
 _log.addFilter(RedactSecrets())
+_log.addFilter(NotUtf8())
 _log.setLevel(logging.WARNING)
 
 
