@@ -54,6 +54,10 @@ class IndicatorConsumer(SocketConsumer):
         )
         return client
 
+    async def replaced(self) -> str:
+        who: dict[str, Any] = {"user_id": self.identity.user_id, "session_id": self._asked_session()}
+        return await subscriptions.current_socket(**who) or ""
+
     def _asked_session(self) -> str:
         asked = parse_qs(self.scope.get("query_string", b"").decode("latin-1")).get("session_id", [""])[0]
         try:
@@ -171,5 +175,9 @@ def ping_entry(entry: Any) -> tuple[str, str, str]:
     if not isinstance(entry, dict) or not all(isinstance(entry.get(name), str) for name in fields):
         raise StocksBlitzError(
             "invalid_message", "each subscription has a symbol, a timeframe and an indicator"
+        )
+    if unknown := sorted(entry.keys() - set(fields)):
+        raise StocksBlitzError(
+            "invalid_message", f"a subscription of ping does not have the field {unknown[0][:40]!r}"
         )
     return entry["symbol"], entry["timeframe"], entry["indicator"]

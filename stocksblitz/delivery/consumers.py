@@ -28,6 +28,13 @@ BEHIND_S = 0.05
 """How often a session that is far behind is looked at again; meanwhile the server reads no more from it."""
 
 
+REFUSALS = {
+    "forbidden": Close.FORBIDDEN,
+    "invalid_parameter": Close.FORBIDDEN,  # signing in again would not make it better
+    "limit_exceeded": Close.TOO_MANY_CONNECTIONS,
+}
+
+
 def expiry(ms: int | None) -> str | None:
     return wire.iso(ms) if ms else None
 
@@ -69,6 +76,10 @@ class SocketConsumer(AsyncConsumer):
     async def open(self, ws_conn_id: str) -> Client:
         """Make the client and say hello; StocksBlitzError refuses the socket."""
         raise NotImplementedError
+
+    async def replaced(self) -> str:
+        """The connection that the session has already; empty: none."""
+        return ""
 
     async def end(self, client: Client, code: int) -> None:
         """The socket is gone; ``code`` is how the peer closed it, 1006 when it did not."""
@@ -120,9 +131,8 @@ class SocketConsumer(AsyncConsumer):
             await self._admit(ws_conn_id)
             self.scope.get("headers", []).clear()  # not needed after the handshake, and 2 KB a socket
         except StocksBlitzError as error:
-            codes = {"forbidden": Close.FORBIDDEN, "limit_exceeded": Close.TOO_MANY_CONNECTIONS}
-            code = Close.TRY_AGAIN if error.retryable else codes.get(error.code, Close.NOT_AUTHENTICATED)
-            await self._refuse(code, error.message)
+            known = Close.TRY_AGAIN if error.retryable else REFUSALS.get(error.code, Close.NOT_AUTHENTICATED)
+            await self._refuse(known, error.message)
         except Exception as error:
             log.warning(
                 "a socket was not opened: %s",
@@ -135,7 +145,7 @@ class SocketConsumer(AsyncConsumer):
     async def _admit(self, ws_conn_id: str) -> None:
         self.identity = await authenticate(self.scope)
         self.hub = await get_hub()
-        if not await claim_socket(self.hub.redis, self.identity.user_id, ws_conn_id):
+        if not await self._claim(ws_conn_id):
             raise StocksBlitzError(
                 "limit_exceeded", f"at most {settings.WS_MAX_SOCKETS} sockets a user: close one"
             )
@@ -146,6 +156,14 @@ class SocketConsumer(AsyncConsumer):
             with contextlib.suppress(RedisError, OSError):
                 await release_socket(self.hub.redis, self.identity.user_id, ws_conn_id)
             raise
+
+    async def _claim(self, ws_conn_id: str) -> bool:
+        """Take one of the user's places; a session that opens another socket takes that of its old one."""
+        redis, user_id = self.hub.redis, self.identity.user_id
+        if await claim_socket(redis, user_id, ws_conn_id):
+            return True
+        before = await self.replaced()
+        return bool(before) and await claim_socket(redis, user_id, ws_conn_id, replaces=before)
 
     async def _refuse(self, code: Close, reason: str) -> None:
         await self.send({"type": "websocket.close", "code": int(code), "reason": reason[:100]})
@@ -187,13 +205,13 @@ class SocketConsumer(AsyncConsumer):
     async def _answer(self, client: Client, raw: bytes, *, limited: bool) -> None:
         request_id = None
         try:
+            request = wire.parse(raw, self.messages)
+            request_id = request.id
             if limited:
                 most = settings.WS_MESSAGES_PER_SECOND
                 raise StocksBlitzError(
                     "rate_limited", f"at most {most} messages a second; wait and send again"
                 )
-            request = wire.parse(raw, self.messages)
-            request_id = request.id
             await getattr(self, f"on_{request.type}")(client, request)
         except StocksBlitzError as error:
             client.reply(wire.error(error, getattr(error, "request_id", request_id)))

@@ -13,6 +13,7 @@ SOCKET_TTL_MS = 120_000
 
 _CLAIM = """
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[1])
+if ARGV[6] ~= '' then redis.call('ZREM', KEYS[1], ARGV[6]) end
 if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[3]) and not redis.call('ZSCORE', KEYS[1], ARGV[4]) then return 0 end
 redis.call('ZADD', KEYS[1], ARGV[2], ARGV[4])
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
@@ -53,10 +54,13 @@ def _key(user_id: int) -> str:
     return keys().name("sockets", str(user_id))
 
 
-async def claim_socket(redis: Any, user_id: int, ws_conn_id: str) -> bool:
-    """Count one socket more for the user; False when all places are taken. Also renews a claim."""
+async def claim_socket(redis: Any, user_id: int, ws_conn_id: str, *, replaces: str = "") -> bool:
+    """Count one socket more for the user; False when all places are taken. Also renews a claim.
+
+    ``replaces``: the connection whose place it takes, where its session had one.
+    """
     now = now_ms()
-    args = [now, now + SOCKET_TTL_MS, settings.WS_MAX_SOCKETS, ws_conn_id, SOCKET_TTL_MS]
+    args = [now, now + SOCKET_TTL_MS, settings.WS_MAX_SOCKETS, ws_conn_id, SOCKET_TTL_MS, replaces]
     return bool(await redis.eval(_CLAIM, 1, _key(user_id), *args))
 
 

@@ -74,7 +74,8 @@ def parse(text: str | bytes, known: frozenset[str]) -> Request:
     try:
         return _request(message, request_id, known)
     except StocksBlitzError as error:
-        error.request_id = request_id if isinstance(request_id, str | int | float) else None  # type: ignore[attr-defined]  # no other error has one
+        named = isinstance(request_id, str | int | float) and not isinstance(request_id, bool)
+        error.request_id = request_id if named else None  # type: ignore[attr-defined]  # no other error has one
         raise
 
 
@@ -83,9 +84,9 @@ def _request(message: dict[str, Any], request_id: Any, known: frozenset[str]) ->
         raise StocksBlitzError("invalid_message", f"id is a string or a number, not {_kind(request_id)}")
     if isinstance(request_id, str) and len(request_id) > 128:
         raise StocksBlitzError("invalid_message", "id has at most 128 characters")
+    if "type" not in message and message.get("action") == "ping":
+        message["type"] = message.pop("action")
     kind = message.pop("type", None)
-    action = message.pop("action", None)
-    kind = action if kind is None and action == "ping" else kind
     if not isinstance(kind, str):
         raise StocksBlitzError("invalid_message", 'expected "type" with the name of a message')
     if kind not in known:
@@ -204,7 +205,7 @@ class Frame:
 
     def unknown(self) -> dict[str, Any]:
         """Stands for an indicator that has no value yet."""
-        return {"ts": self.ts, "value": None, "timeframe": self.data["timeframe"], "ready": False}
+        return {"ts": self.ts or None, "value": None, "timeframe": self.data["timeframe"], "ready": False}
 
     def head(self) -> bytes:
         """Everything but the indicators, open at its end."""

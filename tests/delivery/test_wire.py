@@ -30,6 +30,7 @@ def test_what_is_no_message_is_invalid(text):
 def test_unknown_fields_and_types_are_refused_with_the_id_of_the_request():
     error = refused('{"type":"list","id":7,"extra":1}')
     assert (error.code, error.request_id) == ("invalid_message", 7)
+    assert refused('{"type":"list","id":true}').request_id is None
     error = refused('{"type":"shout","id":"x"}')
     assert (error.code, error.request_id) == ("unknown_type", "x")
 
