@@ -186,10 +186,19 @@ async def run(stop: asyncio.Event) -> None:
     await asyncio.to_thread(push)
 
 
+_due = threading.Event()
+
+
 def _forever() -> None:
     while True:
         push()
-        time.sleep(PUSH_S)
+        _due.wait(PUSH_S)
+        _due.clear()
+
+
+def soon() -> None:
+    """Have a web process tell now what it has counted: it may end before it would."""
+    _due.set()
 
 
 _started = threading.Event()

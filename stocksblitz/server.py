@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from stocksblitz import metrics, mirror
 from stocksblitz.logs import RedactSecrets
 
 EXTENSION = "stocksblitz.raw"
@@ -98,7 +99,7 @@ class PreframedProtocol(WebSocketsSansIOProtocol):
             self.pong_timer = self.loop.call_later(5.0, self.keepalive_timeout)
             return
         self.stop_keepalive()
-        self.finish(1011, "no answer to a ping")
+        self._give_up(1011, "no answer to a ping")
 
     def _acknowledged_ms(self) -> int:
         """How long ago the peer's kernel last acknowledged anything."""
@@ -131,6 +132,13 @@ class PreframedProtocol(WebSocketsSansIOProtocol):
         patience = 2.0 if self.blocked else self.close_timeout
         self.close_timer = self.loop.call_later(patience, self.transport.abort)
 
+    def _give_up(self, code: int, reason: str) -> None:
+        """Close of our own accord, not of the application's, which counts for itself."""
+        if not self.close_sent and not self.transport.is_closing():
+            metrics.socket_closes.labels(code=str(code)).inc()
+            mirror.soon()  # the process may be about to end
+        self.finish(code, reason)
+
     @property
     def lost(self) -> bool:
         """Whether nothing that is written now can arrive."""
@@ -154,6 +162,6 @@ class PreframedProtocol(WebSocketsSansIOProtocol):
 
     def _leave(self, jitter_ms: int) -> None:
         self.stop_keepalive()
-        self.finish(1012, f"restart jitter_ms={jitter_ms}")
+        self._give_up(1012, f"restart jitter_ms={jitter_ms}")
         if not self.transport.is_closing():
             self.transport.close()

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import DatabaseError
 from redis.exceptions import RedisError
 
+from stocksblitz import metrics
 from stocksblitz.delivery import wire
 from stocksblitz.delivery.auth import Identity, authenticate, authenticate_token
 from stocksblitz.delivery.client import Client
@@ -166,6 +167,7 @@ class SocketConsumer(AsyncConsumer):
         return bool(before) and await claim_socket(redis, user_id, ws_conn_id, replaces=before)
 
     async def _refuse(self, code: Close, reason: str) -> None:
+        metrics.socket_closes.labels(code=str(int(code))).inc()
         await self.send({"type": "websocket.close", "code": int(code), "reason": reason[:100]})
 
     async def _disconnect(self, code: int) -> None:

@@ -17,7 +17,7 @@ from channels.layers import get_channel_layer
 from django.conf import settings
 from redis.exceptions import RedisError
 
-from stocksblitz import metrics
+from stocksblitz import metrics, mirror
 from stocksblitz.bus import Subscriber
 from stocksblitz.delivery import control
 from stocksblitz.delivery.client import Client, Turn
@@ -68,6 +68,7 @@ class Hub:
         if self._started is None:
             self._started = asyncio.get_running_loop().create_future()
             self._redis = connect()
+            mirror.start()
             await self._bus.start()
             self.spawn(self._watch())
             self.spawn(self._standing.watch())

@@ -8,6 +8,7 @@ import time
 import pytest
 import uvicorn
 
+from stocksblitz.metrics import REGISTRY
 from stocksblitz.server import EXTENSION, PreframedProtocol
 from tests.conftest import aeventually, atakes_less
 
@@ -47,6 +48,10 @@ async def serving(**options):
     await asyncio.wait_for(running, 30)
 
 
+def counted(code):
+    return REGISTRY.get_sample_value("stocksblitz_socket_closes_total", {"code": str(code)}) or 0
+
+
 @pytest.fixture
 def peer():
     with socket.socket() as peer:
@@ -61,6 +66,7 @@ async def opened(peer, port):
 
 async def test_a_peer_that_is_gone_is_noticed_although_much_waits_for_it(monkeypatch):
     monkeypatch.setattr(PreframedProtocol, "_acknowledged_ms", lambda _: 60_000)
+    before = counted(1011)
     async with serving(ws_ping_interval=0.2, ws_ping_timeout=0.2) as (server, port, codes):
 
         async def noticed():
@@ -73,6 +79,7 @@ async def test_a_peer_that_is_gone_is_noticed_although_much_waits_for_it(monkeyp
 
         await atakes_less(2, noticed)
         await aeventually(lambda: not server.server_state.connections)
+    assert counted(1011) > before
 
 
 async def test_a_peer_that_closes_and_does_not_read_holds_no_socket(peer):

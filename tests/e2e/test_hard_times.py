@@ -1,11 +1,15 @@
 """Slow readers, lost notifications, a Redis that goes and comes, a server that leaves, tokens that run out."""
 
 import asyncio
+import contextlib
+import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 
+import httpx
 import orjson
 import pytest
 import redis as redis_py
@@ -121,6 +125,23 @@ async def test_a_redis_that_was_killed_and_comes_back_loses_no_subscription(stac
     rows = (await tab.next("subscriptions"))["subscriptions"]
     assert [row["indicators"] for row in rows] == [["SMA_20"]]
     await tab.close()
+
+
+async def test_sockets_that_a_restart_closes_are_counted(stack):
+    server = stack().start().wait_ready()
+    tabs = [await Tab.open(server) for _ in range(5)]
+    before = server.pids()["web"]
+    os.kill(before, signal.SIGTERM)
+    for tab in tabs:
+        assert await tab.closed() == 1012
+
+    async def counted():
+        async with httpx.AsyncClient(base_url=server.url) as http:
+            with contextlib.suppress(httpx.HTTPError):
+                return 'stocksblitz_socket_closes_total{code="1012"} 5.0' in (await http.get("/metrics")).text
+
+    await aeventually(counted, 60)
+    assert server.pids()["web"] != before
 
 
 async def test_a_server_that_leaves_tells_when_to_come_back(stack):
