@@ -53,15 +53,13 @@ class Writer:
         self._redis = redis
         self._names = names
         self._script = redis.register_script(_WRITE)
-        # The keys of a script must be in one slot of a cluster, and those of snapshots are plain.
-        self._batch = 1 if settings.REDIS_URL.startswith("cluster://") else BATCH
 
     async def write(self, keys: Sequence[str], values: Sequence[bytes]) -> list[str]:
         """Write one batch; returns the accounts that were refused because something newer stands there."""
         names, ttl = [self._names.snapshot(key) for key in keys], MOCK_TTL_S if settings.FEED.mock else 0
         refused: list[str] = []
-        for start in range(0, len(keys), self._batch):
-            part = slice(start, start + self._batch)
+        for start in range(0, len(keys), BATCH):
+            part = slice(start, start + BATCH)
             sizes = ",".join([str(len(value)) for value in values[part]])
             found = await self._script(keys=names[part], args=[ttl, b"".join(values[part]), sizes])
             refused += [keys[start + index - 1] for index in found]

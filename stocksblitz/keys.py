@@ -1,8 +1,7 @@
 """Every Redis name, built here and nowhere else.
 
 ``prefix`` is the realm's: empty for real data, ``mock:`` for simulated and replayed data (tests put a namespace of
-their own in front). Names that clients may rely on are plain and stand first. The others begin with ``sb:``; those
-that one script changes together share a hash tag, so that they live in one slot of a Redis Cluster.
+their own in front). Names that clients may rely on are plain and stand first. The others begin with ``sb:``.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """The only place that opens Redis connections.
 
-``REDIS_URL`` is ``redis://``, ``rediss://`` or ``unix://`` for one server, ``sentinel://host:port,host:port/name`` for a
-master that Sentinel watches, ``cluster://host:port,host:port`` for a Redis Cluster.
+``REDIS_URL`` is ``redis://``, ``rediss://`` or ``unix://`` for one server, or ``sentinel://host:port,host:port/name`` for
+a master that Sentinel watches. Redis Cluster is not supported: scripts and transactions change keys of many slots.
 """
 
 from functools import cache
@@ -16,9 +16,11 @@ from redis.exceptions import ResponseError
 from redis.retry import Retry
 
 from stocksblitz.keys import Keys
+from stocksblitz.redis_url import sentinels
 
 # redis-py retries on its own only a little: the loops above it wait and try again without end, and know what to resync.
 _OPTIONS: dict[str, Any] = {"socket_timeout": 5, "socket_connect_timeout": 2, "health_check_interval": 15}
+_SENTINEL: dict[str, Any] = {"socket_timeout": 2, "socket_connect_timeout": 2}
 
 CONNECTIONS = 64
 """Of one client: enough for Redis, which answers one command at a time, and few enough for thousands of tabs."""
@@ -33,42 +35,35 @@ def realm_keys(*, mock: bool) -> Keys:
     return Keys(f"{settings.REDIS_NAMESPACE}{'mock:' if mock else ''}")
 
 
-def _hosts(url: str) -> tuple[list[tuple[str, int]], str]:
-    hosts, _, name = url.partition("://")[2].partition("/")
-    pairs = [host.rpartition(":") for host in hosts.split(",")]
-    return [(host, int(port)) for host, _, port in pairs], name
+class _AsyncWatched(aioredis.sentinel.SentinelConnectionPool, aioredis.BlockingConnectionPool):
+    """To whoever is the master; more commands at once than connections wait their turn."""
+
+
+class _Watched(sync_redis.sentinel.SentinelConnectionPool, sync_redis.BlockingConnectionPool):
+    """The same for threads."""
 
 
 def connect(**options: Any) -> Any:
     """An asyncio client of its own; the caller closes it. Answers are bytes unless ``decode_responses=True``."""
-    url = settings.REDIS_URL
     merged = {**_OPTIONS, "retry": AsyncRetry(ExponentialWithJitterBackoff(base=0.01, cap=0.2), 2), **options}
-    if url.startswith("sentinel://"):
-        hosts, name = _hosts(url)
-        return aioredis.Sentinel(hosts, socket_timeout=2).master_for(name or "mymaster", **merged)
-    if url.startswith("cluster://"):
-        hosts, _ = _hosts(url)
-        return aioredis.RedisCluster(
-            startup_nodes=[aioredis.cluster.ClusterNode(*h) for h in hosts], **merged
-        )
+    merged |= {"max_connections": CONNECTIONS, "timeout": 5}
+    if watched := sentinels(settings.REDIS_URL):
+        hosts, name = watched
+        manager = aioredis.Sentinel(hosts, **_SENTINEL)
+        return manager.master_for(name, connection_pool_class=_AsyncWatched, **merged)
     # More commands at once than connections wait their turn; redis-py's own pool would refuse them.
-    pool = aioredis.BlockingConnectionPool.from_url(url, max_connections=CONNECTIONS, timeout=5, **merged)
-    return aioredis.Redis.from_pool(pool)
+    return aioredis.Redis.from_pool(aioredis.BlockingConnectionPool.from_url(settings.REDIS_URL, **merged))
 
 
 @cache
 def _shared(url: str) -> Any:
     merged = {**_OPTIONS, "retry": Retry(ExponentialWithJitterBackoff(base=0.01, cap=0.2), 2)}
-    if url.startswith("sentinel://"):
-        hosts, name = _hosts(url)
-        return sync_redis.Sentinel(hosts, socket_timeout=2).master_for(name or "mymaster", **merged)
-    if url.startswith("cluster://"):
-        hosts, _ = _hosts(url)
-        return sync_redis.RedisCluster(
-            startup_nodes=[sync_redis.cluster.ClusterNode(*h) for h in hosts], **merged
-        )
-    pool = sync_redis.BlockingConnectionPool.from_url(url, max_connections=CONNECTIONS, timeout=5, **merged)
-    return sync_redis.Redis.from_pool(pool)
+    merged |= {"max_connections": CONNECTIONS, "timeout": 5}
+    if watched := sentinels(url):
+        hosts, name = watched
+        manager = sync_redis.Sentinel(hosts, **_SENTINEL)
+        return manager.master_for(name, connection_pool_class=_Watched, **merged)
+    return sync_redis.Redis.from_pool(sync_redis.BlockingConnectionPool.from_url(url, **merged))
 
 
 def shared() -> Any:

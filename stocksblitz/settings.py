@@ -3,13 +3,12 @@
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.csp import CSP
 
-from stocksblitz import embedded
+from stocksblitz import embedded, redis_url
 from stocksblitz.feed_spec import FeedSpec
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -26,15 +25,6 @@ def env_int(name: str, default: int) -> int:
         return int(value)
     except ValueError:
         raise ImproperlyConfigured(f"{name} must be a whole number, not {value!r}") from None
-
-
-def channel_host(url: str) -> str | dict[str, Any]:
-    """Redis as channels_redis wants to be told of it."""
-    if not url.startswith("sentinel://"):
-        return url
-    hosts, _, name = url.removeprefix("sentinel://").partition("/")
-    pairs = [host.rpartition(":") for host in hosts.split(",")]
-    return {"sentinels": [(host, int(port)) for host, _, port in pairs], "master_name": name or "mymaster"}
 
 
 def env_list(name: str, default: str = "") -> list[str]:
@@ -64,7 +54,10 @@ CSRF_FAILURE_VIEW = "stocksblitz.rest.csrf_failed"
 
 # --- Redis -----------------------------------------------------------------------------------------------------------
 
-REDIS_URL = env("REDIS_URL", embedded.url(DATA_DIR))
+try:
+    REDIS_URL = redis_url.check(env("REDIS_URL", embedded.url(DATA_DIR)))
+except ValueError as error:
+    raise ImproperlyConfigured(str(error)) from error
 REDIS_NAMESPACE = env("REDIS_NAMESPACE", "")
 """Stands in front of every Redis name, so that several installations (or tests) can share one server."""
 
@@ -205,16 +198,15 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CACHES = {
     "default": {
         "BACKEND": "django_redis.cache.RedisCache",
-        "LOCATION": REDIS_URL,
         "KEY_PREFIX": f"{REDIS_NAMESPACE}sb:cache",
-        "OPTIONS": {"SERIALIZER": "django_redis.serializers.json.JSONSerializer"},
+        **redis_url.cache(REDIS_URL),
     }
 }
 
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        "CONFIG": {"hosts": [channel_host(REDIS_URL)], "prefix": f"{REDIS_NAMESPACE}sb:layer"},
+        "CONFIG": {"hosts": [redis_url.channel_host(REDIS_URL)], "prefix": f"{REDIS_NAMESPACE}sb:layer"},
     }
 }
 

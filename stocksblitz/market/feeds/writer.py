@@ -7,7 +7,6 @@ from typing import Any
 
 import orjson
 from django.conf import settings
-from redis.asyncio import RedisCluster
 from redis.exceptions import RedisError
 
 from stocksblitz.keys import Keys
@@ -141,13 +140,7 @@ class Writer:
         self._check(await self._execute(bars, quotes, news))
 
     async def _execute(self, *pipes: Any) -> Any:
-        """Run pipelines one after the other; returns the first answer.
-
-        One server keeps the order within a pipeline. The nodes of a cluster do not wait for each other.
-        """
-        if isinstance(self.redis, RedisCluster):
-            answers = [await pipe.execute() for pipe in pipes if len(pipe)]
-            return answers[0][0]
+        """Run pipelines one after the other, in one round trip; returns the first answer."""
         first, *others = pipes
         for pipe in others:
             first.command_stack.extend(pipe.command_stack)
