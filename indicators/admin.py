@@ -12,21 +12,9 @@ from django.utils.timesince import timesince
 from indicators import subscriptions
 from indicators.models import Session, Subscription
 from indicators.presence import live_counts, seen_at
+from stocksblitz.admin import ReadOnlyAdmin
 from stocksblitz.delivery import control
 from stocksblitz.keys import member
-
-
-class _ReadOnly(admin.ModelAdmin):
-    """Rows are written by the service alone: a hand-made one would be unknown to Redis."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -74,7 +62,7 @@ class SubscriptionInline(admin.TabularInline):
 
 
 @admin.register(Session)
-class SessionAdmin(_ReadOnly):
+class SessionAdmin(ReadOnlyAdmin):
     list_display = ("session_id", "user", "state", "streams", "age", "last_activity", "ws_conn_id")
     list_filter = (StateFilter, AgeFilter)
     search_fields = ("session_id", "user__username", "ws_conn_id")
@@ -119,7 +107,7 @@ class SessionAdmin(_ReadOnly):
 
 
 @admin.register(Subscription)
-class SubscriptionAdmin(_ReadOnly):
+class SubscriptionAdmin(ReadOnlyAdmin):
     list_display = (
         "symbol",
         "timeframe",

@@ -21,19 +21,7 @@ from portfolio.models import (
     Order,
     Position,
 )
-
-
-class _ReadOnly(admin.ModelAdmin):
-    """What happened can be looked at, never changed."""
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+from stocksblitz.admin import ReadOnlyAdmin
 
 
 class GroupForm(forms.ModelForm):
@@ -91,7 +79,7 @@ class AccountAdmin(admin.ModelAdmin):
 
 
 @admin.register(Position)
-class PositionAdmin(_ReadOnly):
+class PositionAdmin(ReadOnlyAdmin):
     list_display = [
         "id", "account", "instrument", "side", "quantity", "price", "margin", "status", "realized_pnl", "opened_at",
     ]  # fmt: skip
@@ -101,7 +89,7 @@ class PositionAdmin(_ReadOnly):
 
 
 @admin.register(Order)
-class OrderAdmin(_ReadOnly):
+class OrderAdmin(ReadOnlyAdmin):
     list_display = [
         "id", "account", "instrument", "type", "side", "quantity", "price", "status", "reason", "created_at",
     ]  # fmt: skip
@@ -121,7 +109,7 @@ class OrderAdmin(_ReadOnly):
 
 
 @admin.register(Fill)
-class FillAdmin(_ReadOnly):
+class FillAdmin(ReadOnlyAdmin):
     list_display = [
         "id", "account", "instrument", "side", "quantity", "price", "opening", "realized_pnl", "reason", "created_at",
     ]  # fmt: skip
@@ -131,7 +119,7 @@ class FillAdmin(_ReadOnly):
 
 
 @admin.register(LedgerEntry)
-class LedgerAdmin(_ReadOnly):
+class LedgerAdmin(ReadOnlyAdmin):
     list_display = ["id", "account", "kind", "amount", "balance", "reference", "note", "created_at"]
     list_filter = ["kind"]
     search_fields = ["account__key", "reference"]
@@ -139,7 +127,7 @@ class LedgerAdmin(_ReadOnly):
 
 
 @admin.register(MarginEvent)
-class MarginEventAdmin(_ReadOnly):
+class MarginEventAdmin(ReadOnlyAdmin):
     list_display = ["id", "account", "kind", "text", "created_at"]
     list_filter = ["kind"]
     search_fields = ["account__key", "text"]
@@ -154,6 +142,6 @@ class MarginEventAdmin(_ReadOnly):
 
 
 @admin.register(IdempotencyKey)
-class IdempotencyKeyAdmin(_ReadOnly):
+class IdempotencyKeyAdmin(ReadOnlyAdmin):
     list_display = ["key", "user", "status", "created_at"]
     search_fields = ["key", "user__username"]

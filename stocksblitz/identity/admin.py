@@ -1,12 +1,11 @@
 """API keys are made and revoked here; a login is ended here."""
 
-from typing import Any
-
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from rest_framework_api_key.admin import APIKeyModelAdmin
 
+from stocksblitz.admin import ReadOnlyAdmin
 from stocksblitz.identity import access
 from stocksblitz.identity.models import ApiKey, Login
 
@@ -20,22 +19,13 @@ class ApiKeyAdmin(APIKeyModelAdmin):
 
 
 @admin.register(Login)
-class LoginAdmin(admin.ModelAdmin):
+class LoginAdmin(ReadOnlyAdmin):
     list_display = ("id", "user", "created_at", "revoked_at")
     list_filter = (("revoked_at", admin.EmptyFieldListFilter), "created_at")
     search_fields = ("id", "user__username")
     list_select_related = ("user",)
     exclude = ("session_key",)  # whoever has it is signed in
     actions = ("end_login",)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     @admin.action(description="End the selected logins", permissions=["end"])
     def end_login(self, request: HttpRequest, queryset: QuerySet[Login]) -> None:

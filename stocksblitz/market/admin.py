@@ -1,12 +1,10 @@
 """Instruments and option contracts for staff; closed bars to look at."""
 
-from typing import Any
-
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
-from django.http import HttpRequest
 
+from stocksblitz.admin import ReadOnlyAdmin
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.market.models import Bar, Instrument, OptionContract
 from stocksblitz.market.overrides import check_exchange
@@ -40,7 +38,7 @@ class OptionContractAdmin(admin.ModelAdmin):
 
 
 @admin.register(Bar)
-class BarAdmin(admin.ModelAdmin):
+class BarAdmin(ReadOnlyAdmin):
     """Only the feed writes bars: one changed by hand would differ from what has been computed with it."""
 
     list_display = ("symbol", "timeframe", "ts", "open", "high", "low", "close", "volume")
@@ -48,12 +46,3 @@ class BarAdmin(admin.ModelAdmin):
     search_fields = ("=symbol",)
     ordering = ("-ts",)
     show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
