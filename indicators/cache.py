@@ -230,7 +230,7 @@ def _history_job(symbol: str, timeframe: str, indicator: str, bars: list[Any], g
 
 
 def _aligned(result: dict[str, Any], answer: Answer) -> dict[str, Any]:
-    """One value per bar; what a worker could not reach back to is null."""
+    """One value per bar; what no bar reaches back to is null."""
     count = len(result["bars"])
     values = {each: [None] * (count - len(found)) + found[-count:] for each, found in answer.values.items()}
     return {

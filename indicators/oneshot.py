@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
+from channels.db import database_sync_to_async
 from django.conf import settings
 
 from indicators.engine import Stream, series
@@ -15,10 +16,13 @@ from stocksblitz import metrics
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.keys import Keys
 from stocksblitz.market.bars import Bar
+from stocksblitz.market.history import stored_bars
 
 
 class OneShot:
-    """Reads the bars of the hot store and computes in a thread, so that streams go on meanwhile."""
+    """Reads bars (the hot store's, older ones of the real realm from the database) and computes in a thread, so that
+    streams go on meanwhile.
+    """
 
     def __init__(self, redis: Any, keys: Keys) -> None:
         self._redis, self._keys = redis, keys
@@ -52,13 +56,21 @@ class OneShot:
     ) -> list[Any]:
         """A value for each of the last ``limit`` closed bars (of those before ``before``), null until ready."""
         spec = parse(indicator)
-        bars = await self._bars(symbol, timeframe, limit + spec.history, before)
+        bars = await self._past(symbol, timeframe, limit + spec.history, before)
         values: list[Any] = await asyncio.to_thread(series, spec, bars, limit)
         self._count(symbol, timeframe, indicator)
         return values
 
     def _count(self, symbol: str, timeframe: str, indicator: str) -> None:
         metrics.computations.labels(symbol, timeframe, indicator).inc()
+
+    async def _past(self, symbol: str, timeframe: str, count: int, before: int | None) -> list[Bar]:
+        bars = await self._bars(symbol, timeframe, count, before)
+        if len(bars) == count or settings.FEED.mock:
+            return bars
+        ask = database_sync_to_async(stored_bars, thread_sensitive=False)
+        older = await ask(symbol, timeframe, count - len(bars), bars[0].ts if bars else before)
+        return [bar_of_row(row) for row in older] + bars
 
     async def _bars(self, symbol: str, timeframe: str, count: int, before: int | None = None) -> list[Bar]:
         upper = "+inf" if before is None else f"({before}"

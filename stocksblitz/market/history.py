@@ -34,15 +34,17 @@ def read_bars(symbol: str, timeframe: str, limit: int, before: int | None = None
     members, generation = pipe.execute()
     bars = [orjson.loads(member)[:6] for member in reversed(members)]
     if len(bars) < limit and not settings.FEED.mock:
-        bars = _older(symbol, timeframe, limit - len(bars), bars[0][0] if bars else before) + bars
+        older = stored_bars(symbol, timeframe, limit - len(bars), bars[0][0] if bars else before)
+        bars = [row[:6] for row in older] + bars
     return Past(bars, len(bars) == limit, (generation or b"").decode())
 
 
-def _older(symbol: str, timeframe: str, limit: int, before: int | None) -> list[Row]:
+def stored_bars(symbol: str, timeframe: str, limit: int, before: int | None) -> list[Row]:
+    """The same from the database alone, each with the opening time of its session (ms) at its end."""
     rows = Bar.objects.filter(symbol=symbol, timeframe=timeframe)
     if before is not None:
         rows = rows.filter(ts__lt=before)
-    columns = ("ts", "open", "high", "low", "close", "volume")
+    columns = ("ts", "open", "high", "low", "close", "volume", "session")
     return [list(row) for row in reversed(rows.order_by("-ts").values_list(*columns)[:limit])]
 
 
