@@ -4,9 +4,12 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import Count, QuerySet
+from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.timesince import timesince
 
 from indicators import subscriptions
@@ -108,38 +111,54 @@ class SessionAdmin(ReadOnlyAdmin):
 
 @admin.register(Subscription)
 class SubscriptionAdmin(ReadOnlyAdmin):
-    list_display = (
-        "symbol",
-        "timeframe",
-        "indicator",
-        "canonical",
-        "user",
-        "session",
-        "serves",
-        "stored",
-        "age",
-    )
+    list_display = ("symbol", "timeframe", "asked", "computed", "user", "tab", "serves", "stored", "age")
     list_filter = ("timeframe", "symbol")
     search_fields = ("symbol", "indicator", "canonical", "session__session_id", "session__user__username")
     list_select_related = ("session__user",)
     date_hierarchy = "subscribed_at"
     actions = ("drop_subscription",)
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Subscription]:
+        subscriptions: QuerySet[Subscription] = super().get_queryset(request)
+        what = ("symbol", "timeframe", "canonical")
+        same = Subscription.objects.filter(**{name: OuterRef(name) for name in what}).order_by().values(*what)
+        count = same.annotate(count=Count("session", distinct=True)).values("count")
+        return subscriptions.annotate(shared=Coalesce(Subquery(count), 0, output_field=IntegerField()))
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """One question to Redis for the whole page."""
+        changelist = super().get_changelist_instance(request)
+        rows: list[Any] = list(changelist.result_list)
+        counts = live_counts([(row.symbol, row.timeframe, row.canonical) for row in rows])
+        for row, count in zip(rows, counts, strict=True):
+            row.live = count
+        changelist.result_list = rows
+        return changelist
+
+    @admin.display(description="indicator", ordering="indicator", empty_value="bars only")
+    def asked(self, row: Subscription) -> str | None:
+        return row.indicator or None
+
+    @admin.display(description="computed as", ordering="canonical")
+    def computed(self, row: Subscription) -> str | None:
+        return row.canonical or None
+
+    @admin.display(ordering="session__user__username")
     def user(self, row: Subscription) -> str:
         return row.session.user.get_username()
 
-    @admin.display(description="live (Redis)")
-    def serves(self, row: Subscription) -> str:
-        what = (row.symbol, row.timeframe, row.canonical)
-        count = live_counts([what])[0]
-        return f"this computation serves {count} session{'' if count == 1 else 's'}"
+    @admin.display(description="session", ordering="session")
+    def tab(self, row: Subscription) -> str:
+        address = reverse("admin:indicators_session_change", args=[row.session.pk])
+        return format_html('<a href="{}">{}</a>', address, str(row.session.session_id)[:8])
 
-    @admin.display(description="in the database")
-    def stored(self, row: Subscription) -> int:
-        same = Subscription.objects.filter(
-            symbol=row.symbol, timeframe=row.timeframe, canonical=row.canonical
-        )
-        return same.values("session").distinct().count()
+    @admin.display(description="live (Redis)")
+    def serves(self, row: Any) -> str:
+        return f"this computation serves {row.live} session{'' if row.live == 1 else 's'}"
+
+    @admin.display(description="in the database", ordering="shared")
+    def stored(self, row: Any) -> int:
+        return int(row.shared)
 
     @admin.display(ordering="subscribed_at")
     def age(self, row: Subscription) -> str:

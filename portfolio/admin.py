@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 
 from portfolio import services
+from portfolio.journal import plain
 from portfolio.loading import check_tiers
 from portfolio.models import (
     Account,
@@ -22,6 +23,23 @@ from portfolio.models import (
     Position,
 )
 from stocksblitz.admin import ReadOnlyAdmin
+
+
+def _amount(name: str, label: str = "") -> Any:
+    """A column of a decimal without the zeros that the database keeps at its end."""
+
+    @admin.display(description=label or name.replace("_", " "), ordering=name)
+    def column(row: Any) -> str | None:
+        return plain(getattr(row, name))
+
+    return column
+
+
+_QUANTITY, _PRICE, _MARGIN = _amount("quantity"), _amount("price"), _amount("margin")
+_REALIZED = _amount("realized_pnl", "realized")
+_BALANCE = _amount("balance")
+_HELD = ("instrument", admin.RelatedOnlyFieldListFilter)
+"""Only what there is something of: a chain has hundreds of options."""
 
 
 class GroupForm(forms.ModelForm):
@@ -52,7 +70,7 @@ class AccountAdmin(admin.ModelAdmin):
     """Rules may be changed; the balance is what the ledger says."""
 
     form = AccountForm
-    list_display = ["key", "owner", "currency", "balance", "leverage", "position_mode", "state", "group"]
+    list_display = ["key", "owner", "currency", _BALANCE, "leverage", "position_mode", "state", "group"]
     list_filter = ["user_type", "currency", "state", "position_mode", "group"]
     search_fields = ["key", "owner__username"]
     autocomplete_fields = ["owner", "group"]
@@ -81,9 +99,9 @@ class AccountAdmin(admin.ModelAdmin):
 @admin.register(Position)
 class PositionAdmin(ReadOnlyAdmin):
     list_display = [
-        "id", "account", "instrument", "side", "quantity", "price", "margin", "status", "realized_pnl", "opened_at",
+        "id", "account", "instrument", "side", _QUANTITY, _PRICE, _MARGIN, "status", _REALIZED, "opened_at",
     ]  # fmt: skip
-    list_filter = ["status", "side", "instrument"]
+    list_filter = ["status", "side", _HELD]
     search_fields = ["account__key", "instrument__symbol"]
     list_select_related = ["account", "instrument"]
 
@@ -91,14 +109,14 @@ class PositionAdmin(ReadOnlyAdmin):
 @admin.register(Order)
 class OrderAdmin(ReadOnlyAdmin):
     list_display = [
-        "id", "account", "instrument", "type", "side", "quantity", "price", "status", "reason", "created_at",
+        "id", "account", "instrument", "type", "side", _QUANTITY, _PRICE, "status", "reason", "created_at",
     ]  # fmt: skip
-    list_filter = ["status", "type", "side", "instrument"]
+    list_filter = ["status", "type", "side", _HELD]
     search_fields = ["account__key", "instrument__symbol"]
     list_select_related = ["account", "instrument"]
     actions = ["cancel"]
 
-    @admin.action(description="Cancel pending orders", permissions=["view"])
+    @admin.action(description="Cancel pending orders", permissions=["cancel"])
     def cancel(self, request: HttpRequest, queryset: QuerySet[Order]) -> None:
         pending = queryset.filter(status=Order.Status.PENDING).select_related("account")
         for order in pending:
@@ -107,20 +125,23 @@ class OrderAdmin(ReadOnlyAdmin):
             )
         self.message_user(request, f"{len(pending)} orders cancelled")
 
+    def has_cancel_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("portfolio.change_order"))
+
 
 @admin.register(Fill)
 class FillAdmin(ReadOnlyAdmin):
     list_display = [
-        "id", "account", "instrument", "side", "quantity", "price", "opening", "realized_pnl", "reason", "created_at",
+        "id", "account", "instrument", "side", _QUANTITY, _PRICE, "opening", _REALIZED, "reason", "created_at",
     ]  # fmt: skip
-    list_filter = ["reason", "opening", "instrument"]
+    list_filter = ["reason", "opening", _HELD]
     search_fields = ["account__key", "instrument__symbol"]
     list_select_related = ["account", "instrument"]
 
 
 @admin.register(LedgerEntry)
 class LedgerAdmin(ReadOnlyAdmin):
-    list_display = ["id", "account", "kind", "amount", "balance", "reference", "note", "created_at"]
+    list_display = ["id", "account", "kind", _amount("amount"), _BALANCE, "reference", "note", "created_at"]
     list_filter = ["kind"]
     search_fields = ["account__key", "reference"]
     list_select_related = ["account"]

@@ -8,6 +8,9 @@ from django.views.decorators.csrf import csrf_exempt
 
 from stocksblitz import rest, views
 
+admin.site.site_header = admin.site.site_title = "StocksBlitz"
+admin.site.index_title = "Operations"
+
 urlpatterns = [
     path("", views.PageView.as_view(template_name="dashboard.html"), name="dashboard"),
     path("portfolio", views.PageView.as_view(template_name="portfolio.html"), name="portfolio"),

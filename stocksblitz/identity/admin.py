@@ -4,10 +4,13 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from rest_framework_api_key.admin import APIKeyModelAdmin
+from rest_framework_api_key.models import APIKey
 
 from stocksblitz.admin import ReadOnlyAdmin
 from stocksblitz.identity import access
 from stocksblitz.identity.models import ApiKey, Login
+
+admin.site.unregister(APIKey)  # the package's own keys belong to nobody, and open nothing here
 
 
 @admin.register(ApiKey)

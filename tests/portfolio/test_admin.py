@@ -3,10 +3,12 @@
 from decimal import Decimal
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.admin import site
+from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from portfolio.models import Account, AccountGroup, LedgerEntry
+from portfolio.admin import OrderAdmin
+from portfolio.models import Account, AccountGroup, LedgerEntry, Order
 
 pytestmark = pytest.mark.django_db
 
@@ -62,3 +64,16 @@ def test_groups_refuse_tiers_that_are_none(admin):
 def test_what_happened_is_read_only(admin, model):
     assert admin.get(f"/admin/portfolio/{model}/").status_code == 200
     assert admin.get(f"/admin/portfolio/{model}/add/").status_code == 403
+
+
+def test_who_may_only_look_cancels_nothing(admin, rf):
+    viewer = User.objects.create(username="viewer", is_staff=True)
+    viewer.user_permissions.add(Permission.objects.get(codename="view_order"))
+
+    def actions(user):
+        request = rf.get("/admin/portfolio/order/")
+        request.user = user
+        return list(OrderAdmin(Order, site).get_actions(request))
+
+    assert actions(viewer) == []
+    assert "cancel" in actions(User.objects.get(username="root"))
