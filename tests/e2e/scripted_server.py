@@ -8,6 +8,8 @@ from typing import Any
 
 from playwright.sync_api import BrowserContext, Page, WebSocketRoute
 
+from tests.conftest import PATIENCE_S, eventually
+
 ORIGIN = "http://localhost:9999"
 STATIC = Path(__file__).resolve().parent.parent.parent / "static"
 T0 = 1_763_634_900_000
@@ -122,7 +124,17 @@ def open_client(page: Page, options: str = "{}", connect: bool = True) -> None:
     )
 
 
-def until(page: Page, condition: str, timeout: float = 8000) -> None:
+def heard(page: Page, server: "ScriptedServer", kind: str, count: int = 1) -> None:
+    """Wait until the server has heard so many messages of the kind."""
+
+    def has_heard() -> bool:
+        page.wait_for_timeout(10)  # which lets the server hear
+        return len(server.sent(kind)) >= count
+
+    eventually(has_heard, what=f"{count} times {kind}")
+
+
+def until(page: Page, condition: str, timeout: float = PATIENCE_S * 1000) -> None:
     page.wait_for_function(condition, timeout=timeout, polling=20)
 
 

@@ -16,7 +16,7 @@ from tests.conftest import eventually
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NOT_INHERITED = ("REDIS_URL", "DATABASE_URL", "REDIS_NAMESPACE", "STOCKSBLITZ_DATA", "FEED", "PORT", "DEBUG")
-READY_S = 60
+READY_S = 120
 
 
 def free_port() -> int:
@@ -97,7 +97,7 @@ class Stack:
         supervisor = psutil.Process(self.process.pid)
         return [supervisor, *supervisor.children(recursive=True)]
 
-    def stop(self, number: int = signal.SIGTERM, timeout: float = 30) -> int:
+    def stop(self, number: int = signal.SIGTERM, timeout: float = 60) -> int:
         """Send a signal to the supervisor and return the code it ends with."""
         assert self.process is not None
         if self.process.poll() is None:

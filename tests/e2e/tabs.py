@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
 
-PATIENCE = 15.0
+from tests.conftest import PATIENCE_S
 
 
 async def sign_in(stack, username="demo", password="demo") -> dict[str, str]:
-    async with httpx.AsyncClient(base_url=stack.url) as http:
+    async with httpx.AsyncClient(base_url=stack.url, timeout=PATIENCE_S) as http:
         reply = await http.post("/auth/token", json={"username": username, "password": password})
         reply.raise_for_status()
         return reply.json()
@@ -42,13 +42,13 @@ class Tab:
     async def send(self, **message: Any) -> None:
         await self.socket.send(json.dumps(message))
 
-    async def receive(self, timeout: float = PATIENCE) -> dict[str, Any]:
+    async def receive(self, timeout: float = PATIENCE_S) -> dict[str, Any]:
         message = json.loads(await asyncio.wait_for(self.socket.recv(), timeout))
         self.messages.append(message)
         return message
 
     async def next(
-        self, kind: str | set[str], accept: Callable[[dict], bool] = lambda _: True, timeout=PATIENCE
+        self, kind: str | set[str], accept: Callable[[dict], bool] = lambda _: True, timeout=PATIENCE_S
     ) -> dict:
         """Read on until a message of this type (or one of these) that is accepted."""
         kinds = {kind} if isinstance(kind, str) else kind
@@ -80,7 +80,7 @@ class Tab:
     async def close(self, code: int = 1000) -> None:
         await self.socket.close(code)
 
-    async def closed(self, timeout: float = PATIENCE) -> int | None:
+    async def closed(self, timeout: float = PATIENCE_S) -> int | None:
         """Read until the server closes; returns its code."""
         await asyncio.wait_for(self.socket.wait_closed(), timeout)
         return self.socket.close_code

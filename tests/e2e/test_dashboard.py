@@ -11,7 +11,7 @@ from playwright.sync_api import BrowserContext, Page, WebSocket, expect
 
 from tests.conftest import eventually
 
-pytestmark = [pytest.mark.browser, pytest.mark.process, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.process]
 
 SYMBOL = "BTCUSD"  # trades around the clock
 LIVE = '#connection[data-state="live"]'
@@ -42,8 +42,8 @@ class Tab:
         ]  # fmt: skip
 
     def wait_live(self) -> "Tab":
-        self.page.wait_for_selector(LIVE, timeout=30_000)
-        self.page.wait_for_selector("#notice", state="hidden", timeout=30_000)
+        self.page.wait_for_selector(LIVE)
+        self.page.wait_for_selector("#notice", state="hidden")
         return self
 
     def pick(self, symbol: str) -> None:
@@ -74,7 +74,7 @@ class Tab:
             text = self.values(indicator)
             return text if "–" not in text and text != other_than else ""
 
-        return str(eventually(read, 30, f"values of {indicator}"))
+        return str(eventually(read, what=f"values of {indicator}"))
 
 
 def sign_in(page: Page, url: str, password: str = "demo") -> None:
@@ -123,8 +123,8 @@ def test_each_tab_shows_and_is_sent_its_own_indicators(tab, context, live_stack,
     assert second.wait_values("SMA_20", second.wait_values("SMA_20"))
 
     tab.frames.clear()
-    eventually(lambda: tab.page.wait_for_timeout(50) or len(tab.updates(SYMBOL, "1min")) > 5, 20)
-    eventually(lambda: second.page.wait_for_timeout(50) or len(second.updates(SYMBOL, "1min")) > 5, 20)
+    eventually(lambda: tab.page.wait_for_timeout(50) or len(tab.updates(SYMBOL, "1min")) > 5)
+    eventually(lambda: second.page.wait_for_timeout(50) or len(second.updates(SYMBOL, "1min")) > 5)
     assert tab.indicators == {"RSI_14", "MACD_12_26_9"}
     assert second.indicators == {"SMA_20"}, "in no frame of this tab since it was opened was anything else"
     for frame in tab.updates(SYMBOL, "1min"):
@@ -170,7 +170,7 @@ def test_indicators_are_set_changed_and_removed(tab, complaints):
     expect(tab.row("EMA_21")).to_have_count(0)
     seen = len(tab.updates(SYMBOL, "5min"))
     eventually(
-        lambda: page.wait_for_timeout(50) or len(tab.updates(SYMBOL, "5min")) > seen + 3, 20, "bars go on"
+        lambda: page.wait_for_timeout(50) or len(tab.updates(SYMBOL, "5min")) > seen + 3, what="bars go on"
     )
     assert tab.updates(SYMBOL, "5min")[-1]["indicators"] == {}
 
@@ -249,7 +249,7 @@ def test_the_watch_list_moves_and_says_that_it_is_simulated(tab, complaints):
     price = tab.page.locator(f"#watch-{SYMBOL} > b")
     expect(price).to_have_text(re.compile(r"\d"))
     before = price.inner_text()
-    expect(price).not_to_have_text(before, timeout=20_000)
+    expect(price).not_to_have_text(before)
     expect(tab.page.locator("#simulated")).to_be_visible()
     tab.pick("NIFTY50")
     expect(tab.page.locator("#greeks tbody")).to_contain_text(re.compile(r"Delta\s*[−\d.]+"))
@@ -291,7 +291,7 @@ def test_logging_out_ends_every_tab_of_the_login(tab, context, live_stack):
     second = another(context, live_stack)
     tab.page.click("form[data-logout] button")
     expect(tab.page).to_have_url(re.compile("/login"))
-    expect(second.page.locator("#connection")).to_have_attribute("data-state", "stopped", timeout=10_000)
+    expect(second.page.locator("#connection")).to_have_attribute("data-state", "stopped")
     second.page.click("#banner a")
     second.page.fill("[name=username]", "demo")
     second.page.fill("[name=password]", "demo")

@@ -10,7 +10,7 @@ import pytest
 from indicators.spec import CATALOGUE, build, catalogue
 from stocksblitz.errors import StocksBlitzError
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.browser
 
 STATIC = Path(__file__).resolve().parent.parent.parent / "static"
 CHARTS = STATIC / "vendor/lightweight-charts/lightweight-charts.standalone.production.js"

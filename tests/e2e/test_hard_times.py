@@ -15,11 +15,11 @@ import pytest
 import redis as redis_py
 
 from bench.sockets import Crowd, Socket
-from tests.conftest import aeventually
+from tests.conftest import aeventually, atakes_less
 from tests.e2e.stack import ROOT
 from tests.e2e.tabs import Tab, check_order, closed_bars, sign_in
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.process
 
 
 def redis_of(stack):
@@ -60,14 +60,14 @@ async def test_a_session_that_stops_reading_is_told_what_it_missed_and_gets_the_
             "indicators": ["BBANDS_20_2", "RSI_14"],
         }
         stalled.send(orjson.dumps(request))
-    await aeventually(lambda: sum(m["type"] == "market_update" for m in messages) > 50, 20)
+    await aeventually(lambda: sum(m["type"] == "market_update" for m in messages) > 50)
     stalled.pause()
     before = len(messages)
     paused_at = time.monotonic()
     while time.monotonic() - paused_at < 12:
-        await other.next("market_update", timeout=5)  # one stalled tab never delays another
+        await other.next("market_update")  # one stalled tab never delays another
     stalled.resume()
-    await aeventually(lambda: any(m["type"] == "lagged" for m in messages[before:]), 10)
+    await aeventually(lambda: any(m["type"] == "lagged" for m in messages[before:]))
     newest = max(m["seq"] for m in other.messages if m["type"] == "market_update")
     await aeventually(
         lambda: any(
@@ -76,8 +76,7 @@ async def test_a_session_that_stops_reading_is_told_what_it_missed_and_gets_the_
             and m["timeframe"] == "5min"
             and m["seq"] >= newest
             for m in messages[before:]
-        ),
-        10,
+        )
     )
     for symbol, timeframe in streams:
         check_order(messages, symbol, timeframe)
@@ -90,11 +89,15 @@ async def test_notifications_that_redis_lost_are_made_up_for(live_stack):
     tab = await Tab.open(live_stack)
     await tab.subscribe("BTCUSD", "1min", ["SMA_20"])
     await tab.next("market_update")
-    redis_of(live_stack).execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-    cut_at = time.monotonic()
-    for _ in range(10):
-        await tab.next("market_update", timeout=3)
-    assert time.monotonic() - cut_at < 8
+
+    async def recovery():
+        redis_of(live_stack).execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        cut_at = time.monotonic()
+        for _ in range(10):
+            await tab.next("market_update")
+        return time.monotonic() - cut_at
+
+    await atakes_less(8, recovery)
     check_order(tab.messages, "BTCUSD", "1min")
     await tab.close()
 
@@ -108,18 +111,14 @@ async def test_a_redis_that_was_killed_and_comes_back_loses_no_subscription(stac
     began = time.monotonic()
     await asyncio.sleep(0.5)
     tab.messages.clear()
-    await tab.next(
-        "market_update", lambda m: m["indicators"].get("SMA_20", {}).get("value") is not None, timeout=20
-    )
+    await tab.next("market_update", lambda m: m["indicators"].get("SMA_20", {}).get("value") is not None)
     print(f"frames again {time.monotonic() - began:.1f} s after redis was killed")
     redis = redis_of(server)
     redis.flushall()
     flushed = time.monotonic()
-    await aeventually(lambda: redis.exists("mock:indicator_sub:BTCUSD:1min:SMA_20"), 10)
+    await aeventually(lambda: redis.exists("mock:indicator_sub:BTCUSD:1min:SMA_20"))
     tab.messages.clear()
-    await tab.next(
-        "market_update", lambda m: m["indicators"].get("SMA_20", {}).get("value") is not None, timeout=20
-    )
+    await tab.next("market_update", lambda m: m["indicators"].get("SMA_20", {}).get("value") is not None)
     print(f"frames again {time.monotonic() - flushed:.1f} s after a flush")
     await tab.send(type="list")
     rows = (await tab.next("subscriptions"))["subscriptions"]
@@ -151,37 +150,38 @@ async def test_a_server_that_leaves_tells_when_to_come_back(stack):
     for tab in tabs:
         assert await tab.closed() == 1012
         assert "jitter_ms=" in tab.socket.close_reason
-    assert await asyncio.to_thread(server.process.wait, 20) == 0
+    assert await asyncio.to_thread(server.process.wait, 60) == 0
 
 
-SHORT_TOKEN = """
+SHORT_TOKENS = """
 from datetime import timedelta
 from django.contrib.auth.models import User
 from rest_framework_simplejwt.tokens import AccessToken
 from stocksblitz.identity import tokens
 from stocksblitz.identity.models import Login
-login = Login.objects.create(user=User.objects.get(username="demo"))
-token = AccessToken(tokens.issue(login)["access"])
-token.set_exp(lifetime=timedelta(seconds=12))
-print(token)
+for _ in range(2):
+    login = Login.objects.create(user=User.objects.get(username="demo"))
+    token = AccessToken(tokens.issue(login)["access"])
+    token.set_exp(lifetime=timedelta(seconds=10))
+    print(token)
 """
 
 
-async def short_token(stack):
-    run = [sys.executable, "manage.py", "shell", "-v0", "-c", SHORT_TOKEN]
+async def short_tokens(stack):
+    run = [sys.executable, "manage.py", "shell", "-v0", "-c", SHORT_TOKENS]
     made = await asyncio.to_thread(
         subprocess.run, run, cwd=ROOT, env=stack.env, check=True, timeout=60, capture_output=True, text=True
     )
-    return made.stdout.split()[-1]
+    return made.stdout.split()[-2:]
 
 
 async def test_a_socket_does_not_outlive_its_token_unless_it_is_renewed(live_stack):
     lasting = (await sign_in(live_stack))["access"]
-    renewed, left = [await Tab.open(live_stack, await short_token(live_stack)) for _ in range(2)]
+    renewed, left = [await Tab.open(live_stack, token) for token in await short_tokens(live_stack)]
     assert left.messages[0]["expires_at"] is not None
     await renewed.send(type="authenticate", id=1, token=lasting)
     assert (await renewed.next("authenticated"))["expires_at"] > left.messages[0]["expires_at"]
-    assert await left.closed(20) == 4501
+    assert await left.closed() == 4501
     await renewed.send(type="heartbeat")
     await renewed.next("heartbeat_ack")
     await renewed.close()
@@ -193,30 +193,31 @@ async def test_two_compute_workers_share_and_one_takes_over(live_stack):
     symbols = ("BTCUSD", "ETHUSD", "EURUSD", "NIFTY50", "TCS")
     for symbol in symbols:
         await tab.subscribe(symbol, "1min", ["EMA_9"])
-    command = [sys.executable, "manage.py", "compute_indicators"]
-    second = subprocess.Popen(command, cwd=ROOT, env=live_stack.env)
     redis = redis_of(live_stack)
-    try:
 
-        def shares():
-            owners = [
-                raw.split(b"|")[0]
-                for raw in redis.mget([f"mock:sb:lease:compute:{n}" for n in range(64)])
-                if raw
-            ]
-            return sorted(owners.count(each) for each in set(owners))
+    def shares():
+        leases = redis.mget([f"mock:sb:lease:compute:{n}" for n in range(64)])
+        owners = [raw.split(b"|")[0] for raw in leases if raw]
+        return sorted(owners.count(each) for each in set(owners))
 
-        await aeventually(lambda: shares() == [32, 32], 15, "the work is shared")
+    async def takeover():
+        second = subprocess.Popen(
+            [sys.executable, "manage.py", "compute_indicators"], cwd=ROOT, env=live_stack.env
+        )
+        try:
+            await aeventually(lambda: shares() == [32, 32], what="the work is shared")
+            for symbol in symbols:
+                await tab.next("market_update", lambda m, symbol=symbol: m["symbol"] == symbol)
+        finally:
+            second.kill()
+            second.wait()
+        killed = time.monotonic()
+        await aeventually(lambda: shares() == [64], what="the other takes over")
         for symbol in symbols:
             await tab.next("market_update", lambda m, symbol=symbol: m["symbol"] == symbol)
-    finally:
-        second.kill()
-        second.wait()
-    killed = time.monotonic()
-    await aeventually(lambda: shares() == [64], 6, "the other takes over")
-    for symbol in symbols:
-        await tab.next("market_update", lambda m, symbol=symbol: m["symbol"] == symbol)
-    assert time.monotonic() - killed < 8
+        return time.monotonic() - killed
+
+    await atakes_less(8, takeover)
     for symbol in symbols:
         check_order(tab.messages, symbol, "1min")
         bars = [frame["ohlcv"]["ts"] for frame in closed_bars(tab.messages, symbol, "1min")]

@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from tests.conftest import eventually
 
-pytestmark = [pytest.mark.browser, pytest.mark.process, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.process]
 
 
 @pytest.fixture
@@ -16,13 +16,13 @@ def portfolio(live_stack, page: Page, complaints) -> Page:
     page.fill("input[name=username]", "demo")
     page.fill("input[name=password]", "demo")
     page.click("button[type=submit]")
-    page.wait_for_selector('#connection[data-state="live"]', timeout=30_000)
+    page.wait_for_selector('#connection[data-state="live"]')
     eventually(
         lambda: page.reload() and page.locator(".account").count() == 3, timeout=60, what="the demo accounts"
     )
-    page.wait_for_selector('#connection[data-state="live"]', timeout=30_000)
+    page.wait_for_selector('#connection[data-state="live"]')
     page.locator(".account", has_text="demo:1").click()
-    page.wait_for_selector("[data-position]", timeout=30_000)
+    page.wait_for_selector("[data-position]")
     return page
 
 
@@ -34,7 +34,7 @@ def test_what_a_person_sees_and_does(portfolio: Page, complaints: list[str]) -> 
     page = portfolio
     result = page.locator("#figure-unrealized_pnl")
     before = result.inner_text()
-    eventually(lambda: result.inner_text() != before, timeout=20, what="the result moves")
+    eventually(lambda: result.inner_text() != before, what="the result moves")
     expect(page.locator("#simulated")).to_have_text("simulated")
     expect(page.locator("#level")).to_have_text(re.compile(r"^[\d,]+\.\d\d %$"))
     marks = [
@@ -79,9 +79,7 @@ def test_a_price_shock_is_shown_before_it_happens(portfolio: Page) -> None:
             "(e, v) => { e.value = v; e.dispatchEvent(new Event('input')) }", percent
         )
         expect(page.locator("#shock-value")).to_have_text(f"{'+' if percent == '10' else ''}{percent}.0 %")
-        eventually(
-            lambda: abs(amount(page.locator("#whatif b").first.inner_text()) - equity) > 100, timeout=5
-        )
+        eventually(lambda: abs(amount(page.locator("#whatif b").first.inner_text()) - equity) > 100)
     page.locator(".account", has_text="demo:3").click()
     expect(page.locator("#figures")).to_contain_text("10,")
 

@@ -9,7 +9,7 @@ from tests.e2e.replays import MINUTE, Truth, cut, larger
 from tests.e2e.tabs import Tab, check_order, closed_bars, sign_in
 from tests.indicators.data import COMMON, read
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.process
 
 # file: exchange, gap that begins a session, last 5min slot of a session, rows played
 FILES = {
@@ -86,7 +86,7 @@ class Faithful:
             try:
                 if self.tab is None:
                     await self.connect()
-                message = await self.tab.receive(20)
+                message = await self.tab.receive()
             except (ConnectionClosed, OSError, AssertionError):
                 self.tab = None
                 await asyncio.sleep(0.2)

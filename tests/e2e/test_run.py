@@ -14,10 +14,10 @@ import psutil
 import pytest
 
 from stocksblitz.embedded import LONGEST_SOCKET_PATH, socket_path
-from tests.conftest import eventually
+from tests.conftest import eventually, takes_less
 from tests.e2e.stack import ROOT, Stack, free_port
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.process
 
 PROCESSES = {"redis", "web", "feed", "compute", "portfolio"}
 
@@ -35,13 +35,13 @@ def all_gone(processes: list[psutil.Process]) -> bool:
 def readyz(stack: Stack) -> int:
     """The status of /readyz; 0 when nobody answers."""
     with contextlib.suppress(httpx.HTTPError):
-        return httpx.get(f"{stack.url}/readyz", timeout=5, trust_env=False).status_code
+        return httpx.get(f"{stack.url}/readyz", timeout=30, trust_env=False).status_code
     return 0
 
 
 def test_it_serves_when_it_says_so_and_names_its_processes(live_stack):
     assert readyz(live_stack) == 200
-    assert httpx.get(f"{live_stack.url}/healthz", trust_env=False).status_code == 200
+    assert httpx.get(f"{live_stack.url}/healthz", timeout=30, trust_env=False).status_code == 200
     assert set(live_stack.pids()) == PROCESSES
     assert f"StocksBlitz is ready at {live_stack.url}" in live_stack.log.splitlines()
 
@@ -49,8 +49,8 @@ def test_it_serves_when_it_says_so_and_names_its_processes(live_stack):
 def test_the_past_is_there_as_soon_as_it_is_ready(stack):
     running = stack(FEED="simulated").start().wait_ready()
     login = {"username": "demo", "password": "demo"}
-    token = httpx.post(f"{running.url}/auth/token", json=login, trust_env=False).json()["access"]
-    asked = {"headers": {"Authorization": f"Bearer {token}"}, "trust_env": False}
+    token = httpx.post(f"{running.url}/auth/token", json=login, timeout=30, trust_env=False).json()["access"]
+    asked = {"headers": {"Authorization": f"Bearer {token}"}, "trust_env": False, "timeout": 30}
     symbols = httpx.get(f"{running.url}/api/market/symbols", **asked).json()["symbols"]
     assert len(symbols) >= 10
     for each in symbols:
@@ -73,8 +73,8 @@ def test_it_listens_on_loopback_alone(live_stack):
 @pytest.mark.parametrize("name", ["portfolio", "feed", "compute", "web", "redis"])
 def test_a_killed_process_is_started_again(live_stack, name):
     killed = live_stack.kill(name)
-    eventually(lambda: live_stack.pids().get(name, killed) != killed, 15, f"{name} with another pid")
-    eventually(lambda: set(live_stack.pids()) == PROCESSES and readyz(live_stack) == 200, 30, "ready again")
+    eventually(lambda: live_stack.pids().get(name, killed) != killed, what=f"{name} with another pid")
+    eventually(lambda: set(live_stack.pids()) == PROCESSES and readyz(live_stack) == 200, what="ready again")
 
 
 def test_sigterm_stops_all_and_a_second_start_is_quick(stack):
@@ -84,10 +84,15 @@ def test_sigterm_stops_all_and_a_second_start_is_quick(stack):
     assert first.stop() == 0
     assert all_gone(family)
     assert "did not stop" not in first.log
-    began = time.monotonic()
-    second = stack(STOCKSBLITZ_DATA=str(first.data), PORT=str(first.port)).start().wait_ready()
-    assert time.monotonic() - began < 15
-    assert second.stop() == 0
+
+    def start_again():
+        began = time.monotonic()
+        again = stack(STOCKSBLITZ_DATA=str(first.data), PORT=str(first.port)).start().wait_ready()
+        took = time.monotonic() - began
+        assert again.stop() == 0
+        return took
+
+    takes_less(15, start_again)
 
 
 def test_sigint_stops_all_and_twice_at_once_is_one(stack):
@@ -101,7 +106,7 @@ def test_sigint_stops_all_and_twice_at_once_is_one(stack):
 
 def test_a_stop_while_it_starts_leaves_nothing(stack):
     starting = stack().start()
-    eventually((starting.data / "run.json").exists, 30)
+    eventually((starting.data / "run.json").exists)
     family = starting.family()
     assert starting.stop() == 0
     assert all_gone(family)
@@ -114,7 +119,7 @@ def test_killing_the_supervisor_leaves_nothing(stack):
     assert running.process is not None
     running.process.kill()
     running.process.wait()
-    eventually(lambda: all_gone(family), 10)
+    eventually(lambda: all_gone(family))
     again = stack(STOCKSBLITZ_DATA=str(running.data)).start().wait_ready()
     assert again.stop() == 0
 
@@ -140,8 +145,8 @@ def test_stopping_make_alone_stops_all(stack, number):
     running.wait_ready()
     family = running.family()
     running.process.send_signal(number)
-    running.process.wait(30)
-    eventually(lambda: all_gone(family), 30)
+    running.process.wait(60)
+    eventually(lambda: all_gone(family))
 
 
 def refused(**env: str) -> str:

@@ -23,7 +23,9 @@ pytestmark = pytest.mark.process
 def client(live_stack):
     """The demo user, once the simulated feed has filled its past."""
     with Client(live_stack.url, username="demo", password="demo") as client:
-        eventually(lambda: len(client.history("NIFTY50", "5min", limit=100)) == 100, 30, "the feed's history")
+        eventually(
+            lambda: len(client.history("NIFTY50", "5min", limit=100)) == 100, what="the feed's history"
+        )
         yield client
 
 
@@ -59,7 +61,7 @@ async def test_a_stream_of_two_pairs_with_history(client):
     wants = [("NIFTY50", "1min", [RSI(14), MACD()]), ("NIFTY50", "5min", [])]
     async with client.streams(wants, history=20) as updates:
         seen = {}
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             async for update in updates:
                 seen.setdefault(update.timeframe, []).append(update)
                 if all(len(seen.get(timeframe, [])) >= 3 for timeframe in ("1min", "5min")):
@@ -74,7 +76,7 @@ async def test_a_stream_of_two_pairs_with_history(client):
 
 async def test_a_symbol_that_is_not_there_is_refused(client):
     with pytest.raises(StocksBlitzError) as raised:
-        await asyncio.wait_for(client.stream("NOSUCH", "5min", [RSI()]).__anext__(), 20)
+        await asyncio.wait_for(client.stream("NOSUCH", "5min", [RSI()]).__anext__(), 60)
     assert raised.value.code == "unknown_symbol"
 
 

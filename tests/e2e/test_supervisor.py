@@ -48,7 +48,7 @@ async def running(tmp_path):
     it = Running(tmp_path)
     yield it
     it.supervisor.kill()
-    await it.supervisor.stop(5)
+    await it.supervisor.stop(30)
     it.console.close()
 
 
@@ -69,7 +69,7 @@ async def test_each_line_bears_its_program_s_name(running):
 
 async def test_what_dies_is_started_again_with_growing_pauses(running):
     running.supervisor.start([python("frail", "print('hello', flush=True); raise SystemExit(3)")])
-    await aeventually(lambda: running.said("frail     | hello") == 3)
+    await aeventually(lambda: running.said("frail     | hello") >= 3)
     notes = [line for line in running.lines if line.startswith("system")]
     assert notes[0] == "system    | frail: ended with code 3; starting it again in 0.2 s"
     assert notes[1] == "system    | frail: ended with code 3; starting it again in 0.4 s"
@@ -104,7 +104,7 @@ time.sleep(600)
     running.supervisor.start([python("base", code.format(path=str(order), name="base"))])
     running.supervisor.start([python("top", code.format(path=str(order), name="top"))])
     await aeventually(lambda: running.said("base      | up") and running.said("top       | up"))
-    await running.supervisor.stop(5)
+    await running.supervisor.stop(30)
     assert order.read_text().split() == ["top", "base"]
     assert not any("starting it again" in line for line in running.lines)
 
@@ -122,16 +122,16 @@ async def test_what_a_program_has_started_goes_with_it(running):
     running.supervisor.start([python("parent", PARENT)])
     await aeventually(lambda: running.said("parent    | up") == 2)
     (child,) = psutil.Process(running.supervisor.pids["parent"]).children()
-    await running.supervisor.stop(5)
+    await running.supervisor.stop(1)
     with contextlib.suppress(psutil.NoSuchProcess):
-        child.wait(5)
+        child.wait(30)
     assert not child.is_running()
 
 
 async def test_a_stop_between_two_starts_is_not_missed(running):
     running.supervisor.start([python("frail", "raise SystemExit(1)")])
     await aeventually(lambda: any("starting it again" in line for line in running.lines))
-    await asyncio.wait_for(running.supervisor.stop(5), 5)
+    await asyncio.wait_for(running.supervisor.stop(30), 30)
     assert running.supervisor.pids == {}
 
 
@@ -148,7 +148,7 @@ def test_a_reader_that_stopped_reading_does_not_hold_up_the_console():
             console.line("x" * 100)
         assert not console.close(timeout=0.05)
         os.close(reader)
-        assert console.close(timeout=10)
+        assert console.close(timeout=30)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")

@@ -13,7 +13,7 @@ from indicators import subscriptions
 from indicators.models import Subscription
 from indicators.spec import parse_request
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(120)]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 CLIENTS = 64
 SECONDS = float(os.environ.get("HAMMER_SECONDS", "3"))

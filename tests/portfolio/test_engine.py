@@ -9,7 +9,7 @@ import pytest
 
 from portfolio.models import Account, LedgerEntry, MarginEvent, Order, Position
 from portfolio.runner import Runner
-from tests.conftest import eventually
+from tests.conftest import PATIENCE_S, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -23,7 +23,7 @@ class Process:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main()))
         self._thread.start()
-        assert self._ready.wait(5)
+        assert self._ready.wait(PATIENCE_S)
 
     async def _main(self):
         self.runner, self.stop = Runner(), asyncio.Event()
@@ -38,7 +38,7 @@ class Process:
     def close(self):
         if self._thread.is_alive():
             self.loop.call_soon_threadsafe(self.stop.set)
-            self._thread.join(15)
+            self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
 
 
@@ -164,9 +164,10 @@ def test_a_price_that_ages_turns_stale_without_any_message(start, rest, account,
     key = account()
     book(rest, key)
     start()
-    price("EURUSD", "1.1", "1.1001", fresh_until=int(time.time() * 1000) + 1500)
+    price("EURUSD", "1.1", "1.1001")
     eventually(lambda: snapshot(key) and snapshot(key)["stale"] is False)
-    eventually(lambda: snapshot(key)["stale"], timeout=4)
+    price("EURUSD", "1.2", "1.2001", fresh_until=int(time.time() * 1000) + 1500)
+    eventually(lambda: snapshot(key)["stale"])
 
 
 def test_the_margin_call_is_told_once_and_so_is_its_end(start, rest, account, price, snapshot):

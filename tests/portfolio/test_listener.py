@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from portfolio.listener import PortfolioCalculatorListener
-from tests.conftest import aeventually
+from tests.conftest import PATIENCE_S, aeventually
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ async def test_no_update_is_lost_while_rounds_are_taken(listener, aredis, keys):
     for symbol in symbols:
         await aredis.publish(keys.price_updates, symbol)
         await asyncio.sleep(0.001)
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, PATIENCE_S)
 
 
 async def test_holders_that_outsiders_add_are_honoured(listener, aredis, keys):
@@ -73,7 +73,7 @@ async def test_holders_that_outsiders_add_are_honoured(listener, aredis, keys):
         await aredis.publish(keys.price_updates, "EURUSD")
         return "live:2" in listener.get_dirty_users("live")
 
-    await aeventually(ticked, timeout=3)
+    await aeventually(ticked)
     await aredis.srem(keys.holders("EURUSD", "live"), "live:1")
     listener.get_and_clear_dirty_users("live")
 
@@ -83,7 +83,7 @@ async def test_holders_that_outsiders_add_are_honoured(listener, aredis, keys):
         await asyncio.sleep(0.05)
         return listener.get_dirty_users("live") == {"live:2"}
 
-    await aeventually(only_the_second, timeout=3)
+    await aeventually(only_the_second)
 
 
 async def test_a_bad_symbol_or_a_failing_lookup_stops_nothing(listener, aredis, keys):

@@ -1,7 +1,5 @@
 """/ws/portfolio: who may watch what, snapshot then updates, and what an end of access does."""
 
-import asyncio
-import time
 from datetime import timedelta
 from decimal import Decimal
 
@@ -15,6 +13,7 @@ from django.utils import timezone
 from portfolio.watching import get_watches
 from portfolio.writer import Writer
 from stocksblitz.identity import access, tickets
+from tests.conftest import PATIENCE_S, aeventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -32,7 +31,7 @@ async def connect(real, people):
         ticket = await in_thread(tickets.issue)(tickets.Ticket(user.pk, None, None))
         socket = WebsocketCommunicator(application, f"/ws/portfolio?ticket={ticket}")
         opened.append(socket)
-        assert (await socket.connect(timeout=5))[0]
+        assert (await socket.connect(timeout=PATIENCE_S))[0]
         assert (await receive(socket))["type"] == "connected"
         return socket
 
@@ -42,7 +41,7 @@ async def connect(real, people):
     await (await get_hub()).close()
 
 
-async def receive(socket, timeout=3):
+async def receive(socket, timeout=PATIENCE_S):
     return orjson.loads(await socket.receive_from(timeout=timeout))
 
 
@@ -187,7 +186,7 @@ async def test_an_event_whose_notification_was_lost_is_told_once(
 async def test_sockets_close_when_access_ends(connect, account, people):
     alice, bob = await connect("alice"), await connect("bob")
     await in_thread(access.revoke_user)(people["alice"].pk)
-    closed = await alice.receive_output(timeout=3)
+    closed = await alice.receive_output(timeout=PATIENCE_S)
     assert (closed["type"], closed["code"]) == ("websocket.close", 4508)
     assert (await ask(bob, type="heartbeat"))["type"] == "heartbeat_ack"
 
@@ -202,8 +201,5 @@ async def test_a_socket_that_is_gone_watches_nothing(connect, account, aredis, k
     watches = await get_watches(await get_hub())
     assert watches._of
     await socket.disconnect()
-    deadline = time.monotonic() + 3
-    while watches._of and time.monotonic() < deadline:
-        await asyncio.sleep(0.01)
-    assert not watches._of
+    await aeventually(lambda: not watches._of)
     assert not watches._logins

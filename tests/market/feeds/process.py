@@ -47,4 +47,4 @@ def kill(process):
     """End it without a chance to say goodbye."""
     if process.poll() is None:
         process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)

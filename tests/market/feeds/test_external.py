@@ -27,7 +27,7 @@ from tests.market.feeds.reading import forming, hot, market
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-MINUTE = 60_000
+MINUTE, DAY = 60_000, 86_400_000
 
 
 class Outside:
@@ -88,32 +88,31 @@ async def outside(aredis, redis, real_keys):
         await each.close()
 
 
-def minute_of(ts):
-    return ts - ts % MINUTE
+def noon():
+    """Yesterday's: no minute, session or day ends while a test runs, whenever that is."""
+    return now_ms() // DAY * DAY - DAY // 2
 
 
 async def test_prices_become_bars(outside, redis, real_keys):
-    out, now = await outside(), now_ms()
+    out, now = await outside(), noon()
     for last, volume in ((10.0, 5), (12.0, 9), (9.0, 9), (11.0, 20)):
         await out.price(last=last, bid=last - 1, ask=last + 1, volume=volume, ts=now)
     await out.turn(now)
-    assert forming(redis, real_keys, "AAA", "1min")[0][:6] == (minute_of(now), 10.0, 12.0, 9.0, 11.0, 20.0)
-    end = minute_of(now) + MINUTE
+    assert forming(redis, real_keys, "AAA", "1min")[0][:6] == (now, 10.0, 12.0, 9.0, 11.0, 20.0)
+    end = now + MINUTE
     await out.turn(end + GRACE_MS - 1)
     assert hot(redis, real_keys, "AAA", "1min") == []
     await out.turn(end + GRACE_MS)
-    assert [bar[:6] for bar in hot(redis, real_keys, "AAA", "1min")] == [
-        (minute_of(now), 10.0, 12.0, 9.0, 11.0, 20.0)
-    ]
+    assert [bar[:6] for bar in hot(redis, real_keys, "AAA", "1min")] == [(now, 10.0, 12.0, 9.0, 11.0, 20.0)]
     assert (await StoredBar.objects.aget(timeframe="1min")).close == 11.0
 
 
 async def test_prices_and_volume_stay_those_of_who_wrote_them(outside, redis, real_keys):
-    out, now = await outside(), now_ms()
+    out, now = await outside(), noon()
     listener = redis.pubsub()
     listener.subscribe(real_keys.price_updates, real_keys.bar_updates)
     await out.price(last="10.50", bid="10.40", ask="10.60", volume="7", ts=now)
-    await out.turn()
+    await out.turn(now)
     shown = market(redis, real_keys, "AAA")
     assert (shown["last"], shown["bid"], shown["ask"], shown["volume"]) == ("10.50", "10.40", "10.60", "7")
     assert shown["source"] == "external"
@@ -124,17 +123,16 @@ async def test_prices_and_volume_stay_those_of_who_wrote_them(outside, redis, re
 
 
 async def test_the_middle_stands_in_for_a_missing_last_price(outside, redis, real_keys):
-    out, now = await outside(), now_ms()
+    out, now = await outside(), noon()
     await out.price(bid=10.0, ask=11.0, ts=now)
-    await out.turn()
+    await out.turn(now)
     assert forming(redis, real_keys, "AAA", "1min")[0][1:6] == (10.5, 10.5, 10.5, 10.5, 0.0)
 
 
 async def test_volume_is_counted_from_the_open_of_each_session(outside, redis, real_keys):
-    day = 86_400_000
-    out, now = await outside(), now_ms()
-    opened = now - now % day
-    first, second = opened - day + 60_000, opened
+    out, now = await outside(), noon()
+    opened = now - now % DAY
+    first, second = opened - DAY + 60_000, opened
     for ts, volume in ((first, 100), (first + 1, 150), (second, 30), (second + 1, 70)):
         await out.price(last=10.0, volume=volume, ts=ts)
     await out.turn(second + 2)
@@ -150,9 +148,9 @@ async def test_volume_is_counted_from_the_open_of_each_session(outside, redis, r
     ],
 )  # fmt: skip
 async def test_bad_prices_change_nothing(outside, redis, real_keys, fields):
-    out, now = await outside(), now_ms()
+    out, now = await outside(), noon()
     await out.price(last=10.0, bid=9.0, ask=11.0, volume=3, ts=now)
-    await out.turn()
+    await out.turn(now)
     before = forming(redis, real_keys, "AAA", "1min")
     redis.delete(real_keys.market("AAA"))
     redis.hset(real_keys.market("AAA"), mapping={**fields, "ts": now + 1})
@@ -161,12 +159,12 @@ async def test_bad_prices_change_nothing(outside, redis, real_keys, fields):
     await aeventually(lambda: not out.feed._changed and not out.feed._wake.is_set())
     await out.price(last=10.0, bid=9.0, ask=11.0, volume=3, ts=now + 2)
     out.feed.markets["AAA"].dirty = True
-    await out.turn()
+    await out.turn(now)
     assert forming(redis, real_keys, "AAA", "1min") == before
 
 
 async def test_a_tick_from_the_future_closes_nothing(outside):
-    out, now = await outside(), now_ms()
+    out, now = await outside(), noon()
     await out.price(last=10.0, ts=now)
     before = out.seen
     out.feed._take("AAA", Tick(98.0, 99.0, 99.0, 1.0, now + AHEAD_MS + 60_000), now)
@@ -179,20 +177,20 @@ async def test_unknown_symbols_are_counted_and_a_new_instrument_is_taken_up(
     outside, redis, real_keys, monkeypatch
 ):
     monkeypatch.setattr("stocksblitz.market.feeds.external.LEARN_S", 0.0)
-    out, now = await outside(), now_ms()
+    out, now = await outside(), noon()
     redis.hset(real_keys.market("NEW"), mapping={"last": 5.0, "ts": now})
     redis.publish(real_keys.price_updates, "NEW")
     redis.publish(real_keys.price_updates, b"\xff:*")
     await aeventually(lambda: len(out.feed._unknown) == 2)
-    await out.turn()
+    await out.turn(now)
     assert "NEW" not in out.feed.markets
     await Instrument.objects.acreate(symbol="NEW", exchange="24x7", kind="crypto", currency="USD")
     redis.publish(real_keys.price_updates, "NEW")
     await aeventually(lambda: "NEW" in out.feed._unknown)
-    await out.turn()
+    await out.turn(now)
     assert "NEW" in out.feed.markets
     await out.price("NEW", last=6.0, ts=now + 1)
-    await out.turn()
+    await out.turn(now)
     assert forming(redis, real_keys, "NEW", "1min")[0].close == 6.0
 
 
@@ -230,7 +228,7 @@ async def test_a_year_without_a_calendar_is_told_once_and_stops_nothing(outside,
 
 
 async def test_a_restart_goes_on_with_what_was_forming(outside, redis, real_keys):
-    out, now = await outside(), minute_of(now_ms()) - 10 * MINUTE
+    out, now = await outside(), noon()
     await out.writer.mark()
     for i in range(8):
         await out.price(last=10.0 + i, volume=10 * i, ts=now + i * MINUTE)
@@ -246,7 +244,7 @@ async def test_a_restart_goes_on_with_what_was_forming(outside, redis, real_keys
     assert {tf: forming(redis, real_keys, "AAA", tf) for tf in before} == before
     await again.price(last=5.0, volume=107, ts=now + 7 * MINUTE + 10)
     await again.turn(now + 8 * MINUTE + GRACE_MS)
-    session = now - now % 86_400_000
+    session = now - now % DAY
     assert hot(redis, real_keys, "AAA", "1min")[-1] == Bar(
         now + 7 * MINUTE, 17.0, 30.0, 5.0, 5.0, 47.0, session
     )
@@ -254,7 +252,7 @@ async def test_a_restart_goes_on_with_what_was_forming(outside, redis, real_keys
 
 
 async def test_a_bar_that_ended_while_the_feed_was_down_is_closed_at_once(outside, redis, real_keys):
-    out, now = await outside(), minute_of(now_ms()) - 3 * MINUTE
+    out, now = await outside(), noon()
     await out.writer.mark()
     await out.price(last=10.0, volume=4, ts=now)
     await out.turn(now + 1)
@@ -269,7 +267,7 @@ async def test_a_database_that_is_away_stops_nothing_and_loses_nothing(
     outside, redis, real_keys, settings, monkeypatch
 ):
     settings.HOT_BARS = 5
-    out, now = await outside(), minute_of(now_ms()) - 30 * MINUTE
+    out, now = await outside(), noon()
 
     async def away(rows):
         raise DatabaseError from sqlite3.OperationalError("away")
@@ -293,7 +291,7 @@ async def test_a_database_that_is_away_stops_nothing_and_loses_nothing(
 
 
 async def test_what_an_earlier_feed_did_not_save_is_saved_by_the_next(outside, redis, real_keys):
-    out, now = await outside(), minute_of(now_ms()) - 30 * MINUTE
+    out, now = await outside(), noon()
     await out.writer.mark()
     for i in range(6):
         await out.price(last=10.0 + i, ts=now + i * MINUTE)
@@ -307,7 +305,7 @@ async def test_what_an_earlier_feed_did_not_save_is_saved_by_the_next(outside, r
 
 
 async def test_a_flushed_redis_is_filled_from_the_database(outside, redis, real_keys):
-    out, now = await outside(), minute_of(now_ms()) - 30 * MINUTE
+    out, now = await outside(), noon()
     await out.writer.mark()
     for i in range(9):
         await out.price(last=10.0 + i, ts=now + i * MINUTE)
@@ -329,8 +327,8 @@ async def test_a_wrong_setting_is_a_clear_error(aredis, real_keys, option):
 
 
 async def test_a_chain_that_somebody_quotes_gets_greeks_and_open_interest(outside, redis, real_keys):
-    now = now_ms()
-    expiry, years = now + 9 * 86_400_000, 9 / 365
+    now = noon()
+    expiry, years = now + 9 * DAY, 9 / 365
     underlying = await Instrument.objects.aget(symbol="AAA")
     quoted = {}
     for strike in (95.0, 100.0, 105.0):
