@@ -16,8 +16,10 @@ from bench.audit import Audit
 from tests.e2e.stack import ROOT
 
 SECONDS = float(os.environ.get("AUDIT_SECONDS", "8"))
-pytestmark = [pytest.mark.process, pytest.mark.timeout(SECONDS + 240)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(SECONDS + 300)]
 USERS, SESSIONS = 20, 200
+ENOUGH = 5_000
+"""Deliveries that are checked at least, however slow the machine is."""
 SYMBOLS = ["NIFTY50", "BANKNIFTY", "RELIANCE", "TCS", "INFY", "AAPL", "MSFT", "EURUSD", "BTCUSD", "ETHUSD"]
 PAIRS = [(symbol, timeframe) for symbol in SYMBOLS for timeframe in ("1min", "5min", "1h")]
 INDICATORS = ["RSI_14", "RSI_14_100", "SMA_20", "EMA_9", "MACD_12_26_9", "BBANDS_20_2", "ATR_14"]
@@ -45,8 +47,9 @@ async def test_every_message_is_what_its_session_has(live_stack):
     try:
         await audit.begin(USERS, SESSIONS)
         await audit.run(SECONDS)
+        while audit.deliveries < ENOUGH and not audit.found:
+            await audit.run(SECONDS)
     finally:
         audit.close()
     print(f"{audit.deliveries} deliveries, {dict(audit.kinds)}, {dict(audit.done)}")
     assert audit.found == []
-    assert audit.deliveries > 100 * SECONDS
