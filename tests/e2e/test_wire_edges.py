@@ -9,14 +9,15 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from tests.e2e.tabs import PATIENCE, Tab, sign_in
+from tests.conftest import PATIENCE_S
+from tests.e2e.tabs import Tab, sign_in
 
 pytestmark = pytest.mark.process
 
 
 async def end_of(socket) -> tuple[int, str]:
     """How a socket was closed by the server, whatever it said before."""
-    await asyncio.wait_for(socket.wait_closed(), PATIENCE)
+    await asyncio.wait_for(socket.wait_closed(), PATIENCE_S)
     return socket.close_code, socket.close_reason
 
 
@@ -118,7 +119,7 @@ async def test_what_is_not_known_yet_is_null(live_stack):
 
 
 async def wait_for(read):
-    async with asyncio.timeout(PATIENCE * 4):
+    async with asyncio.timeout(PATIENCE_S * 4):
         while not (found := await read()):
             await asyncio.sleep(0.2)
     return found
@@ -129,7 +130,7 @@ async def test_what_rest_subscribes_comes_over_the_socket(live_stack):
     tab = await Tab.open(live_stack, signed["access"], session_id)
     headers = {"Authorization": f"Bearer {signed['access']}", "X-Session-ID": session_id}
     pair = {"symbol": "BTCUSD", "timeframe": "1min"}
-    async with httpx.AsyncClient(base_url=live_stack.url, headers=headers, timeout=PATIENCE) as http:
+    async with httpx.AsyncClient(base_url=live_stack.url, headers=headers, timeout=PATIENCE_S) as http:
         await http.post("/indicators/subscribe", json={**pair, "indicators": ["EMA_9"]})
         snapshot = await tab.next("snapshot")
         assert set(snapshot["indicators"]) == {"EMA_9"}
