@@ -45,10 +45,10 @@ class Spec:
 def parse(text: object) -> Spec:
     """The spec an id means; left-out trailing parameters take their defaults.
 
-    Raises `StocksBlitzError`: ``unknown_indicator`` or ``invalid_parameter``.
+    Raises `StocksBlitzError`: ``unknown_indicator``, ``invalid_parameter``, and ``invalid_message`` for what is no text.
     """
-    if not isinstance(text, str) or not text:
-        _refuse("an indicator id is text such as RSI_14", text)
+    if not isinstance(text, str):
+        _misshapen("an indicator id is text such as RSI_14", text)
     if len(text) > MAX_ID:
         _refuse(f"an indicator id has at most {MAX_ID} characters", text)
     return _parse(text)
@@ -56,10 +56,12 @@ def parse(text: object) -> Spec:
 
 def build(name: object, params: object = None) -> Spec:
     """The spec of a name and an object of parameters; left-out ones take defaults. Raises as `parse`."""
-    if not isinstance(name, str) or (entry := CATALOGUE.get(name[:MAX_ID].upper())) is None:
+    if not isinstance(name, str):
+        _misshapen("the name of an indicator is text", name)
+    if (entry := CATALOGUE.get(name[:MAX_ID].upper())) is None:
         _unknown(name)
     if not isinstance(params, Mapping | None):
-        _refuse(f"params of {entry.name} must be an object of name: value", params)
+        _misshapen(f"params of {entry.name} must be an object of name: value", params)
     given: dict[str, ParamValue] = {}
     for key, value in (params or {}).items():
         param = entry.by_name.get(key)
@@ -83,7 +85,7 @@ def parse_request(indicators: object) -> dict[str, Spec]:
         return {key: _keyed(key, value) for key, value in indicators.items()}
     if isinstance(indicators, Iterable) and not isinstance(indicators, str | bytes):
         return dict(_listed(item) for item in indicators)
-    _refuse(
+    _misshapen(
         'indicators must be [id, …], [{"name", "params"}, …] or {id: {"name", "params"}, …}',
         indicators,
     )
@@ -105,7 +107,7 @@ def _listed(item: object) -> tuple[str, Spec]:
 
 def _from_object(value: object) -> Spec:
     if not isinstance(value, Mapping) or "name" not in value or value.keys() - {"name", "params"}:
-        _refuse('an indicator is an object with "name" and "params" alone', value)
+        _misshapen('an indicator is an object with "name" and "params" alone', value)
     return build(value["name"], value.get("params"))
 
 
@@ -188,6 +190,10 @@ def _unknown(name: object) -> NoReturn:
 
 def _refuse(expected: str, got: object) -> NoReturn:
     raise StocksBlitzError("invalid_parameter", f"{expected}; got {_shown(got)}")
+
+
+def _misshapen(expected: str, got: object) -> NoReturn:
+    raise StocksBlitzError("invalid_message", f"{expected}; got {_shown(got)}")
 
 
 def _shown(value: object) -> str:

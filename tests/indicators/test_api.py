@@ -191,7 +191,7 @@ def test_history(api, redis, keys):
         ({**pair("RSI_14"), "wrong": 1}, 400, "invalid_message"),
         ({"symbol": "BTCUSD"}, 400, "unknown_timeframe"),
         ({**pair(), "indicators": "RSI_14"}, 400, "invalid_message"),
-        ({**pair(), "indicators": [1]}, 400, "invalid_parameter"),
+        ({**pair(), "indicators": [1]}, 400, "invalid_message"),
         (pair(*(f"RSI_{n}" for n in range(2, 10_002))), 400, "limit_exceeded"),
         ([], 400, "invalid_message"),
         ("x", 400, "invalid_message"),
