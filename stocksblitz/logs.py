@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import structlog
+from django.core.exceptions import SuspiciousOperation
 from redis.exceptions import ConnectionError as RedisAway
 from redis.exceptions import TimeoutError as RedisSlow
 
@@ -37,13 +38,15 @@ class OnlyFailures(logging.Filter):
         return getattr(record, "status_code", 500) == 500
 
 
-class OutageInOneLine(logging.Filter):
-    """Redis away is said without a trace: everything that talks to it notices, wherever that is."""
+class InOneLine(logging.Filter):
+    """Without a trace: Redis away, which everything notices wherever it is, and what clients send that Django refuses."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, RedisAway | RedisSlow):
             record.msg, record.args = f"{record.getMessage()}: {error}", None
+            record.exc_info = record.exc_text = None
+        elif isinstance(error, SuspiciousOperation):
             record.exc_info = record.exc_text = None
         return True
 
@@ -67,7 +70,7 @@ def configure(options: dict[str, Any]) -> None:
     if as_json:
         tail.append(structlog.processors.format_exc_info)
     handler = logging.StreamHandler(sys.stderr)
-    handler.addFilter(OutageInOneLine())
+    handler.addFilter(InOneLine())
     handler.addFilter(RedactSecrets())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(processors=[*tail, renderer], foreign_pre_chain=shared)
