@@ -83,7 +83,7 @@ class AsgiOutlet:
     def finish(self, code: int, reason: str) -> None:
         if self.blocked:  # a peer that does not read would never see the close
             self._queue.clear()
-        message = {"type": "websocket.close", "code": code, "reason": reason}
+        message = {"type": "websocket.close", "code": int(code), "reason": reason}  # Daphne takes no enum
         if self._sending is None:
             self._start(message)
         else:

@@ -8,7 +8,7 @@ import pytest
 from stocksblitz.delivery.client import Client
 from stocksblitz.delivery.outlets import ASGI_BACKLOG, AsgiOutlet
 from stocksblitz.delivery.streams import StreamState
-from stocksblitz.delivery.wire import text_frame
+from stocksblitz.delivery.wire import Close, text_frame
 from tests.conftest import aeventually
 from tests.delivery.frames import STREAM, frame
 
@@ -89,9 +89,10 @@ async def test_an_error_in_send_loses_nothing_else(server, outlet):
 async def test_the_close_comes_after_what_was_written_and_in_place_of_a_backlog(server, outlet):
     server.reads.clear()
     outlet.write_all([text_frame(b"first"), text_frame(b"second")])
-    outlet.finish(4508, "over")
+    outlet.finish(Close.SESSION_ENDED, "over")
     server.reads.set()
     await aeventually(lambda: server.sent == ["first", "second", 4508])
+    assert type(server.sent[-1]) is int  # Daphne refuses a close code that is not
     slow = AsgiOutlet(server.send)
     server.reads.clear()
     slow.write_all([text_frame(b"third"), text_frame(b"x" * ASGI_BACKLOG)])
