@@ -14,17 +14,16 @@ from django.db import connection
 from redis.exceptions import RedisError
 
 from indicators.desk import HIT, MISS, WAIT, desk, token
-from indicators.jobs import Job
+from indicators.jobs import Job, latest_ttl_ms
 from indicators.spec import Spec
 from stocksblitz import metrics
 from stocksblitz.errors import StocksBlitzError
-from stocksblitz.keys import computation
+from stocksblitz.keys import MOCK_TTL_S, computation
 from stocksblitz.market.bars import TIMEFRAMES
 from stocksblitz.market.history import read_bars
 from stocksblitz.redis import keys, shared
 from stocksblitz.worker import now_ms
 
-MOCK_TTL_MS = 300_000
 _WORST = {HIT: 0, WAIT: 1, MISS: 2}
 
 
@@ -71,11 +70,6 @@ class _Pending:
 
 def _count(symbol: str, timeframe: str, indicator: str, *, hit: bool) -> None:
     (metrics.cache_hits if hit else metrics.cache_misses).labels(symbol, timeframe, indicator).inc()
-
-
-def _ttl(timeframe: str) -> int:
-    ttl = 2 * TIMEFRAMES[timeframe]
-    return min(ttl, MOCK_TTL_MS) if settings.FEED.mock else ttl
 
 
 def _await(pending: _Pending, jobs: Mapping[str, Job]) -> _Pending:
@@ -160,7 +154,7 @@ def _current_job(symbol: str, timeframe: str, indicator: str, low: str, high: st
         timeframe=timeframe,
         indicator=indicator,
         token=token(),
-        ttl=_ttl(timeframe),
+        ttl=latest_ttl_ms(timeframe, mock=settings.FEED.mock),
         deadline=now_ms() + settings.COMPUTE_WAIT_MS,
         low=low,
         # The market moves on while the job waits: any bar from here on will do.
@@ -222,7 +216,7 @@ def _history_job(symbol: str, timeframe: str, indicator: str, bars: list[Any], g
         timeframe=timeframe,
         indicator=indicator,
         token=token(),
-        ttl=min(max(_ttl(timeframe), 60_000), MOCK_TTL_MS),
+        ttl=min(2 * TIMEFRAMES[timeframe], 1000 * MOCK_TTL_S),
         deadline=now_ms() + settings.COMPUTE_WAIT_MS,
         limit=count,
         before=last + 1,

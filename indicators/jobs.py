@@ -13,7 +13,8 @@ from redis.exceptions import RedisError, ResponseError
 
 from indicators.queue_scripts import CLAIM, FINISH, RENEW
 from stocksblitz.errors import KINDS, StocksBlitzError
-from stocksblitz.keys import Keys
+from stocksblitz.keys import MOCK_TTL_S, Keys
+from stocksblitz.market.bars import TIMEFRAMES
 from stocksblitz.worker import now_ms
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,12 @@ DEAD_MS = 1_500
 RENEW_S = 0.5
 TRIES = 3
 """Workers that may die over one job before it is given up."""
+
+
+def latest_ttl_ms(timeframe: str, *, mock: bool) -> int:
+    """How long a stored value may be read: twice its timeframe, and never longer than mock data live."""
+    ttl = 2 * TIMEFRAMES[timeframe]
+    return min(ttl, 1000 * MOCK_TTL_S) if mock else ttl
 
 
 @dataclass(frozen=True, slots=True)

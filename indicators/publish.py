@@ -8,13 +8,13 @@ from django.conf import settings
 from redis.exceptions import ResponseError
 
 from indicators.frames import Batch, LiveStream
-from stocksblitz.keys import Keys
-from stocksblitz.market.bars import TIMEFRAMES
+from indicators.jobs import latest_ttl_ms
+from stocksblitz.keys import MOCK_TTL_S, Keys
 from stocksblitz.redis import each_answer
 
 log = logging.getLogger(__name__)
 
-MOCK_TTL_MS = 300_000
+MOCK_TTL_MS = 1000 * MOCK_TTL_S
 
 # KEYS fence log frame pos; ARGV fence position log-length ttl channel n logged... [forming]
 _PUBLISH = """
@@ -40,12 +40,6 @@ _END = """
 if tonumber(ARGV[1]) < tonumber(redis.call('GET', KEYS[1]) or '0') then return 0 end
 return redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
 """
-
-
-def latest_ttl_ms(timeframe: str, *, mock: bool) -> int:
-    """How long a stored value may be read: twice its timeframe, and never longer than mock data live."""
-    ttl = 2 * TIMEFRAMES[timeframe]
-    return min(ttl, MOCK_TTL_MS) if mock else ttl
 
 
 class Publisher:

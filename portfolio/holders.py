@@ -11,12 +11,11 @@ from django.db import transaction
 from redis.exceptions import RedisError
 
 from portfolio.models import Account, MarginEvent, Position
-from stocksblitz.keys import Keys
+from stocksblitz.keys import MOCK_TTL_S, Keys
 from stocksblitz.redis import keys, shared
 
 log = logging.getLogger(__name__)
 
-MOCK_TTL_S = 300
 BATCH = 1000
 
 

@@ -10,13 +10,13 @@ from django.db import close_old_connections
 
 from portfolio import terms
 from portfolio.audit import Taken, difference
-from portfolio.holders import MOCK_TTL_S
 from portfolio.liquidation import enforce, trigger
 from portfolio.loading import CHUNK, Catalogue, load
 from portfolio.models import Account
 from portfolio.prices import priced, read_graph
 from portfolio.rates import Graph
 from stocksblitz.errors import StocksBlitzError
+from stocksblitz.keys import MOCK_TTL_S
 from stocksblitz.redis import keys as realm
 from stocksblitz.redis import shared
 

@@ -8,8 +8,7 @@ from typing import Any
 import orjson
 from django.conf import settings
 
-from portfolio.holders import MOCK_TTL_S
-from stocksblitz.keys import Keys
+from stocksblitz.keys import MOCK_TTL_S, Keys
 
 log = logging.getLogger(__name__)
 

@@ -6,6 +6,8 @@ their own in front). Names that clients may rely on are plain and stand first. T
 
 from dataclasses import dataclass
 
+MOCK_TTL_S = 300
+"""How long mock data live after they were last written: not much longer than their feed runs."""
 BARS_ONLY = "-"
 """Stands where an indicator id would, for a subscription to a stream without indicators."""
 

@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 from stocksblitz import embedded
 from stocksblitz.redis import connect, keys
 from stocksblitz.supervisor import Console, Program, Supervisor, die_with_parent, read_procfile
-from stocksblitz.worker import STOP_SIGNALS, wait
+from stocksblitz.worker import STOP_SIGNALS, WORKERS, wait
 
 STOP_DEADLINE_S = 12.0
 """A little longer than the web server gives its own connections."""
@@ -30,7 +30,6 @@ REDIS_DEADLINE_S = 10.0
 EMBEDDED_REDIS_DEADLINE_S = 60.0
 """Our own is there; it may have much to read from its disk."""
 REMINDER_S = 15.0
-WORKERS = ("feed", "compute", "portfolio")
 ONE_REQUEST_S = 1.0
 """Stop signals this close together are one: a process group gets them, and ``make`` hands them on as well."""
 

@@ -14,9 +14,7 @@ from redis.exceptions import RedisError
 
 from stocksblitz import mirror, rest
 from stocksblitz.redis import keys, shared
-from stocksblitz.worker import ALIVE_MS, now_ms
-
-WORKERS = ("feed", "compute", "portfolio")
+from stocksblitz.worker import ALIVE_MS, WORKERS, now_ms
 
 
 class PageView(LoginRequiredMixin, TemplateView):

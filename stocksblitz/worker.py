@@ -20,6 +20,8 @@ from stocksblitz.keys import Keys
 
 log = logging.getLogger(__name__)
 
+WORKERS = ("feed", "compute", "portfolio")
+"""The kinds that an installation has beside its web processes."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 STOP_S = 10.0
 """How long a worker has to stop: less than whoever supervises it waits before it kills."""

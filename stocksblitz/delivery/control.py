@@ -10,17 +10,18 @@ from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from redis.exceptions import RedisError
 
+from stocksblitz.delivery.wire import Close
+
 log = logging.getLogger(__name__)
 
 GROUP = "control"
-SESSION_ENDED = 4508
 
 
 def order(
     action: str,
     member: str,
     *,
-    code: int = SESSION_ENDED,
+    code: int = Close.SESSION_ENDED,
     ws_conn_id: str | None = None,
     except_conn: str | None = None,
 ) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import orjson
 from django.conf import settings
 from redis.exceptions import RedisError
 
-from stocksblitz.keys import Keys
+from stocksblitz.keys import MOCK_TTL_S, Keys
 from stocksblitz.market.bars import Bar, Closed
 from stocksblitz.market.feeds.base import Feed, Market
 from stocksblitz.metrics import feed_flush
@@ -17,7 +17,6 @@ from stocksblitz.worker import now_ms
 
 log = logging.getLogger(__name__)
 
-MOCK_TTL_S = 300
 RENEW_MS = 60_000
 """How often keys that are not written get their time to live anew."""
 _BATCH = 1_000
