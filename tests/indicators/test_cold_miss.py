@@ -19,7 +19,7 @@ from tests.conftest import eventually
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.process]
 
 PROCESSES, CALLERS = 4, 1000
-PATH = "/indicators/BTCUSD/current?timeframe=1min&indicators=RSI_14"
+PATH = "/indicators/BTCUSD/current?timeframe=1min&indicators="
 
 
 def free_port():
@@ -77,22 +77,25 @@ def listening(port):
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-async def ask(port, token):
+async def ask(port, token, indicator="RSI_14"):
     """Status, outcome and value."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    request = f"GET {PATH} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+    head = f"Host: localhost\r\nAuthorization: Bearer {token}\r\nConnection: close"
+    request = f"GET {PATH}{indicator} HTTP/1.1\r\n{head}\r\n\r\n"
     writer.write(request.encode())
-    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    top, _, body = (await reader.read()).partition(b"\r\n\r\n")
     writer.close()
-    status = int(head.split()[1])
+    status = int(top.split()[1])
     if status != 200:
         return status, body.decode(), None
-    outcome = head.lower().partition(b"x-cache: ")[2].split()[0].decode()
-    return status, outcome, orjson.loads(body)["indicators"]["RSI_14"]["value"]
+    outcome = top.lower().partition(b"x-cache: ")[2].split()[0].decode()
+    return status, outcome, orjson.loads(body)["indicators"][indicator]["value"]
 
 
-async def all_ask(ports, token, meanwhile=None):
-    asking = [asyncio.create_task(ask(ports[number % len(ports)], token)) for number in range(CALLERS)]
+async def all_ask(ports, token, meanwhile=None, indicator="RSI_14"):
+    asking = [
+        asyncio.create_task(ask(ports[number % len(ports)], token, indicator)) for number in range(CALLERS)
+    ]
     if meanwhile:
         await asyncio.to_thread(meanwhile)
     return await asyncio.gather(*asking)
