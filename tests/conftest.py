@@ -70,6 +70,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     shutil.rmtree(_folder, ignore_errors=True)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What starts processes comes first: a file that takes long does not end last and alone."""
+    whole = Path(__file__).parent / "e2e"
+    items.sort(
+        key=lambda item: (not item.path.is_relative_to(whole), item.get_closest_marker("process") is None)
+    )
+
+
 @pytest.fixture(autouse=True)
 def namespace(settings) -> str:
     """Redis names that no other test uses."""

@@ -8,9 +8,10 @@ from tests.e2e.browser import chromium, complaints, context, page  # noqa: F401 
 from tests.e2e.stack import Stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def live_stack() -> Iterator[Stack]:
-    """One running server with the simulated feed, shared by all tests that leave it as they found it."""
+    """One running server with the simulated feed, shared by all tests that leave it as they found it; it ends with
+    them, so that it takes no time from those that follow."""
     stack = Stack(FEED="simulated")
     try:
         yield stack.start().wait_ready()

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import psutil
 
+from stocksblitz.embedded import socket_path
 from tests.conftest import eventually
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NOT_INHERITED = ("REDIS_URL", "DATABASE_URL", "REDIS_NAMESPACE", "STOCKSBLITZ_DATA", "FEED", "PORT", "DEBUG")
+PROCESSES = {"redis", "web", "feed", "compute", "portfolio"}
 READY_S = 120
 
 
@@ -113,3 +115,5 @@ class Stack:
                 self.process.kill()
                 self.process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
+        if not (socket := socket_path(self.data)).is_relative_to(self.data):
+            shutil.rmtree(socket.parent, ignore_errors=True)

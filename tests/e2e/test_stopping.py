@@ -1,0 +1,97 @@
+"""How ``manage.py run`` ends: by signals, killed, while it starts, under ``make``; nothing is left behind."""
+
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from tests.conftest import eventually, takes_less
+from tests.e2e.stack import PROCESSES, ROOT, Stack
+
+pytestmark = pytest.mark.process
+
+
+def gone(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    return True
+
+
+def all_gone(processes: list[psutil.Process]) -> bool:
+    return all(gone(each) for each in processes)
+
+
+def test_sigterm_stops_all_and_a_second_start_is_quick(stack):
+    first = stack().start().wait_ready()
+    family = first.family()
+    assert len(family) > len(PROCESSES)
+    assert first.stop() == 0
+    assert all_gone(family)
+    assert "did not stop" not in first.log
+
+    def start_again():
+        began = time.monotonic()
+        again = stack(STOCKSBLITZ_DATA=str(first.data), PORT=str(first.port)).start().wait_ready()
+        took = time.monotonic() - began
+        assert again.stop() == 0
+        return took
+
+    takes_less(15, start_again)
+
+
+def test_sigint_stops_all_and_twice_at_once_is_one(stack):
+    running = stack().start().wait_ready()
+    family = running.family()
+    running.process.send_signal(signal.SIGINT)
+    assert running.stop(signal.SIGINT) == 0
+    assert all_gone(family)
+    assert "did not stop" not in running.log
+
+
+def test_a_stop_while_it_starts_leaves_nothing(stack):
+    starting = stack().start()
+    eventually((starting.data / "run.json").exists)
+    family = starting.family()
+    assert starting.stop() == 0
+    assert all_gone(family)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
+def test_killing_the_supervisor_leaves_nothing(stack):
+    running = stack().start().wait_ready()
+    family = running.family()
+    assert running.process is not None
+    running.process.kill()
+    running.process.wait()
+    eventually(lambda: all_gone(family))
+    again = stack(STOCKSBLITZ_DATA=str(running.data)).start().wait_ready()
+    assert again.stop() == 0
+
+
+def make(running: Stack) -> subprocess.Popen:
+    """``make run`` with the environment of a stack, its output in the stack's log."""
+    with running.log_path.open("ab") as log:
+        return subprocess.Popen(
+            ["make", "--silent", "run"],
+            cwd=ROOT,
+            env=running.env,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_stopping_make_alone_stops_all(stack, number):
+    running = stack()
+    running.process = make(running)
+    running.wait_ready()
+    family = running.family()
+    running.process.send_signal(number)
+    running.process.wait(60)
+    eventually(lambda: all_gone(family))
