@@ -73,3 +73,13 @@ class _Cookie(OpenApiAuthenticationExtension):
 
     def get_security_definition(self, auto_schema: object) -> dict[str, str]:
         return {"type": "apiKey", "in": "cookie", "name": "sessionid"}
+
+
+def summarise(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """Each operation's first sentence as its summary: what the page of the API shows before one is opened."""
+    for operations in result["paths"].values():
+        for operation in operations.values():
+            text = " ".join(operation.get("description", "").split())
+            if text:
+                operation.setdefault("summary", text.split(". ")[0].removesuffix("."))
+    return result

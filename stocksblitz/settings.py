@@ -293,6 +293,10 @@ SPECTACULAR_SETTINGS = {
         "LedgerKind": "portfolio.models.LedgerEntry.Kind",
         "MarginEventKind": "portfolio.models.MarginEvent.Kind",
     },
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "stocksblitz.openapi.summarise",
+    ],
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

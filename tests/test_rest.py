@@ -240,3 +240,10 @@ def test_series_that_nobody_wants_are_dropped_and_their_sums_kept(monkeypatch):
     assert ("Y", "1min", "EMA_9") in left
     assert ("Y", "1min", "EMA_10") not in left
     assert mirror.totals()["indicator_cache_misses_total"] == total
+
+
+def test_the_description_sums_up_every_operation():
+    paths = orjson.loads(Client().get("/api/schema", headers={"accept": "application/json"}).content)["paths"]
+    every = [operation for operations in paths.values() for operation in operations.values()]
+    assert len(every) > 30
+    assert all(len(operation["summary"]) > 0 for operation in every)

@@ -1,5 +1,8 @@
 """How the pages look, in a real browser: narrow windows, both themes, what is readable."""
 
+import os
+import signal
+
 import pytest
 from playwright.sync_api import expect
 
@@ -73,3 +76,15 @@ def test_colours_follow_the_theme_and_are_readable(tab, complaints):  # noqa: F8
         page.emulate_media(color_scheme=scheme)
         expect(page.locator("html")).to_have_attribute("data-theme", scheme)
         assert page.evaluate(CONTRASTS) == []
+
+
+def test_a_server_that_computes_nothing_is_not_shown_as_live(tab, live_stack):  # noqa: F811
+    tab.pick(SYMBOL)
+    stale, compute = tab.page.locator("#stale"), live_stack.pids()["compute"]
+    expect(stale).to_be_hidden()
+    os.kill(compute, signal.SIGSTOP)
+    try:
+        expect(stale).to_have_text("stale: no compute", timeout=60_000)
+    finally:
+        os.kill(compute, signal.SIGCONT)
+    expect(stale).to_be_hidden(timeout=60_000)
