@@ -239,4 +239,6 @@ class SocketConsumer(AsyncConsumer):
                 "forbidden", "the token is another user's; open a socket of its own for it"
             )
         client.expires_at, client.basis = identity.expires_at, identity.basis
+        if identity.login_id != self.identity.login_id:  # a logout tells the sessions of its own login alone
+            client.basis = "login", str(identity.login_id)
         client.reply({"type": "authenticated", "id": request.id, "expires_at": expiry(identity.expires_at)})

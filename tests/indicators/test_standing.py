@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from stocksblitz.delivery import standing
-from stocksblitz.identity import tokens
+from stocksblitz.identity import access, tokens
 from stocksblitz.identity.models import ApiKey, Login
 from tests.conftest import aeventually
 
@@ -150,3 +150,14 @@ async def test_a_newer_token_takes_the_place_of_the_key(opened, alice, often):
     await in_thread(revoke)(key)
     assert await socket.receive_nothing(0.5)
     assert await lives(socket)
+
+
+async def test_a_token_of_another_login_ends_with_its_own(opened, alice, often):
+    first, second = [await in_thread(Login.objects.create)(user=alice) for _ in range(2)]
+    socket = await opened(query=f"?token={await in_thread(lambda: tokens.issue(first)['access'])()}")
+    newer = await in_thread(lambda: tokens.issue(second)["access"])()
+    await socket.send_json_to({"type": "authenticate", "token": newer})
+    assert orjson.loads(await socket.receive_from(timeout=10))["type"] == "authenticated"
+    assert await socket.receive_nothing(0.5)
+    await in_thread(access.revoke_login)(second)
+    assert await closed(socket) == 4501
