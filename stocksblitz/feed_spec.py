@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
 MOCK_FEEDS = frozenset({"simulated", "replay"})
-FEED_NAMES = frozenset({"simulated", "replay", "external", "ccxt", "alpaca", "kite", "oanda"})
+FEED_NAMES = MOCK_FEEDS | {"external"}
 
 
 @dataclass(frozen=True, slots=True)
