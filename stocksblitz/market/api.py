@@ -16,12 +16,12 @@ from rest_framework.views import APIView
 from stocksblitz import inputs
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.market import serializers as shapes
-from stocksblitz.market.bars import TIMEFRAMES
-from stocksblitz.market.calendars import bar_end, close_of, next_open
+from stocksblitz.market.bars import TIMEFRAMES, Sessions, ending, opening
 from stocksblitz.market.history import MOST_BARS, read_bars
 from stocksblitz.market.instruments import check_symbol
 from stocksblitz.market.models import Instrument, OptionContract
 from stocksblitz.market.quotes import FEED_ACCOUNT, get_instrument_current_price_sync
+from stocksblitz.market.sessions import sessions_of
 from stocksblitz.openapi import documented
 from stocksblitz.redis import keys, shared
 from stocksblitz.worker import now_ms
@@ -103,17 +103,19 @@ class GapsView(APIView):
             check_symbol(symbol), timeframe, limit, inputs.whole(query, "before", None, 0, 10**15)
         )
         exchange = Instrument.objects.values_list("exchange", flat=True).get(symbol=symbol)
-        found = gaps(exchange, timeframe, [bar[0] for bar in past.bars])
+        opened = [bar[0] for bar in past.bars]
+        found = gaps(sessions_of(exchange, opened), timeframe, opened)
         return Response({"symbol": symbol, "timeframe": timeframe, "gaps": found})
 
 
-def gaps(exchange: str, timeframe: str, opened: list[int]) -> list[dict[str, int]]:
+def gaps(session_at: Sessions, timeframe: str, opened: list[int]) -> list[dict[str, int]]:
     """Stretches without bars between the opening times given, as the exchange's calendar sees them."""
-    found = []
+    found, length = [], TIMEFRAMES[timeframe]
     for ts, following in pairwise(opened):
-        due = bar_end(exchange, timeframe, ts)
-        if due >= close_of(exchange, ts):
-            due = max(due, next_open(exchange, ts))
+        session = session_at(ts)
+        due = ending(session, length, opening(session, length, ts))
+        if due >= session.close:
+            due = max(due, session.until)
         if due < following:
             found.append({"start": due, "end": following})
     return found

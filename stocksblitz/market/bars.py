@@ -10,6 +10,7 @@ from math import isfinite
 from typing import NamedTuple
 
 MINUTE_MS = 60_000
+DAY_MS = 1440 * MINUTE_MS
 TIMEFRAMES: dict[str, int] = {
     "1min": MINUTE_MS,
     "3min": 3 * MINUTE_MS,
@@ -45,6 +46,16 @@ class Session(NamedTuple):
     close: int
     until: int
     certain: bool = True
+
+
+EVERY_DAY = ("24x7", "continuous:24x7")
+"""Exchanges that never close: each UTC day is a session."""
+
+
+def utc_day(ts: int) -> Session:
+    """The session of a moment on such an exchange."""
+    start = ts - ts % DAY_MS
+    return Session(start, start + DAY_MS, start + DAY_MS)
 
 
 Closed = tuple[str, Bar]

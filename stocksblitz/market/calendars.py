@@ -8,7 +8,8 @@ markets use it.
 A year that no calendar covers goes on with the exchange's ordinary week, and its sessions say so (``certain`` is False):
 a server must not stop on 1 January. `check_year` is for those who would rather have the error.
 
-Times are milliseconds UTC. Only the feed process looks up market identifier codes (the library needs pandas).
+Times are milliseconds UTC. Only the feed process looks up market identifier codes (the library needs pandas);
+others ask it (`stocksblitz.market.sessions`).
 """
 
 from bisect import bisect_right
@@ -20,10 +21,9 @@ from time import gmtime
 from zoneinfo import ZoneInfo
 
 from stocksblitz.errors import StocksBlitzError
-from stocksblitz.market.bars import MINUTE_MS, TIMEFRAMES, Session, ending, opening
+from stocksblitz.market.bars import EVERY_DAY, MINUTE_MS, TIMEFRAMES, Session, ending, opening, utc_day
 from stocksblitz.market.overrides import OVERRIDES, check_exchange
 
-DAY_MS = 1440 * MINUTE_MS
 CONTINUOUS = "continuous:"
 NEW_YORK = "America/New_York"
 _LIBRARY_NAME = {
@@ -62,10 +62,9 @@ def check_year(exchange: str, year: int) -> None:
 
 def session_at(exchange: str, ts: int) -> Session:
     """The session that a moment belongs to: the one that is open, else the last one that was."""
-    if exchange in ("24x7", f"{CONTINUOUS}24x7"):
-        start = ts - ts % DAY_MS
-        return Session(start, start + DAY_MS, start + DAY_MS)
-    opens, closes, certain = _table(exchange, gmtime(ts / 1000).tm_year)
+    if exchange in EVERY_DAY:
+        return utc_day(ts)
+    opens, closes, certain = table(exchange, gmtime(ts / 1000).tm_year)
     i = bisect_right(opens, ts) - 1
     return Session(opens[i], closes[i], opens[i + 1], certain[i])
 
@@ -106,7 +105,7 @@ _Sessions = list[tuple[int, int, bool]]
 
 
 @lru_cache(maxsize=256)
-def _table(exchange: str, year: int) -> tuple[list[int], list[int], list[bool]]:
+def table(exchange: str, year: int) -> tuple[list[int], list[int], list[bool]]:
     """Opens, closes and certainties around a year; the neighbours' are there for what crosses New Year."""
     rows = [row for y in (year - 1, year, year + 1) for row in _labelled(exchange, y)]
     opens, closes, certain = zip(*sorted(rows), strict=True)

@@ -1,4 +1,8 @@
+import asyncio
+import threading
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 import orjson
 import pytest
@@ -9,7 +13,11 @@ from stocksblitz.identity import tokens
 from stocksblitz.identity.models import Login
 from stocksblitz.market.api import gaps
 from stocksblitz.market.bars import MINUTE_MS
+from stocksblitz.market.calendars import session_at
+from stocksblitz.market.feeds import sessions as feed_sessions
 from stocksblitz.market.models import Bar, Instrument, OptionContract
+from stocksblitz.redis import connect
+from stocksblitz.redis import keys as names
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -121,19 +129,50 @@ def test_older_bars_of_the_real_realm_are_in_the_database(client, redis, setting
     assert [bar[0] for bar in found["bars"]] == [bar_row(i)[0] for i in (1, 2, 3)]
 
 
-def test_gaps_are_where_the_exchange_was_open(client, redis, keys):
+@contextmanager
+def telling():
+    """Answer those who ask for sessions, as a feed does beside its work."""
+    stop = threading.Event()
+
+    async def work():
+        redis = connect()
+        while not stop.is_set():
+            await feed_sessions.answer(redis, names())
+        await redis.aclose()
+
+    thread = threading.Thread(target=lambda: asyncio.run(work()))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(30)
+
+
+def test_gaps_are_where_the_exchange_was_open(client, redis, keys, monkeypatch):
     last = T0 + 374 * MINUTE_MS  # the last minute of the session
     tomorrow = T0 + 24 * 60 * MINUTE_MS
-    assert gaps("XNSE", "1min", [T0, T0 + MINUTE_MS, last, tomorrow]) == [
+    assert gaps(partial(session_at, "XNSE"), "1min", [T0, T0 + MINUTE_MS, last, tomorrow]) == [
         {"start": T0 + 2 * MINUTE_MS, "end": last}
     ]
-    assert gaps("XNSE", "1min", [last - MINUTE_MS, tomorrow + MINUTE_MS]) == [
+    assert gaps(partial(session_at, "XNSE"), "1min", [last - MINUTE_MS, tomorrow + MINUTE_MS]) == [
         {"start": last, "end": tomorrow + MINUTE_MS}
     ]
     for i in (0, 1, 4):
         redis.zadd(keys.bars("NIFTY50", "1min"), {orjson.dumps(bar_row(i)): bar_row(i)[0]})
-    found = client.get("/api/market/NIFTY50/gaps", {"timeframe": "1min"}).json()
+    query = {"timeframe": "1min"}
+    monkeypatch.setattr("stocksblitz.market.sessions.WAIT_S", 0.2)
+    assert client.get("/api/market/NIFTY50/gaps", query).json()["code"] == "unavailable"
+    monkeypatch.setattr("stocksblitz.market.sessions.WAIT_S", 20.0)
+    with telling():
+        found = client.get("/api/market/NIFTY50/gaps", query).json()
     assert found["gaps"] == [{"start": bar_row(2)[0], "end": bar_row(4)[0]}]
+    monkeypatch.setattr("stocksblitz.market.sessions.WAIT_S", 0.2)
+    assert client.get("/api/market/NIFTY50/gaps", query).json() == found, "kept: the feed is not asked again"
+    Instrument.objects.update(exchange="XXXX")
+    monkeypatch.setattr("stocksblitz.market.sessions.WAIT_S", 20.0)
+    with telling():
+        assert client.get("/api/market/NIFTY50/gaps", query).json()["code"] == "invalid_parameter"
 
 
 def test_the_chain(client, nifty, redis, keys):

@@ -18,7 +18,7 @@ from stocksblitz.errors import StocksBlitzError
 from stocksblitz.feed_spec import FeedSpec
 from stocksblitz.keys import Keys
 from stocksblitz.market import calendars
-from stocksblitz.market.bars import TIMEFRAMES, Bar, Closed, Ladder
+from stocksblitz.market.bars import DAY_MS, TIMEFRAMES, Bar, Closed, Ladder
 from stocksblitz.market.feeds.base import Feed, Market, Past, Quote
 from stocksblitz.market.feeds.instruments import check_symbol, ensure_instruments, terms_of
 from stocksblitz.market.feeds.readers import Readers
@@ -29,7 +29,7 @@ from stocksblitz.worker import now_ms
 
 log = logging.getLogger(__name__)
 
-FAR_MS = 10 * 365 * calendars.DAY_MS
+FAR_MS = 10 * 365 * DAY_MS
 """A replay's clock is its own: its prices do not get stale."""
 _BATCH = 500
 """Rows of one flush at most; full speed is many flushes, so that a stop is never far away."""

@@ -14,6 +14,7 @@ from stocksblitz import mirror
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.feed_spec import FeedSpec
 from stocksblitz.keys import Keys
+from stocksblitz.market.feeds import sessions
 from stocksblitz.market.feeds.archive import Archive
 from stocksblitz.market.feeds.base import Feed
 from stocksblitz.market.feeds.lease import FeedLease
@@ -94,6 +95,7 @@ class Runner:
                 tasks.create_task(persist("lease", self._hold, stop, every=HEARTBEAT_S)),
                 tasks.create_task(self.feed.intake(stop)),
                 tasks.create_task(mirror.run(stop)),
+                tasks.create_task(persist("sessions", self._tell_sessions, stop, every=0)),
                 tasks.create_task(persist("archive", lambda: self._save(stop), stop, every=0)),
             ]
             await persist("feed", lambda: self._turn(stop), stop, every=0, cap=0.5)
@@ -103,6 +105,9 @@ class Runner:
     async def _save(self, stop: asyncio.Event) -> None:
         if not await self.archive.step():
             await wait(stop, ARCHIVE_S)
+
+    async def _tell_sessions(self) -> None:
+        await sessions.answer(self.redis, self.keys)
 
     async def _hold(self) -> None:
         if not await self.lease.renew():

@@ -11,8 +11,8 @@ from stocksblitz.errors import StocksBlitzError
 from stocksblitz.feed_spec import FeedSpec
 from stocksblitz.keys import Keys
 from stocksblitz.market import calendars, greeks
-from stocksblitz.market.bars import MINUTE_MS, TIMEFRAMES, Bar, Closed, Ladder
-from stocksblitz.market.calendars import CONTINUOUS, DAY_MS
+from stocksblitz.market.bars import DAY_MS, MINUTE_MS, TIMEFRAMES, Bar, Closed, Ladder
+from stocksblitz.market.calendars import CONTINUOUS
 from stocksblitz.market.feeds.base import Feed, Market, Past, Quote
 from stocksblitz.market.feeds.instruments import ensure_instruments
 from stocksblitz.market.feeds.simulated_chain import SimulatedChain, View

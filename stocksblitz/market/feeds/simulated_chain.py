@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import orjson
 
 from stocksblitz.market import calendars
-from stocksblitz.market.bars import Bar, Closed, Ladder
-from stocksblitz.market.calendars import CONTINUOUS, DAY_MS
+from stocksblitz.market.bars import DAY_MS, Bar, Closed, Ladder
+from stocksblitz.market.calendars import CONTINUOUS
 from stocksblitz.market.feeds import simulated_options as pricing
 from stocksblitz.market.feeds.base import Market, Past, Quote
 from stocksblitz.market.feeds.instruments import ensure_contracts

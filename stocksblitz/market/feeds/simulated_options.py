@@ -12,8 +12,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from stocksblitz.market.bars import MINUTE_MS, Bar
-from stocksblitz.market.calendars import DAY_MS
+from stocksblitz.market.bars import DAY_MS, MINUTE_MS, Bar
 from stocksblitz.market.feeds.simulated_instruments import Profile
 from stocksblitz.market.feeds.simulation import Minutes
 from stocksblitz.market.greeks import YEAR_MS
