@@ -10,6 +10,7 @@ from typing import Any
 from bench.report import Line, percentile
 
 LIVE_ACCOUNTS, TICKS, BREACHES = 2_000, 150, 60
+SYMBOLS = [f"S{i}" for i in range(100)] + [f"B{i}" for i in range(BREACHES)]
 
 
 def prepare_live() -> None:
@@ -23,41 +24,28 @@ def prepare_live() -> None:
 
     call_command("migrate", interactive=False, verbosity=0)
     owner = User.objects.create(username="bench")
-    names = [f"S{i}" for i in range(100)] + [f"B{i}" for i in range(BREACHES)]
-    Instrument.objects.bulk_create(
-        [
-            Instrument(symbol=n, exchange="24x7", kind="index", currency="USD", margin_mode="cfd_leverage")
-            for n in names
-        ]
+    terms = {"exchange": "24x7", "kind": "index", "currency": "USD", "margin_mode": "cfd_leverage"}
+    Instrument.objects.bulk_create([Instrument(symbol=symbol, **terms) for symbol in SYMBOLS])
+    by_name = {each.symbol: each for each in Instrument.objects.filter(symbol__in=SYMBOLS)}
+    held = {f"live:{i}": (f"S{i % 100}", 1_000_000) for i in range(LIVE_ACCOUNTS)}
+    held |= {f"live:b{i}": (f"B{i}", 10) for i in range(BREACHES)}
+    Account.objects.bulk_create(
+        Account(
+            key=key,
+            user_type="live",
+            number=key.partition(":")[2],
+            shard=shard_of(key),
+            owner=owner,
+            currency="USD",
+            balance=balance,
+            leverage=100,
+        )
+        for key, (_, balance) in held.items()
     )
-    instruments = list(Instrument.objects.filter(symbol__in=names))
-    by_name = {each.symbol: each for each in instruments}
-
-    def account(key: str, balance: int) -> Account:
-        kind, _, number = key.partition(":")
-        made = {
-            "key": key,
-            "user_type": kind,
-            "number": number,
-            "shard": shard_of(key),
-            "owner": owner,
-            "currency": "USD",
-        }
-        return Account(**made, balance=balance, leverage=100)
-
-    Account.objects.bulk_create([account(f"live:{i}", 1_000_000) for i in range(LIVE_ACCOUNTS)])
-    Account.objects.bulk_create([account(f"live:b{i}", 10) for i in range(BREACHES)])
     ids = dict(Account.objects.values_list("key", "pk"))
     row = {"side": "buy", "quantity": 1, "opened_quantity": 1, "price": 100, "margin": 1}
     Position.objects.bulk_create(
-        [
-            Position(account_id=ids[f"live:{i}"], instrument=by_name[f"S{i % 100}"], **row)
-            for i in range(LIVE_ACCOUNTS)
-        ]
-        + [
-            Position(account_id=ids[f"live:b{i}"], instrument=by_name[f"B{i}"], **row)
-            for i in range(BREACHES)
-        ]
+        Position(account_id=ids[key], instrument=by_name[symbol], **row) for key, (symbol, _) in held.items()
     )
 
 
@@ -67,53 +55,67 @@ async def put_price(redis: Any, key: str, price: float) -> None:
     await redis.hset(key, mapping=row)
 
 
-async def latency() -> list[Line]:
-    """From the publish to the snapshot in Redis, and from a breach to the close that is booked."""
-    from portfolio.holders import events
-    from portfolio.writer import updates
-    from stocksblitz.redis import connect, keys
+class Exchange:
+    """Writes prices as a feed does, and hears what the engine says of them."""
 
-    redis, names = connect(), keys()
-    pubsub = redis.pubsub()
-    await pubsub.subscribe(updates(names), events(names))
+    def __init__(self) -> None:
+        from stocksblitz.redis import connect, keys
 
-    async def write(symbol: str, price: float) -> float:
-        await put_price(redis, names.market(symbol), price)
+        self.redis, self.names = connect(), keys()
+        self.pubsub = self.redis.pubsub()
+
+    async def open(self) -> None:
+        from portfolio.holders import events
+        from portfolio.writer import updates
+
+        await self.pubsub.subscribe(updates(self.names), events(self.names))
+
+    async def close(self) -> None:
+        await self.pubsub.aclose()
+        await self.redis.aclose()
+
+    async def write(self, symbol: str, price: float) -> float:
+        """Publish a price; returns when."""
+        await put_price(self.redis, self.names.market(symbol), price)
         at = time.monotonic()
-        await redis.publish(names.price_updates, symbol)
+        await self.redis.publish(self.names.price_updates, symbol)
         return at
 
-    async def until(wanted: Callable[[bytes, Any], bool], patience: float) -> float:
+    async def ms_until(self, at: float, wanted: Callable[[Any], bool], patience: float) -> float:
+        """How long after that moment the engine said it."""
         end = time.monotonic() + patience
         while time.monotonic() < end:
-            message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=0.5)
-            if message and wanted(message["channel"], json.loads(message["data"])):
-                return time.monotonic()
+            message = await self.pubsub.get_message(ignore_subscribe_messages=True, timeout=0.5)
+            if message and wanted(json.loads(message["data"])):
+                return (time.monotonic() - at) * 1000
         raise TimeoutError("the engine said nothing")
 
-    for symbol in [f"S{i}" for i in range(100)] + [f"B{i}" for i in range(BREACHES)]:
-        await write(symbol, 100)
+
+def moved(account: str) -> Callable[[Any], bool]:
+    return lambda data: account in data.get("accounts", ())
+
+
+def closed(account: str) -> Callable[[Any], bool]:
+    return lambda data: data.get("account") == account and data["event"]["kind"] == "position_closed"
+
+
+async def latency() -> list[Line]:
+    """From the publish to the snapshot in Redis, and from a breach to the close that is booked."""
+    exchange, rng = Exchange(), random.Random(3)
+    await exchange.open()
+    for symbol in SYMBOLS:
+        await exchange.write(symbol, 100)
     await asyncio.sleep(3)
-    rng = random.Random(3)
-    ticks = []
+    ticks, closes = [], []
     for number in range(TICKS):
-        at = await write(f"S{number % 100}", 100 + rng.random())
-        account = f"live:{number % 100}"
-        seen = await until(lambda channel, data, a=account: a in data.get("accounts", ()), 5)  # type: ignore[misc]  # a default binds the loop variable
-        ticks.append((seen - at) * 1000)
+        at = await exchange.write(f"S{number % 100}", 100 + rng.random())
+        ticks.append(await exchange.ms_until(at, moved(f"live:{number % 100}"), 5))
         await asyncio.sleep(rng.random() * 0.05)
-    closes = []
     for number in range(BREACHES):
-        at = await write(f"B{number}", 80.0)  # a loss of twenty where ten were there
-        account = f"live:b{number}"
-
-        def booked(channel: bytes, data: Any, account: str = account) -> bool:
-            return data.get("account") == account and data["event"]["kind"] == "position_closed"
-
-        closes.append((await until(booked, 10) - at) * 1000)
+        at = await exchange.write(f"B{number}", 80.0)  # a loss of twenty where ten were there
+        closes.append(await exchange.ms_until(at, closed(f"live:b{number}"), 10))
         await asyncio.sleep(rng.random() * 0.1)
-    await pubsub.aclose()
-    await redis.aclose()
+    await exchange.close()
     return [
         ("portfolio: tick to snapshot p50", percentile(ticks, 0.5), "ms", None, None),
         ("portfolio: tick to snapshot p99", percentile(ticks, 0.99), "ms", None, "<= 250"),
