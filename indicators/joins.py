@@ -84,7 +84,7 @@ async def join(
         state.known_upto(frame.upto)
         if reply is not None:
             client.reply(reply)
-        client.send(snapshot(frame, ids, as_history(past, frame, ids)))
+        client.send(fitting(past, frame, ids, settings.WS_MAILBOX_BYTES // 2))
 
 
 async def read_past(
@@ -162,6 +162,18 @@ def trimmed(past: Past, history: int | None, since_bar: int | None) -> Past:
         complete = keep == history or past.complete
     start = len(past.bars) - keep
     return Past(past.bars[start:], {each: known[start:] for each, known in past.values.items()}, complete)
+
+
+def fitting(past: Past, frame: Frame, ids: dict[str, str], most: int) -> bytes:
+    """The framed snapshot with as many of the newest bars as fit into so many bytes: a session's memory is bounded."""
+    framed = snapshot(frame, ids, as_history(past, frame, ids))
+    while len(framed) > most and past.bars:
+        keep = min(len(past.bars) - 1, int(0.95 * len(past.bars) * most / len(framed)))
+        start = len(past.bars) - keep
+        values = {each: known[start:] for each, known in past.values.items()}
+        past = Past(past.bars[start:], values, complete=False)
+        framed = snapshot(frame, ids, as_history(past, frame, ids))
+    return framed
 
 
 def as_history(past: Past, frame: Frame, ids: dict[str, str]) -> dict[str, Any]:

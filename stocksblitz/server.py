@@ -144,6 +144,11 @@ class PreframedProtocol(WebSocketsSansIOProtocol):
         """Whether nothing that is written now can arrive."""
         return self.close_sent or self.disconnected
 
+    @property
+    def waiting(self) -> int:
+        """Bytes that were written and that the socket has not taken yet."""
+        return int(self.transport.get_write_buffer_size())
+
     async def run_asgi(self) -> None:
         await super().run_asgi()
         # The application is done: a peer that does not take what is left of it must not hold the socket for ever.

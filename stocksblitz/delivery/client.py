@@ -92,7 +92,12 @@ class Client:
     @property
     def behind(self) -> bool:
         """Whether so much waits already that the session should not be answered more before it reads."""
-        return self.slow and self._mailbox.size > self._bound // 4 and not self.outlet.lost
+        return self.slow and self._waiting > self._bound // 4 and not self.outlet.lost
+
+    @property
+    def _waiting(self) -> int:
+        """Bytes that the session has still to take, here and in its socket."""
+        return self._mailbox.size + self.outlet.waiting
 
     def alive(self) -> None:
         """The client showed a sign of life."""
@@ -184,7 +189,7 @@ class Client:
         return out
 
     def _check_bound(self) -> None:
-        if self._mailbox.size > self._bound:
+        if self._waiting > self._bound:
             self.close(Close.TOO_SLOW, "too slow: come back with since_bar")
 
     def close(self, code: int, reason: str = "") -> None:

@@ -32,6 +32,11 @@ class Outlet(Protocol):
         """Whether nothing that is written now can arrive."""
         ...
 
+    @property
+    def waiting(self) -> int:
+        """Bytes that were written and that the socket has not taken yet."""
+        ...
+
     def writer(self) -> Callable[[bytes], None]: ...
 
     def write_all(self, framed: list[bytes]) -> None: ...
@@ -55,7 +60,7 @@ class AsgiOutlet:
         self._send = send
         self._loop = asyncio.get_running_loop()
         self._queue: deque[dict[str, Any]] = deque()
-        self._waiting = 0
+        self.waiting = 0
         self._sending: asyncio.Task[None] | None = None
         self.blocked = False
         self.on_pause: Callable[[], None] = ignore
@@ -75,8 +80,8 @@ class AsgiOutlet:
             self._start(message)
             return
         self._queue.append(message)
-        self._waiting += len(framed)
-        if self._waiting > ASGI_BACKLOG and not self.blocked:
+        self.waiting += len(framed)
+        if self.waiting > ASGI_BACKLOG and not self.blocked:
             self.blocked = True
             self.on_pause()
 
@@ -104,7 +109,7 @@ class AsgiOutlet:
         while self._queue and self._sending is None:
             self._start(self._queue.popleft())
         if self._sending is None:
-            self._waiting = 0
+            self.waiting = 0
             if self.blocked:
                 self.blocked = False
                 self.on_resume()  # which may write again

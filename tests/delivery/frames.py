@@ -46,6 +46,7 @@ class Outlet:
 
     pongs = True
     lost = False
+    waiting = 0
 
     def __init__(self) -> None:
         self.written: list[bytes] = []

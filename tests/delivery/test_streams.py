@@ -229,6 +229,20 @@ def test_a_client_whose_backlog_outgrows_its_bound_is_closed_as_too_slow():
     assert client._mailbox.size == 0
 
 
+def test_what_its_socket_has_not_taken_counts_for_the_bound_of_a_session():
+    state, client, outlet = joined(bound=100_000)
+    state.take(frame(1))
+    outlet.blocked, outlet.waiting = True, 20_000
+    client.flush()
+    state.take(frame(2, ts=2, closed=True))
+    assert not client.behind
+    outlet.waiting = 30_000
+    assert client.behind
+    outlet.waiting = 100_000
+    state.take(frame(3, ts=3, closed=True, prev=2))
+    assert outlet.closed == 4008
+
+
 @settings(deadline=None)
 @given(st.data())
 def test_whatever_pubsub_loses_closed_bars_come_exactly_once_in_order(data):

@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from indicators.joins import Past, extended, read_past
+from indicators.joins import Past, extended, fitting, read_past
 from stocksblitz.delivery.streams import StreamState
 from stocksblitz.errors import StocksBlitzError
 from tests.delivery.frames import STREAM, frame
@@ -67,3 +67,23 @@ def test_only_what_follows_is_added():
     assert times(extended(past, [closed(2), closed(5)])) == [1, 2]
     assert times(extended(past, [closed(3)])) == [1]
     assert extended(past, [closed(2)]).values == {"RSI_14": [50.0, 2]}
+
+
+def test_a_snapshot_that_is_too_large_has_the_newest_bars():
+    """A session's memory is bounded, also for one whose values have many parts."""
+    bars = [[at(n), 1.0 / 3, 2.0 / 3, 0.5 / 3, 1.5 / 3, 10.0 / 3] for n in range(3_000)]
+    parts = dict.fromkeys(("BBL", "BBM", "BBU", "BBB", "BBP"), 1.0 / 3)
+    past, ids = Past(bars, {"BBANDS_20_2": [parts] * 3_000}, complete=True), {"mine": "BBANDS_20_2"}
+    newest = frame(9, ts=at(3_000), prev=at(2_999))
+
+    def history(most):
+        framed = fitting(past, newest, ids, most)
+        assert len(framed) <= most
+        return orjson.loads(framed[framed.index(b"{") :])["history"]
+
+    whole, part = history(10_000_000), history(100_000)
+    assert (len(whole["bars"]), whole["complete"]) == (3_000, True)
+    assert 300 < len(part["bars"]) < 3_000
+    assert (part["bars"][-1], part["complete"]) == (bars[-1], False)
+    assert len(part["indicators"]["mine"]) == len(part["bars"])
+    assert len(history(1_000)["bars"]) < 5
