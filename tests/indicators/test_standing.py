@@ -25,7 +25,7 @@ def in_thread(call):
 
 @pytest.fixture
 async def opened(alice, aredis):
-    """Opens sockets; they and the hub are closed at the end."""
+    """Opens sockets; they and the hub are closed at the end. A test that also wants `often` names it first."""
     from stocksblitz.asgi import application
     from stocksblitz.delivery.hub import get_hub
 
@@ -89,7 +89,7 @@ async def test_a_key_that_ends_closes_what_it_opened_at_once(opened, alice, end)
     assert await lives(other)
 
 
-async def test_a_key_that_is_revoked_behind_our_back_closes_too(opened, alice, often):
+async def test_a_key_that_is_revoked_behind_our_back_closes_too(often, opened, alice):
     key, headers = await in_thread(key_of)(alice)
     socket = await opened(headers)
     assert await lives(socket)
@@ -120,7 +120,7 @@ async def test_a_ticket_ends_with_the_key_that_bought_it(opened, alice):
 
 @pytest.mark.parametrize("by_ticket", [False, True])
 @pytest.mark.parametrize("end", ["expired", "deleted", "flushed"])
-async def test_a_browser_session_that_ends_closes_what_it_opened(opened, alice, often, end, by_ticket):
+async def test_a_browser_session_that_ends_closes_what_it_opened(often, opened, alice, end, by_ticket):
     browser, headers = await in_thread(signed_in)(alice)
     _, others = await in_thread(signed_in)(alice)
     name = browser.cookies["sessionid"].value
@@ -141,7 +141,7 @@ async def test_a_browser_session_that_ends_closes_what_it_opened(opened, alice, 
     assert await lives(other)
 
 
-async def test_a_newer_token_takes_the_place_of_the_key(opened, alice, often):
+async def test_a_newer_token_takes_the_place_of_the_key(often, opened, alice):
     key, headers = await in_thread(key_of)(alice)
     socket = await opened(headers)
     token = await in_thread(lambda: tokens.issue(Login.objects.create(user=alice))["access"])()
@@ -152,7 +152,7 @@ async def test_a_newer_token_takes_the_place_of_the_key(opened, alice, often):
     assert await lives(socket)
 
 
-async def test_a_token_of_another_login_ends_with_its_own(opened, alice, often):
+async def test_a_token_of_another_login_ends_with_its_own(often, opened, alice):
     first, second = [await in_thread(Login.objects.create)(user=alice) for _ in range(2)]
     socket = await opened(query=f"?token={await in_thread(lambda: tokens.issue(first)['access'])()}")
     newer = await in_thread(lambda: tokens.issue(second)["access"])()
