@@ -84,7 +84,7 @@ async def test_no_acknowledged_subscription_is_lost_and_streams_go_on(stack, pos
                 any(w.done() for w in writers)
                 or all(len(e.acknowledged) >= n for e, n in zip((rest, socket), wanted, strict=True))
             ),
-            20,
+            60,
             "subscriptions are acknowledged",
         )
 
@@ -109,7 +109,7 @@ async def test_no_acknowledged_subscription_is_lost_and_streams_go_on(stack, pos
     print(len(rest.acknowledged), rest.refused, len(socket.acknowledged), socket.refused)
     assert rest.acknowledged | socket.acknowledged <= stored(postgres)
     wanted = {indicator for _, indicator in socket.acknowledged}
-    await adding.next("market_update", lambda m: wanted <= m["indicators"].keys(), timeout=20)
+    await adding.next("market_update", lambda m: wanted <= m["indicators"].keys())
     await watching.next("market_update")
     check_order(watching.messages, "BTCUSD", "1min")
     assert server.pids() == before, server.tail()

@@ -217,7 +217,7 @@ async def control_messages(count):
     await layer.group_add(GROUP, channel)
 
     async def read():
-        return [await asyncio.wait_for(layer.receive(channel), 5) for _ in range(count)]
+        return [await asyncio.wait_for(layer.receive(channel), 30) for _ in range(count)]
 
     return read
 

@@ -34,8 +34,8 @@ async def opened(alice, aredis):
     async def make(headers=(), query=""):
         socket = WebsocketCommunicator(application, f"/ws/indicators{query}", list(headers))
         sockets.append(socket)
-        assert (await socket.connect(timeout=10))[0]
-        hello = orjson.loads(await socket.receive_from(timeout=10))
+        assert (await socket.connect(timeout=30))[0]
+        hello = orjson.loads(await socket.receive_from(timeout=30))
         assert hello["type"] == "connected"
         socket.hello = hello
         return socket
@@ -66,11 +66,11 @@ def signed_in(user):
 
 async def lives(socket):
     await socket.send_json_to({"type": "heartbeat"})
-    return orjson.loads(await socket.receive_from(timeout=10))["type"] == "heartbeat_ack"
+    return orjson.loads(await socket.receive_from(timeout=30))["type"] == "heartbeat_ack"
 
 
 async def closed(socket):
-    message = await socket.receive_output(timeout=10)
+    message = await socket.receive_output(timeout=30)
     return message["type"] == "websocket.close" and message["code"]
 
 
@@ -146,7 +146,7 @@ async def test_a_newer_token_takes_the_place_of_the_key(often, opened, alice):
     socket = await opened(headers)
     token = await in_thread(lambda: tokens.issue(Login.objects.create(user=alice))["access"])()
     await socket.send_json_to({"type": "authenticate", "token": token})
-    assert orjson.loads(await socket.receive_from(timeout=10))["type"] == "authenticated"
+    assert orjson.loads(await socket.receive_from(timeout=30))["type"] == "authenticated"
     await in_thread(revoke)(key)
     assert await socket.receive_nothing(0.5)
     assert await lives(socket)

@@ -338,7 +338,7 @@ def test_one_that_spoils_the_group_fails_alone(alice, market, session_id, redis,
     with pytest.raises(Exception, match=r"(?i)foreign key"):
         commit([good, bad])
     futures = [writer.submit(bad), writer.submit(good)]
-    assert futures[1].result(10).results[0]["ref_count"] == 1
+    assert futures[1].result(30).results[0]["ref_count"] == 1
     with pytest.raises(StocksBlitzError):
-        futures[0].result(10)
+        futures[0].result(30)
     assert subscribers(redis, keys, "RSI_14") == {f"{alice.pk}:{session_id}"}

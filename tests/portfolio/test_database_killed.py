@@ -74,7 +74,7 @@ def test_no_close_is_lost_or_done_twice(engine, on_postgres, tick, snapshot):  #
             step += 1
             tick("EURUSD", f"{1.08 - step / 100_000:.5f}")
             shown = f"{-2000 - step:.2f}"  # prices are followed without the database
-            eventually(lambda shown=shown: snapshot(safe)["unrealized_pnl"] == shown, timeout=4, what=shown)
+            eventually(lambda shown=shown: snapshot(safe)["unrealized_pnl"] == shown, what=shown)
             assert worker.poll() is None
         tick("EURUSD", "1.08")
         on_postgres.start()
@@ -83,7 +83,7 @@ def test_no_close_is_lost_or_done_twice(engine, on_postgres, tick, snapshot):  #
     assert Position.objects.get(status="open").account.key == safe
     for key, position in positions.items():
         closed_once(position)
-        eventually(lambda key=key: agrees(snapshot, key), timeout=15, what=key)
+        eventually(lambda key=key: agrees(snapshot, key), what=key)
     tick("EURUSD", "1.09")
-    eventually(lambda: agrees(snapshot, safe), timeout=15)
+    eventually(lambda: agrees(snapshot, safe))
     assert worker.poll() is None

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from stocksblitz_sdk import MACD, RSI, Client, Indicator, StocksBlitzError, StreamClosed, link, stream
 
-from tests.conftest import aeventually
+from tests.conftest import PATIENCE_S, aeventually
 from tests.sdk.server import BAR_MS, Server, frame, snapshot
 
 
@@ -23,7 +23,7 @@ def client(server, **options):
 
 
 async def take(updates, count):
-    return [await asyncio.wait_for(updates.__anext__(), 5) for _ in range(count)]
+    return [await asyncio.wait_for(updates.__anext__(), PATIENCE_S) for _ in range(count)]
 
 
 def bars(updates):
