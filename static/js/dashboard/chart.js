@@ -16,6 +16,8 @@ const { createChartEx, CandlestickSeries, HistogramSeries, LineSeries, Crosshair
     /** @type {Library} */ (/** @type {any} */ (window).LightweightCharts);
 
 const BARS_IN_VIEW = 160;
+/** Fewer where they would be thinner than this, in pixels. */
+const THINNEST = 6;
 const ROOM_AT_RIGHT = 8;
 /** With this many bars left of the view's edge it is time to fetch older ones. */
 const FETCH_BEFORE = 40;
@@ -74,7 +76,8 @@ export class PriceChart {
     reload() {
         this.redraw();
         const end = this.#model.bars.length + ROOM_AT_RIGHT;
-        this.api.timeScale().setVisibleLogicalRange({ from: Math.max(end - BARS_IN_VIEW, -ROOM_AT_RIGHT), to: end });
+        const fitting = Math.floor(this.api.timeScale().width() / THINNEST) || BARS_IN_VIEW;
+        this.api.timeScale().setVisibleLogicalRange({ from: Math.max(end - Math.min(BARS_IN_VIEW, fitting), -ROOM_AT_RIGHT), to: end });
         for (const pane of this.api.panes()) pane.priceScale("right").setAutoScale(true);
     }
 
