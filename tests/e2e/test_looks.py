@@ -42,7 +42,7 @@ CONTRASTS = """
 
 
 @pytest.mark.parametrize("path", ["/", "/portfolio"])
-def test_a_phone_shows_one_column_that_nothing_sticks_out_of(tab, context, live_stack, path, complaints):  # noqa: F811
+def test_a_phone_shows_one_column_that_nothing_sticks_out_of(tab, context, live_stack, path, complaints):
     page = context.new_page()
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto(live_stack.url + path)
@@ -55,7 +55,7 @@ def test_a_phone_shows_one_column_that_nothing_sticks_out_of(tab, context, live_
     assert page.evaluate("scrollY") == 0, "what is drawn lower down does not scroll the page"
 
 
-def test_a_narrow_window_reaches_every_control(tab, complaints):  # noqa: F811
+def test_a_narrow_window_reaches_every_control(tab, complaints):
     page = tab.page
     page.set_viewport_size({"width": 390, "height": 844})
     tab.pick(SYMBOL)
@@ -67,7 +67,7 @@ def test_a_narrow_window_reaches_every_control(tab, complaints):  # noqa: F811
     expect(page.locator(f"#watch-{SYMBOL}")).to_have_count(0)
 
 
-def test_colours_follow_the_theme_and_are_readable(tab, complaints):  # noqa: F811
+def test_colours_follow_the_theme_and_are_readable(tab, complaints):
     page = tab.page
     tab.pick(SYMBOL)
     tab.add("SUPERTREND")
@@ -78,7 +78,7 @@ def test_colours_follow_the_theme_and_are_readable(tab, complaints):  # noqa: F8
         assert page.evaluate(CONTRASTS) == []
 
 
-def test_a_server_that_computes_nothing_is_not_shown_as_live(tab, live_stack):  # noqa: F811
+def test_a_server_that_computes_nothing_is_not_shown_as_live(tab, live_stack):
     tab.pick(SYMBOL)
     stale, compute = tab.page.locator("#stale"), live_stack.pids()["compute"]
     expect(stale).to_be_hidden()

@@ -47,7 +47,7 @@ def bars(redis, keys):
 
 
 @pytest.fixture
-def compute(start, redis, keys):  # noqa: F811
+def compute(start, redis, keys):
     """Starts compute workers; returns their processes once all of them are there."""
 
     def run(count):
@@ -83,7 +83,7 @@ def check(answers, expected):
     assert values.pop() == pytest.approx(expected, rel=1e-9)
 
 
-def test_a_thousand_callers_cost_one_computation(ports, compute, alice, bars):  # noqa: F811
+def test_a_thousand_callers_cost_one_computation(ports, compute, alice, bars):
     token = token_of(alice)
     workers = compute(2)
     answers = asyncio.run(all_ask(ports, token))
@@ -96,7 +96,7 @@ def test_a_thousand_callers_cost_one_computation(ports, compute, alice, bars):  
 
 
 def test_a_worker_killed_in_the_middle_costs_one_more_at_most_and_six_seconds(
-    ports,  # noqa: F811
+    ports,
     compute,
     alice,
     bars,

@@ -45,9 +45,9 @@ async def instead(redis, name, value):
 )
 @pytest.mark.parametrize("lives", [True, False])
 async def test_a_symbol_whose_keys_are_spoilt_stops_no_other_and_comes_back(
-    runner,  # noqa: F811
-    feed,  # noqa: F811
-    listener,  # noqa: F811
+    runner,
+    feed,
+    listener,
     aredis,
     keys,
     spoil,

@@ -12,8 +12,8 @@ from django.db import DatabaseError, connection, connections
 from portfolio.models import Position
 from tests.conftest import eventually
 from tests.portfolio.conftest import make_instruments
-from tests.portfolio.test_faults import agrees, closed_once, make, portfolio_process, snapshot, tick  # noqa: F401
-from tests.postgres import running  # noqa: F401  (a fixture)
+from tests.portfolio.test_faults import agrees, closed_once, make, portfolio_process, snapshot, tick  # noqa: F401  (fixtures)
+from tests.postgres import running  # noqa: F401  (fixtures)  (a fixture)
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
 
@@ -51,7 +51,7 @@ def still_open():
         return None
 
 
-def test_no_close_is_lost_or_done_twice(engine, on_postgres, tick, snapshot):  # noqa: F811
+def test_no_close_is_lost_or_done_twice(engine, on_postgres, tick, snapshot):
     people = {"alice": User.objects.create(username="alice")}
     make_instruments()
     tick("EURUSD", "1.1")

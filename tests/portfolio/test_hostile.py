@@ -10,7 +10,7 @@ from portfolio.models import Account, LedgerEntry, Order, Position
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-A, P, O, F = (f"/api/portfolio/{each}" for each in ("accounts", "positions", "orders", "fills"))  # noqa: E741
+A, P, O, F = (f"/api/portfolio/{each}" for each in ("accounts", "positions", "orders", "fills"))  # noqa: E741  (orders)
 NO_NUMBERS: list[object] = [
     "NaN",
     "sNaN",
