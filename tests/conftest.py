@@ -78,6 +78,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     )
 
 
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup, django_db_blocker) -> Iterator[None]:
+    """Before PostgreSQL drops the tests' database, what threads of ours still hold open there is ended."""
+    yield
+    from django.db import connection
+
+    if connection.vendor == "postgresql":
+        ours = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+        with django_db_blocker.unblock():
+            with connection.cursor() as cursor:
+                cursor.execute(f"{ours} AND pid <> pg_backend_pid()")
+            connection.close()
+            connection.close_pool()  # type: ignore[attr-defined]  # PostgreSQL has one
+
+
 @pytest.fixture(autouse=True)
 def namespace(settings) -> str:
     """Redis names that no other test uses."""

@@ -22,6 +22,7 @@ from django.db import connection
 
 from portfolio.models import Account, Fill, LedgerEntry, MarginEvent, Position
 from portfolio.reading import current_snapshot
+from stocksblitz.worker import LEASE_MS
 from tests.conftest import PATIENCE_S, eventually, redis_server, takes_less
 from tests.portfolio.test_engine import Process
 
@@ -191,18 +192,21 @@ def shared_out():
 
 
 def test_a_paused_engine_overwrites_nothing_and_closes_nothing_when_it_wakes(engine, people, tick, snapshot):
+    """The pause outlasts the lease twice, and another has taken over and closed: a longer one changes nothing more."""
     tick("EURUSD", "1.1")
     position = make(people, "live:1", "2000")
     paused = engine()
     eventually(lambda: snapshot("live:1"))
     tick("EURUSD", "1.1002")
     paused.send_signal(signal.SIGSTOP)
+    paused_at = time.monotonic()
     engine()
     old = snapshot("live:1")["epoch"]
     eventually(lambda: snapshot("live:1")["epoch"] > old)
     tick("EURUSD", "1.08")
     eventually(lambda: Position.objects.get(pk=position).status == "closed")
     eventually(lambda: agrees(snapshot, "live:1"))
+    eventually(lambda: time.monotonic() - paused_at > 2 * LEASE_MS / 1000, timeout=30)
     paused.send_signal(signal.SIGCONT)
     seen = [(snapshot("live:1")["epoch"], snapshot("live:1")["version"])]
     end = time.monotonic() + 3
