@@ -84,7 +84,9 @@ def test_a_price_shock_is_shown_before_it_happens(portfolio: Page) -> None:
     expect(page.locator("#figures")).to_contain_text("10,")
 
 
-def test_a_page_whose_login_has_ended_says_so_and_leads_back(portfolio: Page, live_stack) -> None:
+def test_a_page_whose_login_has_ended_says_so_and_leads_back(
+    portfolio: Page, live_stack, complaints: list[str]
+) -> None:
     expect(portfolio.locator("#curve-zone")).not_to_be_empty()
     other = portfolio.context.new_page()
     other.goto(f"{live_stack.url}/portfolio")
@@ -92,3 +94,5 @@ def test_a_page_whose_login_has_ended_says_so_and_leads_back(portfolio: Page, li
     expect(portfolio.locator("#connection")).to_have_attribute("data-state", "stopped", timeout=20_000)
     portfolio.click("#banner a")
     expect(portfolio).to_have_url(re.compile(r"/login\?next=%2Fportfolio"))
+    assert [each for each in complaints if "401" not in each and "403" not in each] == []
+    complaints.clear()  # the browser notes a request that was refused between the logout and the word of it
