@@ -30,9 +30,11 @@ class Watched:
         self.running: dict[int, subprocess.Popen] = {}
         self.ports = [free_port(), free_port()]
         self.sentinel = free_port()
+
+    def start(self) -> None:
         self.serve(self.ports[0])
         self.serve(self.ports[1], "--replicaof", "127.0.0.1", str(self.ports[0]))
-        config = folder / "sentinel.conf"
+        config = self.folder / "sentinel.conf"
         config.write_text(SENTINEL.format(port=self.ports[0]))
         self.run(self.sentinel, str(config), "--sentinel")
         eventually(self.complete, 30, "the Sentinel knows the replica")
@@ -90,8 +92,11 @@ class Watched:
 @pytest.fixture
 def watched(tmp_path):
     watched = Watched(tmp_path)
-    yield watched
-    watched.close()
+    try:
+        watched.start()
+        yield watched
+    finally:
+        watched.close()
 
 
 async def goes_on(server, tab, fresh):
