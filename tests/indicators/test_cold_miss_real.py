@@ -57,7 +57,7 @@ def compute(start, redis, keys):
             alive = redis.zrange(keys.workers("compute"), 0, -1)
             return all(any(b"-%d-" % each.pid in name for name in alive) for each in found)
 
-        eventually(there, 90, "the workers are there")
+        eventually(there, 180, "the workers are there")
         return found
 
     return run
