@@ -84,7 +84,7 @@ async def join(
         state.known_upto(frame.upto)
         if reply is not None:
             client.reply(reply)
-        client.send(fitting(past, frame, ids, settings.WS_MAILBOX_BYTES // 2))
+        client.send(fitting(past, frame, ids, settings.WS_MAILBOX_BYTES * 3 // 4))
 
 
 async def read_past(

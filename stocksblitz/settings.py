@@ -81,7 +81,7 @@ WS_MAX_STREAMS = env_int("WS_MAX_STREAMS", 128)
 WS_MAX_INDICATORS = env_int("WS_MAX_INDICATORS", 64)
 WS_MAX_SOCKETS = env_int("WS_MAX_SOCKETS", 20)
 WS_MESSAGES_PER_SECOND = env_int("WS_MESSAGES_PER_SECOND", 50)
-WS_MAILBOX_BYTES = env_int("WS_MAILBOX_BYTES", 786_432)
+WS_MAILBOX_BYTES = env_int("WS_MAILBOX_BYTES", 917_504)
 """Bound of what waits for one slow session, the socket's own buffer left out."""
 SNAPSHOT_CELLS = 20_000
 """Largest history in a snapshot: bars x (1 + indicators)."""

@@ -104,6 +104,15 @@ def history_of(raw: Mapping[str, Any] | None) -> History:
     return History(bars, dict(raw.get("indicators", {})), bool(raw.get("complete", True)))
 
 
+def joined(older: History, newer: History) -> History:
+    """Two stretches of the same indicators, one after the other; as complete as the older one."""
+    values = {
+        name: older.indicators.get(name, [None] * len(older.bars)) + rest
+        for name, rest in newer.indicators.items()
+    }
+    return History(older.bars + newer.bars, values, older.complete)
+
+
 def replayed(message: Mapping[str, Any], history: History, after: int) -> list[Update]:
     """The closed bars of a snapshot's history that are newer than ``after``, each as an update of its own."""
     return [

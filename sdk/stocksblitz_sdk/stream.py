@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMes
 
 from stocksblitz_sdk.errors import StocksBlitzError, StreamClosed
 from stocksblitz_sdk.link import Link, backoff, open_link, restart_pause
-from stocksblitz_sdk.messages import Update, history_of, replayed, update_of
+from stocksblitz_sdk.messages import History, Update, history_of, joined, replayed, update_of
 
 if TYPE_CHECKING:
     from stocksblitz_sdk.client import Client
@@ -27,6 +27,8 @@ AGAIN_S = 1.0
 """Pause before a subscription that failed for the moment is tried again."""
 BURST = 25
 """Subscriptions sent at once; the server allows 50 requests a second."""
+MOST_BARS = 5_000
+"""Bars of one page of history."""
 ABNORMAL = 1006
 NOT_AUTHENTICATED = 4501
 _LOST = (OSError, asyncio.TimeoutError, InvalidHandshake, InvalidMessage, httpx.TransportError)
@@ -208,7 +210,7 @@ class Stream:
         elif position and kind == "market_update":
             await self._on_update(link, position, message)
         elif position and kind == "snapshot":
-            self._on_snapshot(position, message)
+            await self._on_snapshot(position, message)
         elif position and kind == "lagged":
             self._on_lagged(position, message)
 
@@ -246,11 +248,12 @@ class Stream:
         await asyncio.sleep(AGAIN_S)
         await self._subscribe(link, position)
 
-    def _on_snapshot(self, position: Position, message: dict[str, Any]) -> None:
+    async def _on_snapshot(self, position: Position, message: dict[str, Any]) -> None:
         """The first one opens a pair; a later one tells what closed since."""
         history = history_of(message.get("history"))
         first = not position.joined
         if not first:
+            history = await asyncio.to_thread(self._back_to, position, history)
             self._ready.extend(replayed(message, history, position.last_closed))
         update = update_of(message, history if first and self.history else None)
         if (update.bar and update.bar.ts > position.last_closed) or update.history:
@@ -259,6 +262,21 @@ class Stream:
             position.last_closed = max(position.last_closed, history.bars[-1].ts)
         position.move(update)
         position.joined, position.waiting = True, False
+
+    def _back_to(self, position: Position, history: History) -> History:
+        """All that closed since the position: what is too much for a snapshot comes over REST."""
+        while history.bars and not history.complete and history.bars[0].ts > position.last_closed:
+            params = {
+                "timeframe": position.timeframe,
+                "indicators": ",".join(position.ids),
+                "limit": MOST_BARS,
+                "before": history.bars[0].ts,
+            }
+            older = history_of(self.client.get(f"/indicators/{position.symbol}/history", params=params))
+            if not older.bars:
+                break
+            history = joined(older, history)
+        return history
 
     async def _on_update(self, link: Link, position: Position, message: dict[str, Any]) -> None:
         if position.waiting:

@@ -22,14 +22,18 @@ def frame(ts, close, *, closed=False, seq=1, epoch="e1", symbol="ACME", kind="ma
     }  # fmt: skip
 
 
-def snapshot(ts, close, bars=(), **more):
-    """With a history of (ts, close)."""
-    history = {
+def history(bars, *, complete=True):
+    """Of (ts, close)."""
+    return {
         "bars": [[t * BAR_MS, 1.0, 9.0, 0.5, c, 5] for t, c in bars],
         "indicators": {"RSI_14": [c for _, c in bars]},
-        "complete": True,
+        "complete": complete,
     }
-    return frame(ts, close, kind="snapshot", history=history, **more)
+
+
+def snapshot(ts, close, bars=(), *, complete=True, **more):
+    """With a history of (ts, close)."""
+    return frame(ts, close, kind="snapshot", history=history(bars, complete=complete), **more)
 
 
 class Talk:
@@ -78,14 +82,17 @@ class Talk:
 class Server:
     """Plays one act per connection, in order; an act that has ended leaves its socket open."""
 
-    def __init__(self, *acts):
+    def __init__(self, *acts, pages=()):
         self.acts = list(acts)
+        self.pages = list(pages)
+        """What REST answers, one page after the other."""
+        self.asked = []
         self.talks = []
         self.closed = []
         self.errors = []
 
     async def __aenter__(self):
-        self.server = await serve(self._serve, "127.0.0.1", 0, ping_interval=None)
+        self.server = await serve(self._serve, "127.0.0.1", 0, ping_interval=None, process_request=self._page)
         self.url = f"http://127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
         return self
 
@@ -93,6 +100,13 @@ class Server:
         self.server.close()
         await self.server.wait_closed()
         assert not self.errors, self.errors
+
+    def _page(self, connection, request):
+        address = urlsplit(request.path)
+        if address.path.startswith("/indicators/"):
+            self.asked.append((address.path, parse_qs(address.query)))
+            return connection.respond(200, json.dumps(self.pages.pop(0)))
+        return None
 
     async def _serve(self, socket):
         talk = Talk(socket)

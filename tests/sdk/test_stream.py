@@ -9,7 +9,7 @@ import pytest
 from stocksblitz_sdk import MACD, RSI, Client, Indicator, StocksBlitzError, StreamClosed, link, stream
 
 from tests.conftest import PATIENCE_S, aeventually
-from tests.sdk.server import BAR_MS, Server, frame, snapshot
+from tests.sdk.server import BAR_MS, Server, frame, history, snapshot
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +81,24 @@ async def test_after_a_lost_connection_each_closed_bar_comes_once_and_in_order()
         assert got[3]["RSI_14"] == 4.5
         assert updates.reconnects == 1
         assert server.talks[0].query == server.talks[1].query, "it is the same session"
+
+
+async def test_what_is_too_much_for_a_snapshot_comes_page_by_page():
+    async def first(talk):
+        await talk.subscribed(snapshot(2, 2.0), frame(2, 2.5, seq=2, closed=True))
+        talk.socket.transport.abort()
+
+    async def second(talk):
+        await talk.subscribed(snapshot(8, 8.0, bars=[(6, 6.5), (7, 7.5)], complete=False, seq=90))
+
+    pages = [history([(4, 4.5), (5, 5.5)], complete=False), history([(1, 1.5), (2, 2.5), (3, 3.5)])]
+    async with (
+        Server(first, second, pages=pages) as server,
+        client(server).stream("ACME", "5min", ["RSI_14"]) as updates,
+    ):
+        got = await take(updates, 8)
+        assert bars(got)[2:] == [*[(ts, ts + 0.5, True) for ts in range(3, 8)], (8, 8.0, False)]
+        assert [query["before"] for _, query in server.asked] == [[str(6 * BAR_MS)], [str(4 * BAR_MS)]]
 
 
 @pytest.mark.parametrize("code", [1001, 1011, 1012, 4000, 4008, 4029])
