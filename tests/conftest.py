@@ -17,6 +17,7 @@ _folder = tempfile.mkdtemp(prefix="sb-test-")
 _SOCKET = f"{_folder}/redis.sock"
 os.environ["STOCKSBLITZ_DATA"] = _folder
 os.environ["REDIS_URL"] = f"unix://{_SOCKET}"
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # the processes that tests start are many: they compile once
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
 
 import pytest  # the environment above is read when Django's settings load
@@ -91,6 +92,14 @@ def django_db_setup(django_db_setup, django_db_blocker) -> Iterator[None]:
                 cursor.execute(f"{ours} AND pid <> pg_backend_pid()")
             connection.close()
             connection.close_pool()  # type: ignore[attr-defined]  # PostgreSQL has one
+
+
+@pytest.fixture(autouse=True, scope="session")
+def unmirrored() -> None:
+    """What a hub in this process counts is told to nobody: it would land among the names of a later test."""
+    from stocksblitz import mirror
+
+    mirror._started.set()
 
 
 @pytest.fixture(autouse=True)

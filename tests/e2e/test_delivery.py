@@ -8,7 +8,7 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 
-from tests.conftest import PATIENCE_S
+from tests.conftest import PATIENCE_S, aeventually
 from tests.e2e.tabs import Tab, check_order, sign_in
 
 pytestmark = pytest.mark.process
@@ -237,6 +237,13 @@ async def test_a_dropped_socket_keeps_its_session_and_a_closed_one_does_not(live
     assert [bar[0] for bar in snapshot["history"]["bars"]][:5] == [last - n * 60_000 for n in (4, 3, 2, 1, 0)]
     assert snapshot["history"]["complete"] is True
     await again.close(1000)
+    headers = {"Authorization": f"Bearer {token}", "X-Session-ID": session_id}
+    async with httpx.AsyncClient(base_url=live_stack.url, timeout=PATIENCE_S, headers=headers) as http:
+
+        async def ended() -> bool:
+            return not (await http.get("/indicators/subscriptions")).json()["subscriptions"]
+
+        await aeventually(ended, what="the closed session has nothing")
     third = await Tab.open(live_stack, token, session_id)
     assert third.messages[0]["retained"] == []
     await third.close()

@@ -233,6 +233,12 @@ class Quotes(RuleBasedStateMachine):
             else:
                 self._calm()
         eventually(lambda: not any(desk._flights for desk in self.desks), what="no flight is left")
+        for name in (
+            *self._left("lease"),
+            *self._left("waiters"),
+        ):  # of the dead; the time that it takes passes now
+            assert self.redis.pttl(name) != -1, "no lock is for ever"
+            self.redis.pexpire(name, 1)
         eventually(lambda: not self._left("lease") and not self._left("waiters"), what="no lock is left")
         assert not self.world.overlaps
         for desk in self.dead:  # only now, and only to be tidy
