@@ -23,8 +23,8 @@ KERNEL_BUFFER = 32_768
 """Bytes the kernel may keep for a peer that does not read: what lies there can no longer be conflated."""
 UNREAD_LONGEST_S = 90.0
 """How long a peer that is there but does not read, and so cannot answer a ping, is put up with."""
-TCP_LAST_ACK_RECV = 56
-"""Offset of tcpi_last_ack_recv (milliseconds) in Linux's struct tcp_info."""
+TCP_RETRANSMITS, TCP_PROBES, TCP_LAST_ACK_RECV = 2, 3, 56
+"""Offsets in Linux's struct tcp_info: what was sent again, and probed, without an answer; ms since the last one."""
 DRAIN_BATCH = 250
 DRAIN_EVERY_S = 0.1
 DRAIN_LONGEST_S = 5.0
@@ -94,21 +94,25 @@ class PreframedProtocol(WebSocketsSansIOProtocol):
 
     def keepalive_timeout(self) -> None:
         """No pong came. A peer that does not read at the moment is slow, not gone, as long as its kernel answers ours."""
-        if self.blocked and self._unread_s < UNREAD_LONGEST_S and self._acknowledged_ms() < 30_000:
+        if self.blocked and self._unread_s < UNREAD_LONGEST_S and self._answers():
             self._unread_s += 5.0
             self.pong_timer = self.loop.call_later(5.0, self.keepalive_timeout)
             return
         self.stop_keepalive()
         self._give_up(1011, "no answer to a ping")
 
-    def _acknowledged_ms(self) -> int:
-        """How long ago the peer's kernel last acknowledged anything."""
+    def _answers(self) -> bool:
+        """Whether the peer's kernel answers ours: it did lately, or it has been asked nothing since.
+
+        One that does not read is probed ever more seldom, after a minute every 51 s, so that silence alone tells nothing.
+        """
         connection = self.transport.get_extra_info("socket")
         try:
             info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_LAST_ACK_RECV + 4)
-            return int(struct.unpack_from("I", info, TCP_LAST_ACK_RECV)[0])
-        except (AttributeError, OSError, struct.error):
-            return 1 << 31  # not a TCP socket of Linux: nothing is known, so nothing is assumed
+            unanswered = info[TCP_RETRANSMITS] + info[TCP_PROBES]
+            return not unanswered or struct.unpack_from("I", info, TCP_LAST_ACK_RECV)[0] < 30_000
+        except (AttributeError, OSError, struct.error, IndexError):
+            return False  # not a TCP socket of Linux: nothing is known, so nothing is assumed
 
     def writer(self) -> Callable[[bytes], None]:
         return cast(Callable[[bytes], None], self.transport.write)
