@@ -20,8 +20,8 @@ from bench.listen import Listener
 from bench.playback import Playback, forming, walk
 from bench.report import Report
 from bench.site import prepare, procfile
-from indicators.engine import Stream
-from indicators.spec import parse
+from indicators.engine.spec import parse
+from indicators.engine.stream import Stream
 from stocksblitz.feed_spec import FeedSpec
 from stocksblitz.keys import Keys, computation
 from stocksblitz.market.bars import Bar

@@ -20,7 +20,7 @@ from bench.audit import Audit
 from bench.frames import MINUTE_MS, FakeStream, publish
 from bench.report import Report, percentile
 from bench.site import LIMITS, Site, prepare
-from indicators.spec import parse
+from indicators.engine.spec import parse
 
 USERS, SESSIONS, WEBS = 20, 200, 2
 AUDIT_S = float(os.environ.get("BENCH_AUDIT_S", "60"))

@@ -14,7 +14,7 @@ def main(symbol: str, timeframe: str, indicator: str) -> None:
 
     django.setup()
     from indicators import cache
-    from indicators.spec import parse
+    from indicators.engine.spec import parse
 
     specs, taken = {indicator: parse(indicator)}, []
     for _ in range(WARM + COUNT):

@@ -13,7 +13,7 @@ import orjson
 from django.conf import settings
 
 from indicators import cache, subscriptions
-from indicators.spec import parse
+from indicators.engine.spec import parse
 from stocksblitz.delivery.client import Client
 from stocksblitz.delivery.hub import Hub
 from stocksblitz.delivery.mailbox import Stream

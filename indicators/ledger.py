@@ -6,7 +6,7 @@ Rows are named by (symbol, timeframe, asked id); an empty asked id stands for th
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from indicators.spec import Spec
+from indicators.engine.spec import Spec
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.keys import BARS_ONLY, computation
 

@@ -8,10 +8,10 @@ import orjson
 from channels.db import database_sync_to_async
 from django.conf import settings
 
-from indicators.engine import Stream, series
+from indicators.engine.market_data import bar_of, bar_of_row
+from indicators.engine.spec import Spec, parse
+from indicators.engine.stream import Stream, series
 from indicators.jobs import Job
-from indicators.readings import bar_of, bar_of_row
-from indicators.spec import Spec, parse
 from stocksblitz import metrics
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.keys import Keys

@@ -11,8 +11,8 @@ from django.conf import settings
 from redis.exceptions import RedisError
 
 from indicators import demand
+from indicators.engine.spec import parse
 from indicators.models import Session, Subscription
-from indicators.spec import parse
 from stocksblitz.delivery.wire import iso
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.keys import BARS_ONLY, computation, member

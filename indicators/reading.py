@@ -6,9 +6,9 @@ from typing import Any
 import orjson
 
 from indicators import cache
+from indicators.engine.spec import Spec, parse
 from indicators.models import Subscription
 from indicators.presence import active_sync
-from indicators.spec import Spec, parse
 from stocksblitz import mirror
 from stocksblitz.delivery.wire import iso
 from stocksblitz.errors import StocksBlitzError

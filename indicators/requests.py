@@ -10,9 +10,9 @@ from django.conf import settings
 
 from indicators import demand
 from indicators.demand import Command, Gone, State
+from indicators.engine.spec import Spec
 from indicators.ledger import Guard, Ids, Limits, Pair, asked_ids
 from indicators.records import Key, Record
-from indicators.spec import Spec
 from stocksblitz import metrics
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.keys import Keys, computation

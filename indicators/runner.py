@@ -11,9 +11,9 @@ import orjson
 from django.conf import settings
 from redis.exceptions import RedisError
 
-from indicators.frames import Batch, LiveStream, Position, Quote
+from indicators.engine.live_stream import Batch, LiveStream, Position, Quote
+from indicators.engine.market_data import FIELDS, Forming, Readable, bar_of, forming_of, quote_of, reaches
 from indicators.publish import Publisher
-from indicators.readings import FIELDS, Forming, Readable, bar_of, forming_of, quote_of, reaches
 from indicators.tally import Tally
 from indicators.wanted import StreamId, Wanted
 from stocksblitz.bus import Subscriber

@@ -14,6 +14,7 @@ from channels.db import database_sync_to_async
 
 from indicators import demand
 from indicators.demand import State
+from indicators.engine.spec import Spec
 from indicators.ledger import Guard
 from indicators.models import Session
 from indicators.presence import (
@@ -38,7 +39,6 @@ from indicators.requests import (
     Unsubscribe,
     UnsubscribeResult,
 )
-from indicators.spec import Spec
 from indicators.upkeep import (
     cleanup,
     cleanup_sync,

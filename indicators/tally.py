@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from indicators.frames import Batch, LiveStream
+from indicators.engine.live_stream import Batch, LiveStream
 from indicators.wanted import StreamId
 from stocksblitz import metrics
 

@@ -4,7 +4,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable
 
-from indicators.spec import Spec, parse
+from indicators.engine.spec import Spec, parse
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.keys import BARS_ONLY, computation
 

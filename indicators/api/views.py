@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 
 from indicators import cache, reading, subscriptions
 from indicators.api import serializers as shapes
-from indicators.spec import Spec, catalogue, parse_request
+from indicators.engine.spec import Spec, catalogue, parse_request
 from stocksblitz import inputs
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.identity.authentication import Credentials, session_id_of, user_id

@@ -3,8 +3,8 @@
 import itertools
 from pathlib import Path
 
-from indicators.kernels import Value
-from indicators.spec import parse
+from indicators.engine.kernels import Value
+from indicators.engine.spec import parse
 from stocksblitz.market.bars import Bar
 from tests.indicators.data import COMMON, agree, columns, parts_of
 from tests.indicators.test_replay_batch import ORACLES

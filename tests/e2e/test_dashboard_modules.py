@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from indicators.spec import CATALOGUE, build, catalogue
+from indicators.engine.spec import CATALOGUE, build, catalogue
 from stocksblitz.errors import StocksBlitzError
 
 pytestmark = pytest.mark.browser

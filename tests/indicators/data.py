@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from indicators.engine import Stream
-from indicators.kernels import Kernel, Value
-from indicators.spec import parse
+from indicators.engine.kernels import Kernel, Value
+from indicators.engine.spec import parse
+from indicators.engine.stream import Stream
 from stocksblitz.market.bars import Bar
 
 MINUTE = 60_000

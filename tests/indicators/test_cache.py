@@ -10,8 +10,8 @@ import pytest
 
 from indicators import cache
 from indicators.desk import desk
+from indicators.engine.spec import parse_request
 from indicators.jobs import JobQueue
-from indicators.spec import parse_request
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.redis import connect
 from stocksblitz.worker import now_ms

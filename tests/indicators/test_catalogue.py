@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from indicators.catalogue.differences import DIFFERENCES
-from indicators.catalogue.document import document
-from indicators.spec import CATALOGUE, catalogue, parse
+from indicators.engine.catalogue.differences import DIFFERENCES
+from indicators.engine.catalogue.document import document
+from indicators.engine.spec import CATALOGUE, catalogue, parse
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -61,13 +61,15 @@ def test_parts_have_the_names_of_the_contract():
 
 
 def test_it_loads_no_numeric_library():
-    code = "import sys, indicators.spec; print({'numpy', 'pandas', 'talib', 'numba'} & set(sys.modules))"
+    code = (
+        "import sys, indicators.engine.spec; print({'numpy', 'pandas', 'talib', 'numba'} & set(sys.modules))"
+    )
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
 
 
 def test_the_engine_loads_neither_pandas_ta_nor_django():
-    code = "import sys, indicators.engine; print({'pandas_ta', 'numba', 'django'} & set(sys.modules))"
+    code = "import sys, indicators.engine.stream; print({'pandas_ta', 'numba', 'django'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
 
@@ -79,5 +81,5 @@ def test_differences_are_of_the_catalogue():
 def test_the_page_is_current():
     page = (ROOT / "docs" / "indicators.md").read_text()
     assert page == "".join(f"{line}\n" for line in document()), (
-        "write it anew: python -m indicators.catalogue.document > docs/indicators.md"
+        "write it anew: python -m indicators.engine.catalogue.document > docs/indicators.md"
     )

@@ -13,8 +13,8 @@ import psutil
 import pytest
 from redis.exceptions import ResponseError
 
-from indicators.engine import Stream
-from indicators.spec import parse
+from indicators.engine.spec import parse
+from indicators.engine.stream import Stream
 from stocksblitz import mirror
 from stocksblitz.market.bars import Bar
 from stocksblitz.worker import now_ms

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from indicators import kernels
-from indicators.engine import Stream, clean, series
-from indicators.spec import parse
+from indicators.engine import kernels
+from indicators.engine.spec import parse
+from indicators.engine.stream import Stream, clean, series
 from stocksblitz.market.bars import Bar
 from tests.indicators.data import COMMON, MINUTE, agree, parts_of, random_bars
 

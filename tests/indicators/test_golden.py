@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from indicators.spec import parse
+from indicators.engine.spec import parse
 from tests.indicators.data import agree, parts_of, read, run
 
 BASELINES = {

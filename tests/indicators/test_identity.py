@@ -14,8 +14,8 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 
 from indicators import subscriptions
+from indicators.engine.spec import parse_request
 from indicators.models import Session
-from indicators.spec import parse_request
 from stocksblitz.delivery import auth
 from stocksblitz.delivery.control import GROUP
 from stocksblitz.errors import StocksBlitzError

@@ -6,9 +6,9 @@ import orjson
 import pytest
 from channels.db import database_sync_to_async
 
-from indicators.engine import series
+from indicators.engine.spec import parse
+from indicators.engine.stream import series
 from indicators.oneshot import OneShot
-from indicators.spec import parse
 from stocksblitz.feed_spec import FeedSpec
 from stocksblitz.market import models
 from stocksblitz.market.bars import Bar

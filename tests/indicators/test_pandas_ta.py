@@ -7,8 +7,8 @@ import warnings
 import numpy as np
 import pytest
 
-from indicators.catalogue.differences import DIFFERENCES
-from indicators.spec import CATALOGUE, parse
+from indicators.engine.catalogue.differences import DIFFERENCES
+from indicators.engine.spec import CATALOGUE, parse
 from tests.indicators.data import columns, parts_of, raw, read
 
 NAMES = [n for n in CATALOGUE if not n.startswith("CDL") or n in ("CDL_DOJI", "CDL_INSIDE", "CDL_Z")]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import talib
 
-from indicators.spec import parse
+from indicators.engine.spec import parse
 from tests.indicators.data import COMMON, agree, columns, parts_of, read, run
 
 FILES = {"BTCUSD_1min": 0, "6E_1min": 30 * 60_000, "SPY_1min": 60 * 60_000}

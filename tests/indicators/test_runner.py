@@ -7,7 +7,7 @@ import pytest
 from django.conf import settings
 from redis.exceptions import RedisError
 
-from indicators.frames import Position
+from indicators.engine.live_stream import Position
 from indicators.runner import Runner
 from stocksblitz.market.bars import Bar
 from stocksblitz.worker import now_ms, shard_of

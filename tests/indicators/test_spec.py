@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indicators.spec import CATALOGUE, build, parse, parse_request
+from indicators.engine.spec import CATALOGUE, build, parse, parse_request
 from stocksblitz.errors import StocksBlitzError
 
 CANONICAL = [

@@ -5,8 +5,8 @@ import orjson
 import pytest
 
 from indicators import subscriptions
+from indicators.engine.spec import parse_request
 from indicators.models import Session, Subscription
-from indicators.spec import parse_request
 from stocksblitz.errors import StocksBlitzError
 from tests.conftest import PATIENCE_S, aeventually
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from indicators import subscriptions
+from indicators.engine.spec import parse_request
 from indicators.models import Subscription
-from indicators.spec import parse_request
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -17,8 +17,8 @@ from hypothesis.stateful import (
 )
 
 from indicators import subscriptions
+from indicators.engine.spec import parse, parse_request
 from indicators.models import Subscription
-from indicators.spec import parse, parse_request
 from stocksblitz.redis import keys, shared
 from stocksblitz.worker import now_ms
 

@@ -1,8 +1,8 @@
 """What operators see of compute: values, and indicators that an error stopped."""
 
-from indicators import kernels
-from indicators.frames import Batch, LiveStream, Position, Quote
-from indicators.spec import parse
+from indicators.engine import kernels
+from indicators.engine.live_stream import Batch, LiveStream, Position, Quote
+from indicators.engine.spec import parse
 from indicators.tally import Tally
 from stocksblitz.metrics import REGISTRY
 from tests.indicators.data import random_bars

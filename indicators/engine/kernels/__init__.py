@@ -3,9 +3,18 @@
 from collections.abc import Callable, Iterable
 from math import nan
 
-from indicators.kernels import candles, momentum, oscillators, overlap, statistics, trend, volatility, volume
-from indicators.kernels.nodes import Step
-from indicators.spec import Spec
+from indicators.engine.kernels import (
+    candles,
+    momentum,
+    oscillators,
+    overlap,
+    statistics,
+    trend,
+    volatility,
+    volume,
+)
+from indicators.engine.kernels.nodes import Step
+from indicators.engine.spec import Spec
 from stocksblitz.market.bars import Bar
 
 __all__ = ["Kernel", "Value", "open_kernel"]
@@ -20,7 +29,7 @@ FACTORIES: dict[str, Callable[..., Step]] = {
 
 
 class Kernel:
-    """The values of one indicator, bar by bar. Bars are finite (`indicators.engine.clean` sees to it).
+    """The values of one indicator, bar by bar. Bars are finite (`indicators.engine.stream.clean` sees to it).
 
     Values are finite floats or None; a part that is undefined is None.
     ``ready``: whether the next value, and with it every later one, agrees with any longer history.

@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterable
 from functools import partial
 
-from indicators.catalogue.entry import rma as settling
-from indicators.kernels.momentum import efficiency
-from indicators.kernels.nodes import (
+from indicators.engine.catalogue.entry import rma as settling
+from indicators.engine.kernels.momentum import efficiency
+from indicators.engine.kernels.nodes import (
     NAN,
     Lag,
     Node,
@@ -26,7 +26,7 @@ from indicators.kernels.nodes import (
     weighted,
     wma,
 )
-from indicators.kernels.pivots import Pivots
+from indicators.engine.kernels.pivots import Pivots
 from stocksblitz.market.bars import Bar
 
 

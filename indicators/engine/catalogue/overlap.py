@@ -2,8 +2,8 @@
 
 from functools import partial
 
-from indicators.catalogue.entry import Entry as _Entry
-from indicators.catalogue.entry import choice, length, number
+from indicators.engine.catalogue.entry import Entry as _Entry
+from indicators.engine.catalogue.entry import choice, length, number
 
 Entry = partial(_Entry, category="overlap", pane="overlay")
 LEVELS = ("P", "S1", "S2", "S3", "S4", "R1", "R2", "R3", "R4")

@@ -4,7 +4,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from indicators.kernels.nodes import (
+from indicators.engine.kernels.nodes import (
     NAN,
     Lag,
     Rolling,
@@ -17,7 +17,7 @@ from indicators.kernels.nodes import (
     total,
     variance,
 )
-from indicators.kernels.overlap import of_close, two_poles
+from indicators.engine.kernels.overlap import of_close, two_poles
 from stocksblitz.market.bars import Bar
 
 

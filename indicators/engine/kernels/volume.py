@@ -1,6 +1,6 @@
 """Kernels of the volume family: what traded, and at which prices."""
 
-from indicators.kernels.nodes import (
+from indicators.engine.kernels.nodes import (
     NAN,
     Step,
     Ta,
@@ -14,8 +14,8 @@ from indicators.kernels.nodes import (
     ratio,
     total,
 )
-from indicators.kernels.oscillators import spread
-from indicators.kernels.trend import runs
+from indicators.engine.kernels.oscillators import spread
+from indicators.engine.kernels.trend import runs
 from stocksblitz.market.bars import Bar
 
 

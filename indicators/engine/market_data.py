@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from indicators.frames import Quote
+from indicators.engine.live_stream import Quote
 from stocksblitz.market.bars import Bar
 
 log = logging.getLogger(__name__)

@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
-from indicators.catalogue import KEPT_BARS
-from indicators.kernels import Kernel, Value, open_kernel
-from indicators.spec import Spec
+from indicators.engine.catalogue import KEPT_BARS
+from indicators.engine.kernels import Kernel, Value, open_kernel
+from indicators.engine.spec import Spec
 from stocksblitz.market.bars import Bar
 
 LARGEST = 1e15

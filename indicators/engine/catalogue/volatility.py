@@ -2,8 +2,8 @@
 
 from functools import partial
 
-from indicators.catalogue.entry import Entry as _Entry
-from indicators.catalogue.entry import length, number, scalar
+from indicators.engine.catalogue.entry import Entry as _Entry
+from indicators.engine.catalogue.entry import length, number, scalar
 
 Entry = partial(_Entry, category="volatility")
 

@@ -2,8 +2,8 @@
 
 from functools import partial
 
-from indicators.catalogue.entry import Entry as _Entry
-from indicators.catalogue.entry import length, number, whole
+from indicators.engine.catalogue.entry import Entry as _Entry
+from indicators.engine.catalogue.entry import length, number, whole
 
 Entry = partial(_Entry, category="statistics")
 DDOF = whole("ddof", 0, 0, 1)

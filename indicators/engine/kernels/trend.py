@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 
-from indicators.kernels.nodes import (
+from indicators.engine.kernels.nodes import (
     NAN,
     Lag,
     Node,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from indicators.kernels.nodes import NAN
+from indicators.engine.kernels.nodes import NAN
 from stocksblitz.market.bars import Bar
 
 

@@ -2,8 +2,8 @@
 
 from functools import partial
 
-from indicators.catalogue.entry import Entry as _Entry
-from indicators.catalogue.entry import choice, length, number, scalar, whole
+from indicators.engine.catalogue.entry import Entry as _Entry
+from indicators.engine.catalogue.entry import choice, length, number, scalar, whole
 
 Entry = partial(_Entry, category="trend")
 

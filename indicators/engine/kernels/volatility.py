@@ -3,9 +3,9 @@
 import math
 from functools import partial
 
-from indicators.catalogue.entry import ema as memory
-from indicators.catalogue.entry import rma as seed_and_memory
-from indicators.kernels.nodes import (
+from indicators.engine.catalogue.entry import ema as memory
+from indicators.engine.catalogue.entry import rma as seed_and_memory
+from indicators.engine.kernels.nodes import (
     NAN,
     Lag,
     Ratchet,
@@ -22,9 +22,9 @@ from indicators.kernels.nodes import (
     total,
     true_range,
 )
-from indicators.kernels.nodes import atr as wilder
-from indicators.kernels.oscillators import volatility_index
-from indicators.kernels.overlap import Holt, of_close
+from indicators.engine.kernels.nodes import atr as wilder
+from indicators.engine.kernels.oscillators import volatility_index
+from indicators.engine.kernels.overlap import Holt, of_close
 from stocksblitz.market.bars import Bar
 
 

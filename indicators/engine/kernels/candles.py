@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from functools import partial
 
-from indicators.catalogue.candles import PATTERNS
-from indicators.kernels.nodes import NAN, Lag, Step, Ta, deviation, mean, ratio
+from indicators.engine.catalogue.candles import PATTERNS
+from indicators.engine.kernels.nodes import NAN, Lag, Step, Ta, deviation, mean, ratio
 from stocksblitz.market.bars import Bar
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 
-from indicators.engine import Stream, Values
-from indicators.spec import Spec
+from indicators.engine.spec import Spec
+from indicators.engine.stream import Stream, Values
 from stocksblitz.delivery.wire import iso
 from stocksblitz.market.bars import Bar
 

@@ -1,14 +1,14 @@
-"""`docs/indicators.md`, written from the catalogue: ``python -m indicators.catalogue.document > docs/indicators.md``."""
+"""Write `docs/indicators.md`: ``python -m indicators.engine.catalogue.document > docs/indicators.md``."""
 
 import sys
 from collections.abc import Iterable, Iterator
 
-from indicators.catalogue import CATALOGUE, KEPT_BARS, Entry, Param
-from indicators.catalogue.differences import DIFFERENCES
+from indicators.engine.catalogue import CATALOGUE, KEPT_BARS, Entry, Param
+from indicators.engine.catalogue.differences import DIFFERENCES
 
 INTRODUCTION = """# Indicators
 
-<!-- Written by `python -m indicators.catalogue.document`; a test fails when it is not current. -->
+<!-- Written by `python -m indicators.engine.catalogue.document`; a test fails when it is not current. -->
 
 {count} indicators, each computed once per symbol and timeframe, for closed bars and for the forming one.
 

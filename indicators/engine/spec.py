@@ -7,7 +7,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import NoReturn
 
-from indicators.catalogue import CATALOGUE, KEPT_BARS, Entry, Param, Params, ParamValue, catalogue
+from indicators.engine.catalogue import CATALOGUE, KEPT_BARS, Entry, Param, Params, ParamValue, catalogue
 from stocksblitz.errors import StocksBlitzError
 
 __all__ = ["CATALOGUE", "Entry", "Spec", "catalogue", "parse", "parse_request"]

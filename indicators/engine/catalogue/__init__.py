@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from indicators.catalogue import candles, momentum, overlap, statistics, trend, volatility, volume
-from indicators.catalogue.differences import DIFFERENCES
-from indicators.catalogue.entry import KEPT_BARS, Entry, Param, Params, ParamValue
+from indicators.engine.catalogue import candles, momentum, overlap, statistics, trend, volatility, volume
+from indicators.engine.catalogue.differences import DIFFERENCES
+from indicators.engine.catalogue.entry import KEPT_BARS, Entry, Param, Params, ParamValue
 
 __all__ = ["CATALOGUE", "KEPT_BARS", "Entry", "Param", "ParamValue", "Params", "catalogue"]
 

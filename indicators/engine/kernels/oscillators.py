@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from indicators.kernels.nodes import (
+from indicators.engine.kernels.nodes import (
     NAN,
     Lag,
     Node,

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from indicators.kernels.nodes import (
+from indicators.engine.kernels.nodes import (
     NAN,
     Ewm,
     Lag,
