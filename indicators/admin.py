@@ -12,9 +12,9 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.timesince import timesince
 
-from indicators import subscriptions
 from indicators.models import Session, Subscription
-from indicators.presence import live_counts, seen_at
+from indicators.subscriptions import service as subscriptions
+from indicators.subscriptions.queries import live_counts, seen_at
 from stocksblitz.admin import ReadOnlyAdmin
 from stocksblitz.delivery import control
 from stocksblitz.keys import member

@@ -27,7 +27,7 @@ def end_sessions(
     sender: object, user_id: int, login_id: Any = None, session_id: str | None = None, **_: Any
 ) -> None:
     """Access that ends takes its sessions along."""
-    from indicators import subscriptions
+    from indicators.subscriptions import service as subscriptions
 
     if session_id is not None:
         subscriptions.end_session_sync(user_id=user_id, session_id=session_id)
@@ -46,8 +46,8 @@ def verify_sockets(sender: object, **_: Any) -> None:
 
 def forget_user(sender: object, instance: Any, **_: Any) -> None:
     """The rows go with the user; what Redis holds of them goes once that is committed."""
-    from indicators import subscriptions
     from indicators.models import Session
+    from indicators.subscriptions import service as subscriptions
     from stocksblitz.keys import member
 
     rows = Session.objects.filter(user_id=instance.pk).values_list("user_id", "session_id")

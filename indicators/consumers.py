@@ -7,8 +7,9 @@ from urllib.parse import parse_qs
 
 from django.conf import settings
 
-from indicators import joins, subscriptions
+from indicators import joins
 from indicators.engine.spec import Spec, parse_request
+from indicators.subscriptions import service as subscriptions
 from stocksblitz.delivery import control, wire
 from stocksblitz.delivery.client import Client
 from stocksblitz.delivery.consumers import SocketConsumer, expiry

@@ -17,9 +17,9 @@ import orjson
 from django.conf import settings
 from redis.exceptions import RedisError
 
-from indicators import demand
 from indicators.jobs import LOCK_MS, Job, error_of
 from indicators.queue_scripts import ASK
+from indicators.subscriptions import reference_counts
 from stocksblitz import metrics
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.keys import Keys
@@ -96,7 +96,7 @@ class Desk:
     def _say(self, flights: Sequence[Flight]) -> None:
         """Ask Redis for each: cached by now, in work, or ours to put into the queue."""
         commands = [self._command(flight.job) for flight in flights]
-        for flight, answer in zip(flights, demand.run(shared(), commands), strict=True):
+        for flight, answer in zip(flights, reference_counts.run(shared(), commands), strict=True):
             match answer[0]:
                 case b"cached":
                     flight.outcome = HIT
@@ -116,7 +116,7 @@ class Desk:
                         StocksBlitzError("unavailable", "no compute worker is alive: try again"),
                     )
 
-    def _command(self, job: Job) -> demand.Command:
+    def _command(self, job: Job) -> reference_counts.Command:
         names = [job.key, job.lock, self._keys.jobs, self._keys.workers("compute")]
         args: list[Any] = [job.token, LOCK_MS, now_ms() - ALIVE_MS, MOST_JOBS, job.low, job.high]
         return ASK, names, [*args, *job.fields()]

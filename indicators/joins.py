@@ -12,8 +12,9 @@ from typing import Any
 import orjson
 from django.conf import settings
 
-from indicators import cache, subscriptions
+from indicators import cache
 from indicators.engine.spec import parse
+from indicators.subscriptions import service as subscriptions
 from stocksblitz.delivery.client import Client
 from stocksblitz.delivery.hub import Hub
 from stocksblitz.delivery.mailbox import Stream

@@ -8,7 +8,7 @@ import orjson
 from indicators import cache
 from indicators.engine.spec import Spec, parse
 from indicators.models import Subscription
-from indicators.presence import active_sync
+from indicators.subscriptions.queries import active_sync
 from stocksblitz import mirror
 from stocksblitz.delivery.wire import iso
 from stocksblitz.errors import StocksBlitzError

@@ -8,10 +8,10 @@ from typing import Any
 
 from django.conf import settings
 
-from indicators import upkeep
 from indicators.jobs import JobQueue
 from indicators.oneshot import OneShot
 from indicators.runner import Runner
+from indicators.subscriptions import maintenance
 from stocksblitz import mirror
 from stocksblitz.worker import HEARTBEAT_S, finish_within, persist, wait
 
@@ -43,7 +43,7 @@ class ComputeWorker:
                 tasks.create_task(self.runner.run(stop))
                 tasks.create_task(persist("leases", self._leases, stop, every=HEARTBEAT_S))
                 tasks.create_task(persist("reconciling", self.runner.reconcile, stop, every=RECONCILE_S))
-                tasks.create_task(persist("rebuilding", upkeep.ensure_rebuilt, stop, every=1.0))
+                tasks.create_task(persist("rebuilding", maintenance.ensure_rebuilt, stop, every=1.0))
                 tasks.create_task(self._clean_up(stop))
                 tasks.create_task(self._work_on_jobs(stop))
                 tasks.create_task(mirror.run(stop))
@@ -64,7 +64,7 @@ class ComputeWorker:
 
     async def _clean_up(self, stop: asyncio.Event) -> None:
         while not await wait(stop, settings.CLEANUP_INTERVAL):
-            await persist_once("cleaning up", upkeep.cleanup)
+            await persist_once("cleaning up", maintenance.cleanup)
 
     async def _work_on_jobs(self, stop: asyncio.Event) -> None:
         """Take jobs as they come; several are worked on at a time, so that a slow one does not hold up the rest."""

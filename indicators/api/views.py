@@ -10,9 +10,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from indicators import cache, reading, subscriptions
+from indicators import cache, reading
 from indicators.api import serializers as shapes
 from indicators.engine.spec import Spec, catalogue, parse_request
+from indicators.subscriptions import service as subscriptions
 from stocksblitz import inputs
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.identity.authentication import Credentials, session_id_of, user_id

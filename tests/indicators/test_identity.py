@@ -13,9 +13,9 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.test import Client
 
-from indicators import subscriptions
 from indicators.engine.spec import parse_request
 from indicators.models import Session
+from indicators.subscriptions import service as subscriptions
 from stocksblitz.delivery import auth
 from stocksblitz.delivery.control import GROUP
 from stocksblitz.errors import StocksBlitzError

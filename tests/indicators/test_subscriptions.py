@@ -4,9 +4,9 @@ import uuid
 import orjson
 import pytest
 
-from indicators import subscriptions
 from indicators.engine.spec import parse_request
 from indicators.models import Session, Subscription
+from indicators.subscriptions import service as subscriptions
 from stocksblitz.errors import StocksBlitzError
 from tests.conftest import PATIENCE_S, aeventually
 
@@ -162,29 +162,29 @@ def test_what_runs_out_leaves_redis_and_the_database(alice, market, session_id, 
 
 def test_a_purge_overtaken_by_a_subscribe_loses_nothing(alice, market, session_id, redis, keys):
     """The session changed between what Redis said had run out and its removal from the database."""
-    from indicators import demand
-    from indicators.requests import Expire
-    from indicators.writing import writer
+    from indicators.subscriptions import reference_counts
+    from indicators.subscriptions.commands import Expire
+    from indicators.subscriptions.unit_of_work import writer
     from stocksblitz.worker import now_ms
 
     add(alice, session_id, "RSI_14")
     expire(redis, keys, alice, session_id, "RSI_14")
-    answer = demand.run(redis, [demand.purge(keys, now_ms(), ["BTCUSD|1min|RSI_14"])])[0]
+    answer = reference_counts.run(redis, [reference_counts.purge(keys, now_ms(), ["BTCUSD|1min|RSI_14"])])[0]
     add(alice, session_id, "EMA_9")
-    assert writer.call(Expire((alice.pk, session_id), demand.gone(answer))) is False
+    assert writer.call(Expire((alice.pk, session_id), reference_counts.gone(answer))) is False
     assert wanted(redis, keys) == {"BTCUSD|1min|RSI_14", "BTCUSD|1min|EMA_9"}
     assert Subscription.objects.count() == 2
 
 
 def test_a_late_write_cannot_bring_an_ended_session_back(alice, market, session_id, redis, keys):
-    from indicators import demand
+    from indicators.subscriptions import reference_counts
     from stocksblitz.worker import now_ms
 
     add(alice, session_id, "RSI_14")
     version = Session.objects.get().version
     subscriptions.end_session_sync(user_id=alice.pk, session_id=session_id)
-    late = demand.State(f"{alice.pk}:{session_id}", version, frozenset({"BTCUSD|1min|RSI_14"}))
-    demand.run(redis, [demand.apply(keys, late, now_ms())])
+    late = reference_counts.State(f"{alice.pk}:{session_id}", version, frozenset({"BTCUSD|1min|RSI_14"}))
+    reference_counts.run(redis, [reference_counts.apply(keys, late, now_ms())])
     assert wanted(redis, keys) == set()
     add(alice, session_id, "RSI_14")
     assert wanted(redis, keys) == {"BTCUSD|1min|RSI_14"}
@@ -271,11 +271,11 @@ def test_a_flushed_redis_is_rebuilt(alice, bob, market, redis, keys):
 
 
 def test_rebuild_removes_what_the_database_does_not_know(alice, market, session_id, redis, keys):
-    from indicators import demand
+    from indicators.subscriptions import reference_counts
 
     add(alice, session_id, "RSI_14")
-    stray = demand.State(f"{alice.pk}:{uuid.uuid4()}", 7, frozenset({"BTCUSD|1min|EMA_9"}))
-    demand.run(redis, [demand.apply(keys, stray, now())])
+    stray = reference_counts.State(f"{alice.pk}:{uuid.uuid4()}", 7, frozenset({"BTCUSD|1min|EMA_9"}))
+    reference_counts.run(redis, [reference_counts.apply(keys, stray, now())])
     subscriptions.rebuild_sync()
     assert wanted(redis, keys) == {"BTCUSD|1min|RSI_14"}
 
@@ -304,8 +304,8 @@ def test_concurrent_requests_are_grouped(alice, market, django_assert_max_num_qu
     """A thousand waiting requests are a handful of transactions."""
     from django.db import connection
 
-    from indicators.requests import Subscribe
-    from indicators.writing import commit, writer
+    from indicators.subscriptions.commands import Subscribe
+    from indicators.subscriptions.unit_of_work import commit, writer
 
     groups = []
     original, writer._commit = (
@@ -330,8 +330,8 @@ def test_concurrent_requests_are_grouped(alice, market, django_assert_max_num_qu
 
 
 def test_one_that_spoils_the_group_fails_alone(alice, market, session_id, redis, keys):
-    from indicators.requests import Subscribe
-    from indicators.writing import commit, writer
+    from indicators.subscriptions.commands import Subscribe
+    from indicators.subscriptions.unit_of_work import commit, writer
 
     good = Subscribe((alice.pk, session_id), "BTCUSD", "1min", specs("RSI_14"), create=True)
     bad = Subscribe((999_999, str(uuid.uuid4())), "BTCUSD", "1min", specs("RSI_14"), create=True)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from indicators import subscriptions
 from indicators.engine.spec import parse_request
 from indicators.models import Subscription
+from indicators.subscriptions import service as subscriptions
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

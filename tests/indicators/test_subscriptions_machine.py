@@ -16,9 +16,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from indicators import subscriptions
 from indicators.engine.spec import parse, parse_request
 from indicators.models import Subscription
+from indicators.subscriptions import service as subscriptions
 from stocksblitz.redis import keys, shared
 from stocksblitz.worker import now_ms
 

@@ -2,7 +2,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from indicators import subscriptions
+from indicators.subscriptions import service as subscriptions
 from stocksblitz import mirror
 
 

@@ -12,23 +12,10 @@ from uuid import UUID
 
 from channels.db import database_sync_to_async
 
-from indicators import demand
-from indicators.demand import State
 from indicators.engine.spec import Spec
-from indicators.ledger import Guard
 from indicators.models import Session
-from indicators.presence import (
-    active,
-    active_sync,
-    current_socket,
-    heartbeat,
-    heartbeat_sync,
-    listing,
-    listing_sync,
-    touch,
-)
-from indicators.records import Key
-from indicators.requests import (
+from indicators.subscriptions import reference_counts
+from indicators.subscriptions.commands import (
     End,
     Open,
     Release,
@@ -39,7 +26,7 @@ from indicators.requests import (
     Unsubscribe,
     UnsubscribeResult,
 )
-from indicators.upkeep import (
+from indicators.subscriptions.maintenance import (
     cleanup,
     cleanup_sync,
     ensure_rebuilt,
@@ -48,7 +35,20 @@ from indicators.upkeep import (
     rebuild,
     rebuild_sync,
 )
-from indicators.writing import writer
+from indicators.subscriptions.queries import (
+    active,
+    active_sync,
+    current_socket,
+    heartbeat,
+    heartbeat_sync,
+    listing,
+    listing_sync,
+    touch,
+)
+from indicators.subscriptions.reference_counts import State
+from indicators.subscriptions.repository import Key
+from indicators.subscriptions.state import Guard
+from indicators.subscriptions.unit_of_work import writer
 from stocksblitz.delivery import control
 from stocksblitz.keys import member
 from stocksblitz.redis import keys, shared
@@ -228,5 +228,5 @@ async def end_user(user_id: int) -> int:
 def forget_sync(members: Sequence[str]) -> None:
     """Sessions whose rows are gone with their user leave Redis, and their sockets close."""
     gone = [State(each, version=-1, computations=frozenset(), ended=True) for each in members]
-    demand.run(shared(), [demand.apply(keys(), state, now_ms()) for state in gone])
+    reference_counts.run(shared(), [reference_counts.apply(keys(), state, now_ms()) for state in gone])
     control.send_sync([control.order("close", each) for each in members])

@@ -8,11 +8,11 @@ from uuid import UUID
 
 from django.conf import settings
 
-from indicators import demand
-from indicators.demand import Command, Gone, State
 from indicators.engine.spec import Spec
-from indicators.ledger import Guard, Ids, Limits, Pair, asked_ids
-from indicators.records import Key, Record
+from indicators.subscriptions import reference_counts
+from indicators.subscriptions.reference_counts import Command, Gone, State
+from indicators.subscriptions.repository import Key, Record
+from indicators.subscriptions.state import Guard, Ids, Limits, Pair, asked_ids
 from stocksblitz import metrics
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.keys import Keys, computation
@@ -122,7 +122,7 @@ class Open:
         record.open(self.login_id)
         record.session.ws_conn_id = self.ws_conn_id
         self.record = record
-        return demand.apply(context.keys, _state(record), context.now_ms)
+        return reference_counts.apply(context.keys, _state(record), context.now_ms)
 
     def reply(self, answer: Any) -> SessionInfo:
         assert self.record is not None
@@ -162,11 +162,11 @@ class Subscribe:
             self.socket = record.session.ws_conn_id
         self.ids = asked_ids(record.wants.pairs[self.symbol, self.timeframe])
         asked = [computation(self.symbol, self.timeframe, spec.id) for spec in self.specs.values()]
-        return demand.apply(context.keys, _state(record, asked), context.now_ms)
+        return reference_counts.apply(context.keys, _state(record, asked), context.now_ms)
 
     def reply(self, answer: Any) -> SubscribeResult:
         results = []
-        for (asked, spec), count in zip(self.specs.items(), demand.counts(answer), strict=True):
+        for (asked, spec), count in zip(self.specs.items(), reference_counts.counts(answer), strict=True):
             metrics.subscriptions.labels(self.symbol, self.timeframe, spec.id).inc()
             results.append({"indicator": asked, "new": count.before == 0, "ref_count": count.after})
         return SubscribeResult(self.ids, results)
@@ -191,10 +191,10 @@ class Unsubscribe:
             self.socket = record.session.ws_conn_id
         self.left = {pair: asked_ids(ids) for pair, ids in record.wants.pairs.items()}
         asked = [computation(symbol, timeframe, each) for (symbol, timeframe, _), each in self.taken.items()]
-        return demand.apply(context.keys, _state(record, asked), context.now_ms)
+        return reference_counts.apply(context.keys, _state(record, asked), context.now_ms)
 
     def reply(self, answer: Any) -> UnsubscribeResult:
-        counts = demand.counts(answer or [])
+        counts = reference_counts.counts(answer or [])
         results = [
             {
                 "symbol": symbol,
@@ -222,7 +222,7 @@ class End:
             return None
         record.end(context.now)
         self.ended = True
-        return demand.apply(context.keys, _state(record), context.now_ms)
+        return reference_counts.apply(context.keys, _state(record), context.now_ms)
 
     def reply(self, answer: Any) -> bool:
         return self.ended
@@ -242,7 +242,7 @@ class Release:
         record.session.ws_conn_id = ""
         record.dirty = True
         until = context.now_ms + self.grace_ms
-        return demand.release(context.keys, record.member, self.ws_conn_id, until)
+        return reference_counts.release(context.keys, record.member, self.ws_conn_id, until)
 
     def reply(self, answer: Any) -> bool:
         return bool(answer)
@@ -260,7 +260,7 @@ class Expire:
         self.lost = record.live and _lapse(record, self.gone)
         if not self.lost:
             return None
-        return demand.apply(context.keys, _state(record, extend=False), context.now_ms)
+        return reference_counts.apply(context.keys, _state(record, extend=False), context.now_ms)
 
     def reply(self, answer: Any) -> bool:
         return self.lost

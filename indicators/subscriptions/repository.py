@@ -6,8 +6,8 @@ from datetime import datetime
 from itertools import batched
 from uuid import UUID
 
-from indicators.ledger import Wants
 from indicators.models import Session, Subscription
+from indicators.subscriptions.state import Wants
 from stocksblitz.identity.models import Login
 from stocksblitz.keys import member
 

@@ -6,11 +6,11 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from indicators import demand
-from indicators.commits import GroupCommit
-from indicators.demand import Command, Gone
-from indicators.records import Key, Record, load, revoked, save
-from indicators.requests import Context, Open, Request, Subscribe
+from indicators.subscriptions import reference_counts
+from indicators.subscriptions.commands import Context, Open, Request, Subscribe
+from indicators.subscriptions.group_commit import GroupCommit
+from indicators.subscriptions.reference_counts import Command, Gone
+from indicators.subscriptions.repository import Key, Record, load, revoked, save
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.keys import member
 from stocksblitz.market.instruments import known
@@ -21,9 +21,9 @@ from stocksblitz.worker import now_ms
 def _lapsed(requests: Sequence[Request]) -> dict[Key, list[Gone]]:
     """What had run out of the sessions that are opened again, taken away in Redis before they are read."""
     opened = [request.key for request in requests if isinstance(request, Open)]
-    commands = [demand.lapsed(keys(), member(*key), now_ms()) for key in opened]
-    answers = demand.run(shared(), commands)
-    return {key: demand.gone(answer) for key, answer in zip(opened, answers, strict=True)}
+    commands = [reference_counts.lapsed(keys(), member(*key), now_ms()) for key in opened]
+    answers = reference_counts.run(shared(), commands)
+    return {key: reference_counts.gone(answer) for key, answer in zip(opened, answers, strict=True)}
 
 
 def _context(requests: Sequence[Request], lapsed: dict[Key, list[Gone]]) -> Context:
@@ -52,7 +52,7 @@ def commit(requests: Sequence[Request]) -> list[Any]:
         records = load(request.key for request in requests)
         told = [_change(request, records[request.key], context) for request in requests]
         save(records.values(), context.now)
-    answers = iter(demand.run(shared(), [each for each in told if isinstance(each, tuple)]))
+    answers = iter(reference_counts.run(shared(), [each for each in told if isinstance(each, tuple)]))
     return [
         each if isinstance(each, StocksBlitzError) else request.reply(next(answers) if each else None)
         for request, each in zip(requests, told, strict=True)

@@ -10,9 +10,9 @@ from channels.db import database_sync_to_async
 from django.conf import settings
 from redis.exceptions import RedisError
 
-from indicators import demand
 from indicators.engine.spec import parse
 from indicators.models import Session, Subscription
+from indicators.subscriptions import reference_counts
 from stocksblitz.delivery.wire import iso
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.keys import BARS_ONLY, computation, member
@@ -32,8 +32,8 @@ async def touch(members: Sequence[tuple[int, str]]) -> list[bool]:
 
 def _touch(members: Sequence[tuple[int, str]]) -> list[bool]:
     names, now = keys(), now_ms()
-    commands = [demand.touch(names, member(*each), now) for each in members]
-    return [bool(answer) for answer in demand.run(shared(), commands)]
+    commands = [reference_counts.touch(names, member(*each), now) for each in members]
+    return [bool(answer) for answer in reference_counts.run(shared(), commands)]
 
 
 def _computation(entry: Entry) -> str | None:
@@ -52,8 +52,8 @@ def heartbeat_sync(*, user_id: int, session_id: str, entries: Sequence[Entry]) -
     """Renew the entries named; returns for each whether it is (still) subscribed to."""
     meant = [_computation(entry) for entry in entries]
     named = [each for each in meant if each is not None]
-    command = demand.heartbeat(keys(), member(user_id, session_id), now_ms(), named)
-    alive = iter(demand.run(shared(), [command])[0] if named else ())
+    command = reference_counts.heartbeat(keys(), member(user_id, session_id), now_ms(), named)
+    alive = iter(reference_counts.run(shared(), [command])[0] if named else ())
     return [each is not None and bool(next(alive)) for each in meant]
 
 
@@ -142,12 +142,12 @@ async def current_socket(*, user_id: int, session_id: str) -> str | None:
 def active_sync(symbol: str | None = None, timeframe: str | None = None) -> list[dict[str, Any]]:
     """Every computation with a live subscriber: its count, who, since when. Times in ms, ``ttl`` in seconds."""
     redis, names, now = shared(), keys(), now_ms()
-    wanted = [demand.split(each.decode()) for each in redis.smembers(names.wanted)]
+    wanted = [reference_counts.split(each.decode()) for each in redis.smembers(names.wanted)]
     chosen = sorted(w for w in wanted if symbol in (None, w[0]) and timeframe in (None, w[1]))
     pipe = redis.pipeline(transaction=False)
     for each in chosen:
         pipe.zrangebyscore(names.subscribers(*each), f"({now}", "+inf", withscores=True)
-        pipe.hget(demand.created(names), computation(*each))
+        pipe.hget(reference_counts.created(names), computation(*each))
     answers = pipe.execute()
     sockets = _sockets({name.decode() for members in answers[::2] for name, _ in members})
     return [

@@ -13,12 +13,12 @@ from channels.db import database_sync_to_async
 from django.db import transaction
 from django.utils import timezone
 
-from indicators import demand
-from indicators.demand import Gone, State
 from indicators.models import Session
-from indicators.records import Key, Record, load
-from indicators.requests import Expire
-from indicators.writing import writer
+from indicators.subscriptions import reference_counts
+from indicators.subscriptions.commands import Expire
+from indicators.subscriptions.reference_counts import Gone, State
+from indicators.subscriptions.repository import Key, Record, load
+from indicators.subscriptions.unit_of_work import writer
 from stocksblitz import metrics, mirror
 from stocksblitz.delivery import control
 from stocksblitz.redis import keys, shared
@@ -37,7 +37,9 @@ def purge_sync() -> int:
     wanted = sorted(each.decode() for each in redis.smembers(names.wanted))
     lost: dict[str, list[Gone]] = defaultdict(list)
     for chunk in batched(wanted, CHUNK):
-        for each in demand.gone(demand.run(redis, [demand.purge(names, now, chunk)])[0]):
+        for each in reference_counts.gone(
+            reference_counts.run(redis, [reference_counts.purge(names, now, chunk)])[0]
+        ):
             lost[each.member].append(each)
     _expire(lost)
     metrics.cleanup_runs.inc()
@@ -68,7 +70,7 @@ def _members() -> set[str]:
     redis, names = shared(), keys()
     pipe = redis.pipeline(transaction=False)
     for each in redis.smembers(names.wanted):
-        pipe.zrange(names.subscribers(*demand.split(each.decode())), 0, -1)
+        pipe.zrange(names.subscribers(*reference_counts.split(each.decode())), 0, -1)
     return {name.decode() for answer in pipe.execute() for name in answer}
 
 
@@ -89,7 +91,9 @@ def rebuild_sync() -> int:
         (user_id, str(session_id)) for user_id, session_id in sessions.values_list("user_id", "session_id")
     }
     for chunk in batched(sorted(found), CHUNK):
-        demand.run(shared(), [demand.apply(keys(), state, now_ms()) for state in _stored(chunk)])
+        reference_counts.run(
+            shared(), [reference_counts.apply(keys(), state, now_ms()) for state in _stored(chunk)]
+        )
     shared().set(_marker(), 1)
     log.debug("subscriptions rebuilt", extra={"action": "rebuild", "sessions": len(found)})
     return len(found)
@@ -132,7 +136,7 @@ def cleanup_sync() -> int:
     """
     removed = purge_sync()
     rebuild_sync()
-    mirror.drop({demand.split(each.decode()) for each in shared().smembers(keys().wanted)})
+    mirror.drop({reference_counts.split(each.decode()) for each in shared().smembers(keys().wanted)})
     return removed
 
 
