@@ -13,8 +13,8 @@ def main(symbol: str, timeframe: str, indicator: str) -> None:
     import django
 
     django.setup()
-    from indicators import cache
     from indicators.engine.spec import parse
+    from indicators.reads import cache
 
     specs, taken = {indicator: parse(indicator)}, []
     for _ in range(WARM + COUNT):

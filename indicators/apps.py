@@ -11,7 +11,7 @@ class IndicatorsConfig(AppConfig):
     def ready(self) -> None:
         from django.contrib.auth.models import User
 
-        from indicators.reading import gauges
+        from indicators.reads.session_data import gauges
         from stocksblitz import mirror
         from stocksblitz.identity.access import access_ended
         from stocksblitz.identity.models import ApiKey

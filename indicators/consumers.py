@@ -7,8 +7,8 @@ from urllib.parse import parse_qs
 
 from django.conf import settings
 
-from indicators import joins
 from indicators.engine.spec import Spec, parse_request
+from indicators.reads import snapshot
 from indicators.subscriptions import service as subscriptions
 from stocksblitz.delivery import control, wire
 from stocksblitz.delivery.client import Client
@@ -33,7 +33,7 @@ class IndicatorConsumer(SocketConsumer):
         session = await subscriptions.open_session(
             user_id=user_id, session_id=session_id, login_id=self.identity.login_id, ws_conn_id=ws_conn_id
         )
-        self.hub.touch, self.hub.resync = subscriptions.touch, joins.resync
+        self.hub.touch, self.hub.resync = subscriptions.touch, snapshot.resync
         if (
             session.replaces
         ):  # whoever holds another socket of it reads which one is current, and closes its own
@@ -94,7 +94,7 @@ class IndicatorConsumer(SocketConsumer):
                 symbol=symbol,
                 timeframe=timeframe,
                 specs=specs,
-                guard=lambda ids: joins.check_history(history, len(ids)),
+                guard=lambda ids: snapshot.check_history(history, len(ids)),
             )
             reply = {
                 "type": "subscribed",
@@ -104,7 +104,7 @@ class IndicatorConsumer(SocketConsumer):
                 "timeframe": timeframe,
                 "indicators": list(result.ids),
             }
-            await joins.join(
+            await snapshot.join(
                 self.hub,
                 client,
                 (symbol, timeframe),
@@ -135,7 +135,7 @@ class IndicatorConsumer(SocketConsumer):
                 indicators=named,
             )
             left = result.ids(symbol, timeframe) if symbol and timeframe else {}
-            joins.settle(self.hub, client, result.left)
+            snapshot.settle(self.hub, client, result.left)
             reply = {"type": "unsubscribed", "id": request.id, "symbol": symbol, "timeframe": timeframe}
             client.reply({**reply, "indicators": list(left)})
 

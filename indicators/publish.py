@@ -8,7 +8,7 @@ from django.conf import settings
 from redis.exceptions import ResponseError
 
 from indicators.engine.live_stream import Batch, LiveStream
-from indicators.jobs import latest_ttl_ms
+from indicators.reads.job_queue import latest_ttl_ms
 from stocksblitz.keys import MOCK_TTL_S, Keys
 from stocksblitz.redis import each_answer
 

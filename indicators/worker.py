@@ -8,8 +8,8 @@ from typing import Any
 
 from django.conf import settings
 
-from indicators.jobs import JobQueue
-from indicators.oneshot import OneShot
+from indicators.reads.compute import OneShot
+from indicators.reads.job_queue import JobQueue
 from indicators.runner import Runner
 from indicators.subscriptions import maintenance
 from stocksblitz import mirror

@@ -10,9 +10,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from indicators import cache, reading
 from indicators.api import serializers as shapes
 from indicators.engine.spec import Spec, catalogue, parse_request
+from indicators.reads import cache, session_data
 from indicators.subscriptions import service as subscriptions
 from stocksblitz import inputs
 from stocksblitz.errors import StocksBlitzError
@@ -152,8 +152,8 @@ class DataView(APIView):
             inputs.well_formed(symbol),
             inputs.timeframe(request.query_params.get("timeframe")),
         )
-        specs = reading.subscribed(user_id(request), session_id_of(request), symbol, timeframe)
-        return Response(reading.data(symbol, timeframe, specs))
+        specs = session_data.subscribed(user_id(request), session_id_of(request), symbol, timeframe)
+        return Response(session_data.data(symbol, timeframe, specs))
 
 
 class CurrentView(APIView):
@@ -256,4 +256,4 @@ class MetricsView(APIView):
     @documented(shapes.MetricsReply, tags=["indicators"])
     def get(self, request: Request) -> Response:
         """How much is shared, over all processes."""
-        return Response(reading.figures())
+        return Response(session_data.figures())

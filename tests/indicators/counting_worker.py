@@ -10,7 +10,7 @@ import django
 
 django.setup()
 
-from indicators.jobs import JobQueue
+from indicators.reads.job_queue import JobQueue
 from stocksblitz.redis import connect, keys
 from stocksblitz.worker import now_ms, worker_id
 

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import orjson
 import pytest
 
-from indicators import cache
-from indicators.desk import desk
 from indicators.engine.spec import parse_request
-from indicators.jobs import JobQueue
+from indicators.reads import cache
+from indicators.reads.job_queue import JobQueue
+from indicators.reads.single_flight import desk
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.redis import connect
 from stocksblitz.worker import now_ms
@@ -220,8 +220,8 @@ def test_an_asker_that_died_is_followed_by_exactly_one(redis, keys):
 
 
 def test_a_slow_computation_keeps_its_lock(redis, keys, settings, monkeypatch):
-    monkeypatch.setattr("indicators.jobs.LOCK_MS", 1_200)
-    monkeypatch.setattr("indicators.desk.LOCK_MS", 1_200)
+    monkeypatch.setattr("indicators.reads.job_queue.LOCK_MS", 1_200)
+    monkeypatch.setattr("indicators.reads.single_flight.LOCK_MS", 1_200)
     with Worker(keys, name="slow", seconds=3.0) as slow, Worker(keys, name="idle", seconds=3.0) as idle:
         eventually(lambda: redis.zcard(keys.workers("compute")) == 2)
         assert ask("RSI_14").values["RSI_14"]["value"] == 42.5
@@ -229,7 +229,7 @@ def test_a_slow_computation_keeps_its_lock(redis, keys, settings, monkeypatch):
 
 
 def test_a_job_whose_place_was_taken_is_not_computed(redis, keys):
-    from indicators.cache import _current_job
+    from indicators.reads.cache import _current_job
 
     job = _current_job("BTCUSD", "1min", "RSI_14", "", "")
     redis.xadd(keys.jobs, dict(zip(job.fields()[::2], job.fields()[1::2], strict=True)))
@@ -240,9 +240,9 @@ def test_a_job_whose_place_was_taken_is_not_computed(redis, keys):
 
 
 def test_a_job_that_kills_its_workers_is_given_up(redis, keys, monkeypatch):
-    monkeypatch.setattr("indicators.jobs.DEAD_MS", 50)
-    monkeypatch.setattr("indicators.jobs.RENEW_S", 0.05)
-    monkeypatch.setattr("indicators.jobs.TRIES", 2)
+    monkeypatch.setattr("indicators.reads.job_queue.DEAD_MS", 50)
+    monkeypatch.setattr("indicators.reads.job_queue.RENEW_S", 0.05)
+    monkeypatch.setattr("indicators.reads.job_queue.TRIES", 2)
     with ThreadPoolExecutor(1) as pool:
         redis.zadd(keys.workers("compute"), {"always": 10**14})
         waiting = pool.submit(ask, "RSI_14")

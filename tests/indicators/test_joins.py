@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from indicators.joins import Past, extended, fitting, read_past
+from indicators.reads.snapshot import Past, extended, fitting, read_past
 from stocksblitz.delivery.streams import StreamState
 from stocksblitz.errors import StocksBlitzError
 from tests.delivery.frames import STREAM, frame

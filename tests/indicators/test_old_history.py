@@ -8,7 +8,7 @@ from channels.db import database_sync_to_async
 
 from indicators.engine.spec import parse
 from indicators.engine.stream import series
-from indicators.oneshot import OneShot
+from indicators.reads.compute import OneShot
 from stocksblitz.feed_spec import FeedSpec
 from stocksblitz.market import models
 from stocksblitz.market.bars import Bar

@@ -13,9 +13,9 @@ from django.conf import settings
 from django.db import connection
 from redis.exceptions import RedisError
 
-from indicators.desk import HIT, MISS, WAIT, desk, token
 from indicators.engine.spec import Spec
-from indicators.jobs import Job, latest_ttl_ms
+from indicators.reads.job_queue import Job, latest_ttl_ms
+from indicators.reads.single_flight import HIT, MISS, WAIT, desk, token
 from stocksblitz import metrics
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.keys import MOCK_TTL_S, computation

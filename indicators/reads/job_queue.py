@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from redis.exceptions import RedisError, ResponseError
 
-from indicators.queue_scripts import CLAIM, FINISH, RENEW
+from indicators.reads.scripts import CLAIM, FINISH, RENEW
 from stocksblitz.errors import KINDS, StocksBlitzError
 from stocksblitz.keys import MOCK_TTL_S, Keys
 from stocksblitz.market.bars import TIMEFRAMES

@@ -17,8 +17,8 @@ import orjson
 from django.conf import settings
 from redis.exceptions import RedisError
 
-from indicators.jobs import LOCK_MS, Job, error_of
-from indicators.queue_scripts import ASK
+from indicators.reads.job_queue import LOCK_MS, Job, error_of
+from indicators.reads.scripts import ASK
 from indicators.subscriptions import reference_counts
 from stocksblitz import metrics
 from stocksblitz.errors import StocksBlitzError

@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 from django.conf import settings
 
-from indicators import cache
 from indicators.engine.spec import parse
+from indicators.reads import cache
 from indicators.subscriptions import service as subscriptions
 from stocksblitz.delivery.client import Client
 from stocksblitz.delivery.hub import Hub

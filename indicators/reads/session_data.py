@@ -5,9 +5,9 @@ from typing import Any
 
 import orjson
 
-from indicators import cache
 from indicators.engine.spec import Spec, parse
 from indicators.models import Subscription
+from indicators.reads import cache
 from indicators.subscriptions.queries import active_sync
 from stocksblitz import mirror
 from stocksblitz.delivery.wire import iso

@@ -11,7 +11,7 @@ from django.conf import settings
 from indicators.engine.market_data import bar_of, bar_of_row
 from indicators.engine.spec import Spec, parse
 from indicators.engine.stream import Stream, series
-from indicators.jobs import Job
+from indicators.reads.job_queue import Job
 from stocksblitz import metrics
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.keys import Keys
