@@ -8,7 +8,7 @@ from django.conf import settings
 from redis.exceptions import RedisError
 
 from indicators.engine.live_stream import Position
-from indicators.runner import Runner
+from indicators.worker.stream_runner import Runner
 from stocksblitz.market.bars import Bar
 from stocksblitz.worker import now_ms, shard_of
 from tests.conftest import PATIENCE_S
@@ -213,7 +213,7 @@ async def test_a_new_indicator_joins_without_a_new_epoch(runner, feed, listener,
 
 
 async def test_a_stream_ends_with_its_last_subscriber(runner, feed, listener, aredis, keys, monkeypatch):
-    monkeypatch.setattr("indicators.wanted.LINGER_S", 0.0)
+    monkeypatch.setattr("indicators.worker.active_streams.LINGER_S", 0.0)
     await tick(runner)
     await aredis.delete(keys.wanted)
     await runner.reconcile()
@@ -229,7 +229,7 @@ async def test_a_stream_ends_with_its_last_subscriber(runner, feed, listener, ar
 async def test_what_a_stream_left_that_ended_while_nobody_computed_goes(
     runner, feed, aredis, keys, monkeypatch
 ):
-    monkeypatch.setattr("indicators.wanted.LINGER_S", 0)
+    monkeypatch.setattr("indicators.worker.active_streams.LINGER_S", 0)
     parts = [keys.stream(*STREAM, part) for part in ("log", "frame", "pos")]
     await tick(runner)
     await runner.leases.close()
@@ -252,7 +252,7 @@ async def test_what_a_stream_left_that_ended_while_nobody_computed_goes(
 async def test_what_is_wanted_again_at_the_last_moment_goes_on(
     runner, feed, listener, aredis, keys, monkeypatch
 ):
-    monkeypatch.setattr("indicators.wanted.LINGER_S", 0.0)
+    monkeypatch.setattr("indicators.worker.active_streams.LINGER_S", 0.0)
     await tick(runner)
     await aredis.delete(keys.wanted)
     await runner.reconcile()
@@ -273,7 +273,7 @@ async def test_what_is_announced_while_it_reconciles_stands(runner, keys):
 
 
 async def test_bars_alone_live_and_end(runner, feed, listener, aredis, keys, monkeypatch):
-    monkeypatch.setattr("indicators.wanted.LINGER_S", 0.0)
+    monkeypatch.setattr("indicators.worker.active_streams.LINGER_S", 0.0)
     await aredis.delete(keys.wanted)
     await aredis.sadd(keys.wanted, "BTCUSD|1min|-")
     await runner.reconcile()
@@ -327,7 +327,7 @@ async def test_who_was_fenced_off_leaves_the_newest_values_alone(runner, feed, a
 
 
 async def test_many_streams_are_opened_some_at_a_time(runner, feed, monkeypatch, aredis, keys):
-    monkeypatch.setattr("indicators.runner.OPENED_AT_ONCE", 2)
+    monkeypatch.setattr("indicators.worker.stream_runner.OPENED_AT_ONCE", 2)
     for symbol in ("A", "B", "C", "D"):
         await aredis.sadd(keys.wanted, f"{symbol}|1min|SMA_3")
         await aredis.hset(keys.market(symbol), mapping={"source": "simulated", "gen": 1})
@@ -354,7 +354,7 @@ async def test_a_price_that_gets_too_old_is_said_once(runner, feed, listener, mo
     await feed.form(100.0)
     await tick(runner)
     assert [frame["stale"] for frame in await listener.frames()][-1] is False
-    monkeypatch.setattr("indicators.runner.now_ms", lambda: now_ms() + 61_000)
+    monkeypatch.setattr("indicators.worker.stream_runner.now_ms", lambda: now_ms() + 61_000)
     await runner.step()
     await runner.step()
     assert [frame["stale"] for frame in await listener.frames()] == [True]

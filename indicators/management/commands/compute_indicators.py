@@ -6,7 +6,7 @@ from typing import Any
 import uvloop
 from django.core.management.base import BaseCommand, CommandParser
 
-from indicators.worker import ComputeWorker
+from indicators.worker.process import ComputeWorker
 from stocksblitz.worker import stop_event
 
 

@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from indicators.engine.live_stream import Batch, LiveStream
-from indicators.wanted import StreamId
+from indicators.worker.active_streams import StreamId
 from stocksblitz import metrics
 
 log = logging.getLogger(__name__)

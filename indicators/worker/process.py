@@ -10,8 +10,8 @@ from django.conf import settings
 
 from indicators.reads.compute import OneShot
 from indicators.reads.job_queue import JobQueue
-from indicators.runner import Runner
 from indicators.subscriptions import maintenance
+from indicators.worker.stream_runner import Runner
 from stocksblitz import mirror
 from stocksblitz.worker import HEARTBEAT_S, finish_within, persist, wait
 

@@ -13,9 +13,9 @@ from redis.exceptions import RedisError
 
 from indicators.engine.live_stream import Batch, LiveStream, Position, Quote
 from indicators.engine.market_data import FIELDS, Forming, Readable, bar_of, forming_of, quote_of, reaches
-from indicators.publish import Publisher
-from indicators.tally import Tally
-from indicators.wanted import StreamId, Wanted
+from indicators.worker.active_streams import StreamId, Wanted
+from indicators.worker.counters import Tally
+from indicators.worker.publisher import Publisher
 from stocksblitz.bus import Subscriber
 from stocksblitz.keys import BARS_ONLY, computation
 from stocksblitz.market.bars import Bar
