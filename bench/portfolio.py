@@ -27,7 +27,7 @@ DIRTY = 10_000
 
 
 def made_accounts(count: int, rng: random.Random, per: int = PER_ACCOUNT) -> dict[str, Any]:
-    from portfolio.terms import Account, Holding, Rules, Terms
+    from portfolio.margin.types import Account, Holding, Rules, Terms
 
     currencies = ("USD", "EUR", "GBP", "JPY")
     terms = [
@@ -48,7 +48,7 @@ def made_accounts(count: int, rng: random.Random, per: int = PER_ACCOUNT) -> dic
 
 
 def pairs() -> Any:
-    from portfolio.rates import Graph, Pair
+    from portfolio.margin.fx import Graph, Pair
 
     return Graph(Pair(name, name[:3], name[3:]) for name in ("EURUSD", "GBPUSD", "USDJPY"))
 

@@ -10,8 +10,8 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 
 from portfolio import services
-from portfolio.journal import plain
 from portfolio.loading import check_tiers
+from portfolio.margin.explanation import plain
 from portfolio.models import (
     Account,
     AccountGroup,

@@ -9,9 +9,9 @@ from decimal import Decimal
 import numpy as np
 
 from portfolio.book import Book
-from portfolio.margin import value
-from portfolio.rates import Graph
-from portfolio.terms import Account, Market, Quote
+from portfolio.margin.fx import Graph
+from portfolio.margin.margin import value
+from portfolio.margin.types import Account, Market, Quote
 
 TOLERANCE = 1e-9
 

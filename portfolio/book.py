@@ -1,6 +1,6 @@
 """All positions of a shard as float64 columns, revalued at once (pure).
 
-The arithmetic is that of `portfolio.margin`, which it is held against. The positions of an account stand in
+The arithmetic is that of `portfolio.margin.margin`, which it is held against. The positions of an account stand in
 one block of rows; a changed account gets a new block, and the rows it leaves belong to slot 0, which is
 nobody's.
 """
@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from portfolio.columns import ASK, BID, MID, NEVER, Currencies, Prices, Tick
-from portfolio.margin import tier_factor
-from portfolio.rates import Graph
+from portfolio.margin.fx import Graph
+from portfolio.margin.margin import tier_factor
+from portfolio.margin.types import BUY, ZERO, Account, Holding, Rules
 from portfolio.table import Flags, Floats, Ints, Table, sums
-from portfolio.terms import BUY, ZERO, Account, Holding, Rules
 
 OK, CALL, STOP, STALE = 0, 1, 2, 3
 STATES = ("ok", "margin_call", "stop_out", "stale")
@@ -316,7 +316,7 @@ class Book:
         return out
 
     def prices_at(self, slots: Ints, levels: Floats) -> Floats:
-        """`portfolio.levels.price_at` for many accounts; NaN where there is no such price."""
+        """`portfolio.margin.levels.price_at` for many accounts; NaN where there is no such price."""
         r, s = self.rows, self.slots
         out = np.full(len(slots), np.nan)
         chosen = np.flatnonzero((s.single[slots] >= 0) & ~s.moving[slots] & ~np.isnan(s.unrealized[slots]))
@@ -364,7 +364,7 @@ def _tier(account: Account) -> float:
 def _hedged(
     long_lots: Floats, short_lots: Floats, long: Floats, short: Floats, share: Floats, larger_leg: Flags
 ) -> Floats:
-    """`portfolio.margin.hedged`, for many symbols at once."""
+    """`portfolio.margin.margin.hedged`, for many symbols at once."""
     both = (long_lots > 0) & (short_lots > 0)
     most, least = np.maximum(long_lots, short_lots), np.minimum(long_lots, short_lots)
     larger = np.where(long_lots >= short_lots, long, short)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from portfolio.rates import Graph, Path, rate_along
+from portfolio.margin.fx import Graph, Path, rate_along
 
 BID, ASK, MID = 0, 1, 2
 NEVER = np.iinfo(np.int64).max

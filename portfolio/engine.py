@@ -21,9 +21,9 @@ from django.db import DatabaseError
 from portfolio.audit import Sample
 from portfolio.book import OK, STALE, STOP, Book
 from portfolio.listener import PortfolioCalculatorListener
+from portfolio.margin.fx import Graph
 from portfolio.outbox import Outbox
 from portfolio.prices import FIELDS, tick_of
-from portfolio.rates import Graph
 from portfolio.render import static_of
 from portfolio.store import Loaded, Store, job
 from portfolio.table import Flags, Ints

@@ -9,17 +9,17 @@ from decimal import Decimal
 
 from django.utils import timezone
 
-from portfolio import journal, levels
 from portfolio.changing import Change, changing
 from portfolio.execution import Execution
 from portfolio.holders import tell
 from portfolio.loading import load_one, rules_of, side_of, symbols_of
-from portfolio.margin import mark, value
+from portfolio.margin import explanation, levels
+from portfolio.margin.margin import mark, value
+from portfolio.margin.order_rules import triggered
+from portfolio.margin.types import Holding, Market
 from portfolio.models import Account, MarginEvent, Order, Position
-from portfolio.orders import triggered
 from portfolio.prices import priced, read_market, terms_of
 from portfolio.services import check_free_margin, execute
-from portfolio.terms import Holding, Market
 from stocksblitz.errors import StocksBlitzError
 
 log = logging.getLogger(__name__)
@@ -69,12 +69,12 @@ class _Enforcement:
         """Margin call and its end, each told once."""
         told = self.account.state
         if self.state != levels.OK and told == levels.OK:
-            text = journal.level_text(self.valuation, self.rules, self.rules.margin_call)
+            text = explanation.level_text(self.valuation, self.rules, self.rules.margin_call)
             self._event(
                 MarginEvent.Kind.MARGIN_CALL, f"margin_call:{self.account.revision}", f"Margin call: {text}."
             )
         elif self.state == levels.OK and told != levels.OK and self._well_above():
-            text = journal.level_text(self.valuation, self.rules, self.rules.margin_call)
+            text = explanation.level_text(self.valuation, self.rules, self.rules.margin_call)
             self._event(
                 MarginEvent.Kind.RESTORED, f"restored:{self.account.revision}", f"Margin restored: {text}."
             )
@@ -93,8 +93,8 @@ class _Enforcement:
 
     def _stop_out(self) -> None:
         """Orders with the most margin first, then the largest loss, until the account is above the level."""
-        before = journal.inputs(self.holdings, self.valuation, self.market)
-        text = journal.level_text(self.valuation, self.rules, self.rules.stop_out)
+        before = explanation.inputs(self.holdings, self.valuation, self.market)
+        text = explanation.level_text(self.valuation, self.rules, self.rules.stop_out)
         event = self._event(
             MarginEvent.Kind.STOP_OUT, f"stop_out:{self.account.revision}", f"Stop-out: {text}."
         )
@@ -105,7 +105,7 @@ class _Enforcement:
             (self._cancel if target[0] == "order" else self._close)(target[1])
         event.inputs = {
             **before,
-            "after": journal.numbers(self.valuation, self.rules),
+            "after": explanation.numbers(self.valuation, self.rules),
             "steps": len(self.events) - 1,
         }
         event.save(update_fields=["inputs"])
@@ -113,7 +113,7 @@ class _Enforcement:
 
     def _cancel(self, order_id: int) -> None:
         order = next(o for o in self.holdings.orders if o.id == order_id)
-        before = journal.inputs(self.holdings, self.valuation, self.market)
+        before = explanation.inputs(self.holdings, self.valuation, self.market)
         pending = Order.objects.filter(pk=order_id, status=Order.Status.PENDING)
         changed = pending.update(
             status=Order.Status.CANCELLED, reason="stop-out", margin=None, done_at=timezone.now()
@@ -122,7 +122,9 @@ class _Enforcement:
             raise StocksBlitzError("conflict", f"order {order_id} was taken by another process")
         self.change.touch(order.terms.symbol)
         self._look()
-        text = f"Order {order_id} cancelled: it reserved {journal.shown(order.margin, self.rules.currency)}"
+        text = (
+            f"Order {order_id} cancelled: it reserved {explanation.shown(order.margin, self.rules.currency)}"
+        )
         text += f" {self.rules.currency}, the most of all pending orders."
         self._event(MarginEvent.Kind.ORDER_CANCELLED, f"order:{order_id}:cancelled", text, before)
 
@@ -130,23 +132,21 @@ class _Enforcement:
         held = Position.objects.select_related("instrument").get(pk=position_id)
         holding = next(p for p in self.holdings.positions if p.id == position_id)
         loss = self.valuation.profits[position_id]
-        before = journal.inputs(self.holdings, self.valuation, self.market)
+        before = explanation.inputs(self.holdings, self.valuation, self.market)
         price = mark(holding.side, self.market.quotes[holding.terms.symbol], mid=False)
         Execution(self.change, held.instrument, self.market, reason="stop_out").close(
             held, held.quantity, price
         )
         self._look()
-        text = f"Position {position_id} ({journal.holding_text(holding)}) closed at {journal.plain(price)}:"
-        text += (
-            f" its result of {journal.shown(loss, self.rules.currency)} {self.rules.currency} was the worst."
-        )
+        text = f"Position {position_id} ({explanation.holding_text(holding)}) closed at {explanation.plain(price)}:"
+        text += f" its result of {explanation.shown(loss, self.rules.currency)} {self.rules.currency} was the worst."
         self._event(MarginEvent.Kind.POSITION_CLOSED, f"position:{position_id}:stop_out", text, before)
 
     def _event(
         self, kind: str, reference: str, text: str, before: dict[str, object] | None = None
     ) -> MarginEvent:
-        inputs = before or journal.inputs(self.holdings, self.valuation, self.market)
-        after = {"after": journal.numbers(self.valuation, self.rules)}
+        inputs = before or explanation.inputs(self.holdings, self.valuation, self.market)
+        after = {"after": explanation.numbers(self.valuation, self.rules)}
         event = MarginEvent.objects.create(
             account=self.account, kind=kind, reference=reference, text=text, inputs={**inputs, **after}
         )
@@ -200,13 +200,13 @@ def _fill(change: Change, order: Order, market: Market) -> bool:
         _note(change, order, MarginEvent.Kind.ORDER_REJECTED, f"rejected: {error.message}")
         return True
     execute(change, order, market, price)
-    _note(change, order, MarginEvent.Kind.ORDER_FILLED, f"filled at {journal.plain(price)}")
+    _note(change, order, MarginEvent.Kind.ORDER_FILLED, f"filled at {explanation.plain(price)}")
     return True
 
 
 def _note(change: Change, order: Order, kind: str, outcome: str) -> None:
-    text = f"{order.type.capitalize()} order {order.pk} ({order.side} {journal.plain(order.quantity)}"
-    text += f" {order.instrument.symbol} at {journal.plain(order.price)}) {outcome}."
+    text = f"{order.type.capitalize()} order {order.pk} ({order.side} {explanation.plain(order.quantity)}"
+    text += f" {order.instrument.symbol} at {explanation.plain(order.price)}) {outcome}."
     reference = f"order:{order.pk}:done"
     tell(
         MarginEvent.objects.create(

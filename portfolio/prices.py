@@ -6,8 +6,8 @@ from decimal import Decimal, InvalidOperation
 from django.conf import settings
 
 from portfolio.columns import Tick, usable
-from portfolio.rates import Graph, Pair
-from portfolio.terms import Market, Quote, Terms
+from portfolio.margin.fx import Graph, Pair
+from portfolio.margin.types import Market, Quote, Terms
 from stocksblitz.feed_spec import MOCK_FEEDS
 from stocksblitz.market.models import Instrument
 from stocksblitz.redis import keys, shared

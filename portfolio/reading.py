@@ -10,10 +10,10 @@ from django.contrib.auth.models import User
 from django.db.models import QuerySet
 
 from portfolio.loading import load_one, symbols_of
-from portfolio.margin import value
+from portfolio.margin.margin import value
+from portfolio.margin.snapshot import snapshot
 from portfolio.models import Account
 from portfolio.prices import read_market
-from portfolio.snapshots import snapshot
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.redis import keys, shared
 from stocksblitz.worker import now_ms

@@ -1,5 +1,5 @@
 """Snapshots of many accounts as JSON, from the columns (pure). The fields are those of
-`portfolio.snapshots`.
+`portfolio.margin.snapshot`.
 """
 
 import math
@@ -12,9 +12,9 @@ import numpy as np
 import orjson
 
 from portfolio.book import STATES, Book
-from portfolio.journal import SIDE_NAMES, plain
+from portfolio.margin.explanation import SIDE_NAMES, plain
+from portfolio.margin.types import Account, Holding, places
 from portfolio.table import Floats, Ints
-from portfolio.terms import Account, Holding, places
 
 NUDGE = 1e-6
 """Added to the smallest unit before it is cut, so that 0.125, which a float may hold from below, is still

@@ -8,13 +8,13 @@ from typing import Any
 from django.conf import settings
 from django.db import close_old_connections
 
-from portfolio import terms
 from portfolio.audit import Taken, difference
 from portfolio.liquidation import enforce, trigger
 from portfolio.loading import CHUNK, Catalogue, load
+from portfolio.margin import types as margin_types
+from portfolio.margin.fx import Graph
 from portfolio.models import Account
 from portfolio.prices import priced, read_graph
-from portfolio.rates import Graph
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.keys import MOCK_TTL_S
 from stocksblitz.redis import keys as realm
@@ -27,7 +27,7 @@ BATCH = 1000
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    account: terms.Account
+    account: margin_types.Account
     revision: int
     state: str
     shard: int

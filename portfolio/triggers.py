@@ -6,7 +6,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
 from collections.abc import Sequence
 
-from portfolio.terms import BUY, Holding
+from portfolio.margin.types import BUY, Holding
 
 BUY_BELOW, BUY_ABOVE, SELL_ABOVE, SELL_BELOW = range(4)
 Entry = tuple[float, str]

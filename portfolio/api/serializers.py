@@ -6,8 +6,8 @@ from typing import Any
 
 from rest_framework import serializers
 
-from portfolio.journal import plain, shown
 from portfolio.loading import rules_of
+from portfolio.margin.explanation import plain, shown
 from portfolio.models import (
     CURRENCY_PATTERN,
     Account,

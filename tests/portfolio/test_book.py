@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from portfolio.book import STATES, Book
 from portfolio.columns import Tick
-from portfolio.levels import price_at, state
-from portfolio.margin import converted, gain, mark, opening_margin, value
-from portfolio.rates import Graph, Pair
-from portfolio.terms import BUY, SELL, Account, Holding, Market, Quote, Rules, Terms
+from portfolio.margin.fx import Graph, Pair
+from portfolio.margin.levels import price_at, state
+from portfolio.margin.margin import converted, gain, mark, opening_margin, value
+from portfolio.margin.types import BUY, SELL, Account, Holding, Market, Quote, Rules, Terms
 
 CURRENCIES = ("USD", "EUR", "GBP", "JPY", "CHF", "AUD", "CAD", "NZD", "INR", "SEK", "SGD", "ZAR")
 WORTH = dict(

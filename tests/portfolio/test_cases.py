@@ -10,11 +10,11 @@ import pytest
 
 from portfolio.book import Book
 from portfolio.columns import Tick
-from portfolio.levels import MARGIN_CALL, STALE, STOP_OUT, equity_at, next_to_close, reached, state
-from portfolio.margin import Valuation, converted, gain, opening_margin, tier_factor
-from portfolio.margin import value as oracle
-from portfolio.rates import Graph, Pair, rate_along
-from portfolio.terms import BUY, SELL, Account, Holding, Market, Quote, Rules, Terms, money
+from portfolio.margin.fx import Graph, Pair, rate_along
+from portfolio.margin.levels import MARGIN_CALL, STALE, STOP_OUT, equity_at, next_to_close, reached, state
+from portfolio.margin.margin import Valuation, converted, gain, opening_margin, tier_factor
+from portfolio.margin.margin import value as oracle
+from portfolio.margin.types import BUY, SELL, Account, Holding, Market, Quote, Rules, Terms, money
 from tests.portfolio.test_book import check
 
 PAIRS = Graph(Pair(s, s[:3], s[3:]) for s in ("AUDUSD", "EURGBP", "EURUSD", "GBPUSD", "USDCHF", "USDJPY"))

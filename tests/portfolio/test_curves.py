@@ -6,8 +6,8 @@ import pytest
 
 from portfolio import curves
 from portfolio.book import Book
-from portfolio.rates import Graph
-from portfolio.terms import Account, Rules
+from portfolio.margin.fx import Graph
+from portfolio.margin.types import Account, Rules
 from stocksblitz.redis import keys as names
 
 

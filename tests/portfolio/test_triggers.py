@@ -5,8 +5,8 @@ from decimal import Decimal as D
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portfolio.orders import triggered
-from portfolio.terms import Holding, Quote, Terms
+from portfolio.margin.order_rules import triggered
+from portfolio.margin.types import Holding, Quote, Terms
 from portfolio.triggers import Triggers
 
 TERMS = Terms("X", "USD")

@@ -8,9 +8,9 @@ from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError
 
 from portfolio import curves, services
+from portfolio.margin.types import Quote
 from portfolio.models import Account
 from portfolio.prices import read_quotes
-from portfolio.terms import Quote
 from stocksblitz.market.models import Instrument
 
 Row = tuple[str, str, str, str]

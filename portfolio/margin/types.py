@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_UP, Decimal
 from typing import NamedTuple
 
-from portfolio.rates import Graph, Path, Rate, rate_along
+from portfolio.margin.fx import Graph, Path, Rate, rate_along
 
 ZERO, ONE, HUNDRED = Decimal(0), Decimal(1), Decimal(100)
 BUY, SELL = 1, -1

@@ -17,7 +17,19 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple
 
-from portfolio.terms import BUY, HUNDRED, ONE, SELL, ZERO, Account, Holding, Market, Quote, Rules, Terms
+from portfolio.margin.types import (
+    BUY,
+    HUNDRED,
+    ONE,
+    SELL,
+    ZERO,
+    Account,
+    Holding,
+    Market,
+    Quote,
+    Rules,
+    Terms,
+)
 
 
 @dataclass(slots=True)

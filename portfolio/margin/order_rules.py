@@ -3,7 +3,7 @@
 from dataclasses import replace
 from decimal import Decimal
 
-from portfolio.terms import BUY, Account, Holding, Quote
+from portfolio.margin.types import BUY, Account, Holding, Quote
 
 
 def triggered(kind: str, side: int, price: Decimal, quote: Quote) -> bool:

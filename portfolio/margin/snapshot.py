@@ -5,10 +5,10 @@ same in bulk.
 from decimal import Decimal
 from typing import Any
 
-from portfolio import levels
-from portfolio.journal import SIDE_NAMES, numbers, plain, shown
-from portfolio.margin import Valuation
-from portfolio.terms import Account, Market
+from portfolio.margin import levels
+from portfolio.margin.explanation import SIDE_NAMES, numbers, plain, shown
+from portfolio.margin.margin import Valuation
+from portfolio.margin.types import Account, Market
 
 
 def _distances(

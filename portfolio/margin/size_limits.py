@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from portfolio.terms import Holding, Market
+from portfolio.margin.types import Holding, Market
 from stocksblitz.errors import StocksBlitzError
 
 MOST_LOTS = Decimal("1e11")

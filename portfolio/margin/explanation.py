@@ -3,9 +3,9 @@
 from decimal import Decimal
 from typing import Any
 
-from portfolio.levels import equity_at
-from portfolio.margin import Valuation, mark
-from portfolio.terms import BUY, Account, Holding, Market, Rules, money, places
+from portfolio.margin.levels import equity_at
+from portfolio.margin.margin import Valuation, mark
+from portfolio.margin.types import BUY, Account, Holding, Market, Rules, money, places
 
 SIDE_NAMES = {1: "buy", -1: "sell"}
 

@@ -2,8 +2,8 @@
 
 from decimal import Decimal
 
-from portfolio.margin import Valuation
-from portfolio.terms import BUY, HUNDRED, ZERO, Account, Market, Rules
+from portfolio.margin.margin import Valuation
+from portfolio.margin.types import BUY, HUNDRED, ZERO, Account, Market, Rules
 
 OK, MARGIN_CALL, STOP_OUT, STALE = "ok", "margin_call", "stop_out", "stale"
 
