@@ -54,7 +54,7 @@ def pairs() -> Any:
 
 
 def quotes(rng: random.Random) -> dict[str, Any]:
-    from portfolio.columns import Tick
+    from portfolio.valuation.price_columns import Tick
 
     now = int(time.time() * 1000)
     names = [f"S{i}" for i in range(SYMBOLS)] + ["EURUSD", "GBPUSD", "USDJPY"]
@@ -64,7 +64,7 @@ def quotes(rng: random.Random) -> dict[str, Any]:
 
 def columns() -> list[Line]:
     """A million positions in a hundred thousand accounts, everything dirty."""
-    from portfolio.book import Book
+    from portfolio.valuation.book import Book
 
     rng = random.Random(1)
     book = Book(pairs())

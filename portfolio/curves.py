@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from portfolio.book import STALE, Book
+from portfolio.valuation.book import STALE, Book
 from stocksblitz.keys import Keys
 from stocksblitz.redis import keys, shared
 from stocksblitz.worker import now_ms

@@ -18,16 +18,16 @@ import numpy as np
 from django.conf import settings
 from django.db import DatabaseError
 
-from portfolio.audit import Sample
-from portfolio.book import OK, STALE, STOP, Book
 from portfolio.listener import PortfolioCalculatorListener
 from portfolio.margin.fx import Graph
 from portfolio.outbox import Outbox
 from portfolio.prices import FIELDS, tick_of
-from portfolio.render import static_of
 from portfolio.store import Loaded, Store, job
-from portfolio.table import Flags, Ints
-from portfolio.triggers import Triggers
+from portfolio.valuation.book import OK, STALE, STOP, Book
+from portfolio.valuation.column_table import Flags, Ints
+from portfolio.valuation.drift_check import Sample
+from portfolio.valuation.order_triggers import Triggers
+from portfolio.valuation.snapshot_json import static_of
 from portfolio.writer import Writer
 from stocksblitz.keys import Keys
 from stocksblitz.worker import SHARDS, Leases, now_ms, shard_of

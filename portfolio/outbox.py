@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from portfolio.book import Book
-from portfolio.render import Static, bodies, stamped
-from portfolio.table import Flags, Ints, Table
+from portfolio.valuation.book import Book
+from portfolio.valuation.column_table import Flags, Ints, Table
+from portfolio.valuation.snapshot_json import Static, bodies, stamped
 from portfolio.writer import Writer
 from stocksblitz.worker import now_ms
 

@@ -5,9 +5,9 @@ from decimal import Decimal, InvalidOperation
 
 from django.conf import settings
 
-from portfolio.columns import Tick, usable
 from portfolio.margin.fx import Graph, Pair
 from portfolio.margin.types import Market, Quote, Terms
+from portfolio.valuation.price_columns import Tick, usable
 from stocksblitz.feed_spec import MOCK_FEEDS
 from stocksblitz.market.models import Instrument
 from stocksblitz.redis import keys, shared

@@ -8,13 +8,13 @@ from typing import Any
 from django.conf import settings
 from django.db import close_old_connections
 
-from portfolio.audit import Taken, difference
 from portfolio.liquidation import enforce, trigger
 from portfolio.loading import CHUNK, Catalogue, load
 from portfolio.margin import types as margin_types
 from portfolio.margin.fx import Graph
 from portfolio.models import Account
 from portfolio.prices import priced, read_graph
+from portfolio.valuation.drift_check import Taken, difference
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.keys import MOCK_TTL_S
 from stocksblitz.redis import keys as realm

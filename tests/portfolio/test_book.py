@@ -11,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from portfolio.book import STATES, Book
-from portfolio.columns import Tick
 from portfolio.margin.fx import Graph, Pair
 from portfolio.margin.levels import price_at, state
 from portfolio.margin.margin import converted, gain, mark, opening_margin, value
 from portfolio.margin.types import BUY, SELL, Account, Holding, Market, Quote, Rules, Terms
+from portfolio.valuation.book import STATES, Book
+from portfolio.valuation.price_columns import Tick
 
 CURRENCIES = ("USD", "EUR", "GBP", "JPY", "CHF", "AUD", "CAD", "NZD", "INR", "SEK", "SGD", "ZAR")
 WORTH = dict(

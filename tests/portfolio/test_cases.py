@@ -8,13 +8,13 @@ from decimal import Decimal as D
 
 import pytest
 
-from portfolio.book import Book
-from portfolio.columns import Tick
 from portfolio.margin.fx import Graph, Pair, rate_along
 from portfolio.margin.levels import MARGIN_CALL, STALE, STOP_OUT, equity_at, next_to_close, reached, state
 from portfolio.margin.margin import Valuation, converted, gain, opening_margin, tier_factor
 from portfolio.margin.margin import value as oracle
 from portfolio.margin.types import BUY, SELL, Account, Holding, Market, Quote, Rules, Terms, money
+from portfolio.valuation.book import Book
+from portfolio.valuation.price_columns import Tick
 from tests.portfolio.test_book import check
 
 PAIRS = Graph(Pair(s, s[:3], s[3:]) for s in ("AUDUSD", "EURGBP", "EURUSD", "GBPUSD", "USDCHF", "USDJPY"))

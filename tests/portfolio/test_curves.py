@@ -5,9 +5,9 @@ from decimal import Decimal as D
 import pytest
 
 from portfolio import curves
-from portfolio.book import Book
 from portfolio.margin.fx import Graph
 from portfolio.margin.types import Account, Rules
+from portfolio.valuation.book import Book
 from stocksblitz.redis import keys as names
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from portfolio.margin.order_rules import triggered
 from portfolio.margin.types import Holding, Quote, Terms
-from portfolio.triggers import Triggers
+from portfolio.valuation.order_triggers import Triggers
 
 TERMS = Terms("X", "USD")
 orders = st.lists(

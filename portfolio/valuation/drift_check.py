@@ -8,10 +8,10 @@ from decimal import Decimal
 
 import numpy as np
 
-from portfolio.book import Book
 from portfolio.margin.fx import Graph
 from portfolio.margin.margin import value
 from portfolio.margin.types import Account, Market, Quote
+from portfolio.valuation.book import Book
 
 TOLERANCE = 1e-9
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from portfolio.columns import ASK, BID, MID, NEVER, Currencies, Prices, Tick
 from portfolio.margin.fx import Graph
 from portfolio.margin.margin import tier_factor
 from portfolio.margin.types import BUY, ZERO, Account, Holding, Rules
-from portfolio.table import Flags, Floats, Ints, Table, sums
+from portfolio.valuation.column_table import Flags, Floats, Ints, Table, sums
+from portfolio.valuation.price_columns import ASK, BID, MID, NEVER, Currencies, Prices, Tick
 
 OK, CALL, STOP, STALE = 0, 1, 2, 3
 STATES = ("ok", "margin_call", "stop_out", "stale")

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import orjson
 
-from portfolio.book import STATES, Book
 from portfolio.margin.explanation import SIDE_NAMES, plain
 from portfolio.margin.types import Account, Holding, places
-from portfolio.table import Floats, Ints
+from portfolio.valuation.book import STATES, Book
+from portfolio.valuation.column_table import Floats, Ints
 
 NUDGE = 1e-6
 """Added to the smallest unit before it is cut, so that 0.125, which a float may hold from below, is still
