@@ -65,7 +65,7 @@ class Exchange:
         self.pubsub = self.redis.pubsub()
 
     async def open(self) -> None:
-        from portfolio.holders import events
+        from portfolio.services.symbol_holders import events
         from portfolio.writer import updates
 
         await self.pubsub.subscribe(updates(self.names), events(self.names))

@@ -9,8 +9,6 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 
-from portfolio import services
-from portfolio.loading import check_tiers
 from portfolio.margin.explanation import plain
 from portfolio.models import (
     Account,
@@ -22,6 +20,8 @@ from portfolio.models import (
     Order,
     Position,
 )
+from portfolio.services import accounts
+from portfolio.services.loader import check_tiers
 from stocksblitz.admin import ReadOnlyAdmin
 
 
@@ -86,11 +86,11 @@ class AccountAdmin(admin.ModelAdmin):
     def save_model(self, request: HttpRequest, obj: Account, form: Any, change: bool) -> None:
         terms = {name: form.cleaned_data[name] for name in _TERMS if name in form.cleaned_data}
         if change:
-            services.change_account(key=obj.key, **terms)
+            accounts.change_account(key=obj.key, **terms)
             return
         opening = form.cleaned_data.get("opening_balance") or Decimal(0)
         made = {"key": obj.key, "currency": obj.currency, "position_mode": obj.position_mode, **terms}
-        obj.pk = services.open_account(balance=opening, **made).pk
+        obj.pk = accounts.open_account(balance=opening, **made).pk
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -120,7 +120,7 @@ class OrderAdmin(ReadOnlyAdmin):
     def cancel(self, request: HttpRequest, queryset: QuerySet[Order]) -> None:
         pending = queryset.filter(status=Order.Status.PENDING).select_related("account")
         for order in pending:
-            services.cancel_order(
+            accounts.cancel_order(
                 key=order.account.key, order_id=order.pk, reason=f"by {request.user.get_username()}"
             )
         self.message_user(request, f"{len(pending)} orders cancelled")

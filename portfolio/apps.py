@@ -18,7 +18,7 @@ def end_sockets(
     """Access that ends takes the sockets along that watch accounts, in whatever process they are."""
     import orjson
 
-    from portfolio.holders import ended
+    from portfolio.services.symbol_holders import ended
     from stocksblitz.redis import keys, shared
 
     told = {"user_id": user_id, "login_id": str(login_id) if login_id else None, "session_id": session_id}

@@ -21,7 +21,7 @@ from django.db import DatabaseError
 from portfolio.listener import PortfolioCalculatorListener
 from portfolio.margin.fx import Graph
 from portfolio.outbox import Outbox
-from portfolio.prices import FIELDS, tick_of
+from portfolio.services.prices import FIELDS, tick_of
 from portfolio.store import Loaded, Store, job
 from portfolio.valuation.book import OK, STALE, STOP, Book
 from portfolio.valuation.column_table import Flags, Ints

@@ -7,8 +7,8 @@ from typing import Any
 
 from django.db.models import Max
 
-from portfolio.holders import shape
 from portfolio.models import MarginEvent
+from portfolio.services.symbol_holders import shape
 
 LATE_S = 10.0
 """Ids are given out before the commit: for so long one below those already seen may still appear."""

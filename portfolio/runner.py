@@ -15,12 +15,12 @@ from redis.exceptions import RedisError
 
 from portfolio.curves import EVERY_S, Curves
 from portfolio.engine import Engine
-from portfolio.holders import changes
-from portfolio.idempotency import forget_old
 from portfolio.listener import PortfolioCalculatorListener
 from portfolio.management.commands.seed_portfolio import ACCOUNTS
 from portfolio.mirror import COUNTED, DIRTY, MOST_NAMES, STATISTICS, name
 from portfolio.models import Account
+from portfolio.services.idempotency import forget_old
+from portfolio.services.symbol_holders import changes
 from portfolio.store import Store, job
 from stocksblitz import metrics
 from stocksblitz import mirror as process_metrics

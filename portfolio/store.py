@@ -8,12 +8,12 @@ from typing import Any
 from django.conf import settings
 from django.db import close_old_connections
 
-from portfolio.liquidation import enforce, trigger
-from portfolio.loading import CHUNK, Catalogue, load
 from portfolio.margin import types as margin_types
 from portfolio.margin.fx import Graph
 from portfolio.models import Account
-from portfolio.prices import priced, read_graph
+from portfolio.services.loader import CHUNK, Catalogue, load
+from portfolio.services.margin_enforcement import enforce, trigger
+from portfolio.services.prices import priced, read_graph
 from portfolio.valuation.drift_check import Taken, difference
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.keys import MOCK_TTL_S

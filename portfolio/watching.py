@@ -20,8 +20,8 @@ from channels.db import database_sync_to_async
 from django.db import DatabaseError
 from redis.exceptions import RedisError
 
-from portfolio.holders import ended, events
 from portfolio.missed import Missed
+from portfolio.services.symbol_holders import ended, events
 from portfolio.writer import updates
 from stocksblitz.delivery.client import Client
 from stocksblitz.delivery.hub import Hub

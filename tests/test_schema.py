@@ -16,7 +16,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from portfolio import services
+from portfolio.services import accounts
 from stocksblitz.identity import tokens
 from stocksblitz.identity.models import Login
 from stocksblitz.market.models import Instrument
@@ -60,11 +60,11 @@ def account(described):
     shared().hset(keys().market(SYMBOL), mapping=row)
     owner = User.objects.create(username="owner")
     rich = Decimal(10) ** 9
-    services.open_account(key=KEY, owner=owner, currency="USD", balance=rich, leverage=100)
+    accounts.open_account(key=KEY, owner=owner, currency="USD", balance=rich, leverage=100)
     one = {"key": KEY, "symbol": SYMBOL, "side": "buy", "quantity": Decimal(1)}
-    quote = services.current_quote(KEY, SYMBOL)
-    position = services.book_position(**one, price=Decimal(90))
-    order = services.place_order(**one, kind="limit", price=Decimal(50), quote=quote)
+    quote = accounts.current_quote(KEY, SYMBOL)
+    position = accounts.book_position(**one, price=Decimal(90))
+    order = accounts.place_order(**one, kind="limit", price=Decimal(50), quote=quote)
     return {"position": position.pk, "order": order.pk}
 
 

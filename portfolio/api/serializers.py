@@ -6,7 +6,6 @@ from typing import Any
 
 from rest_framework import serializers
 
-from portfolio.loading import rules_of
 from portfolio.margin.explanation import plain, shown
 from portfolio.models import (
     CURRENCY_PATTERN,
@@ -20,6 +19,7 @@ from portfolio.models import (
     Position,
     Side,
 )
+from portfolio.services.loader import rules_of
 from stocksblitz.identity.views import Strict
 
 _Base = serializers.Serializer[Any]

@@ -15,10 +15,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from portfolio import curves, idempotency, services
+from portfolio import curves
 from portfolio.api import serializers as given
 from portfolio.models import Account, Fill, LedgerEntry, MarginEvent, Order, Position
-from portfolio.reading import current_snapshot, get_account, visible
+from portfolio.services import accounts, idempotency
+from portfolio.services.queries import current_snapshot, get_account, visible
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.identity.views import Strict
 from stocksblitz.openapi import documented
@@ -91,8 +92,8 @@ class AccountList(ListAPIView[Account]):
         name = body.pop("owner")
         owner = User.objects.filter(username=name, is_active=True).first()
         if owner is None:
-            raise services.invalid(f"owner: there is no active user {name[:60]!r}")
-        account = services.open_account(owner=owner, **body)
+            raise accounts.invalid(f"owner: there is no active user {name[:60]!r}")
+        account = accounts.open_account(owner=owner, **body)
         return Response(given.AccountReply(account).data, status=201)
 
 
@@ -108,7 +109,7 @@ class AccountView(APIView):
         get_account(_user(request), key, doing="change rules")
         staff_only(request, "change the rules of accounts")
         return Response(
-            given.AccountReply(services.change_account(key=key, **_body(given.AccountPatch, request))).data
+            given.AccountReply(accounts.change_account(key=key, **_body(given.AccountPatch, request))).data
         )
 
 
@@ -149,7 +150,7 @@ class DepositView(APIView):
         get_account(_user(request), key, doing="deposit")
         staff_only(request, "book deposits")
         body = _body(given.DepositRequest, request)
-        return _once(request, lambda: (200, given.AccountReply(services.deposit(key=key, **body)).data))
+        return _once(request, lambda: (200, given.AccountReply(accounts.deposit(key=key, **body)).data))
 
 
 class _OfAccount(ListAPIView[Any]):
@@ -266,7 +267,7 @@ class PositionList(_List):
         body = _body(given.PositionRequest, request)
         key = get_account(_user(request), body.pop("account"), doing="book position").key
         return _once(
-            request, lambda: (201, given.PositionReply(services.book_position(key=key, **body)).data)
+            request, lambda: (201, given.PositionReply(accounts.book_position(key=key, **body)).data)
         )
 
 
@@ -296,8 +297,8 @@ class CloseView(_Mine):
         key, quantity = held.account.key, body.get("quantity")
 
         def work() -> tuple[int, Any]:
-            quote = services.current_quote(key, held.instrument.symbol)
-            fill = services.close_position(key=key, position_id=pk, quantity=quantity, quote=quote)
+            quote = accounts.current_quote(key, held.instrument.symbol)
+            fill = accounts.close_position(key=key, position_id=pk, quantity=quantity, quote=quote)
             return 200, given.CloseReply(fill).data
 
         return _once(request, work)
@@ -325,9 +326,9 @@ class OrderList(_List):
         order = {"kind": body.pop("type"), "price": body.pop("price", None), **body}
 
         def work() -> tuple[int, Any]:
-            symbol = services.get_instrument(order["symbol"]).symbol
-            quote = services.current_quote(key, symbol)
-            return 201, given.OrderReply(services.place_order(key=key, quote=quote, **order)).data
+            symbol = accounts.get_instrument(order["symbol"]).symbol
+            quote = accounts.current_quote(key, symbol)
+            return 201, given.OrderReply(accounts.place_order(key=key, quote=quote, **order)).data
 
         return _once(request, work)
 
@@ -345,7 +346,7 @@ class OrderView(_Mine):
     def delete(self, request: Request, pk: int) -> Response:
         """Take back a pending order."""
         order = self._one(request, pk, "cancel order")
-        return Response(given.OrderReply(services.cancel_order(key=order.account.key, order_id=pk)).data)
+        return Response(given.OrderReply(accounts.cancel_order(key=order.account.key, order_id=pk)).data)
 
 
 class FillList(_List):

@@ -256,7 +256,7 @@ def test_staff_may_change_levels_and_owners_may_not(rest, account):
 
 def test_staff_access_is_logged(rest, account, caplog):
     key = account()
-    with caplog.at_level("INFO", "portfolio.reading"):
+    with caplog.at_level("INFO", "portfolio.services.queries"):
         snapshot(rest, key)
         assert not [r for r in caplog.records if getattr(r, "action", "") == "staff_access"]
         rest["admin"]("get", f"{A}/{key}/snapshot")
@@ -318,8 +318,8 @@ def test_old_keys_are_forgotten_and_young_ones_are_not(rest, account, price):
 
     from django.utils import timezone
 
-    from portfolio.idempotency import KEPT, forget_old
     from portfolio.models import IdempotencyKey
+    from portfolio.services.idempotency import KEPT, forget_old
 
     key = account()
     price("EURUSD", "1.2790")

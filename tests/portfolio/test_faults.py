@@ -21,7 +21,7 @@ from django.conf import settings as django_settings
 from django.db import connection
 
 from portfolio.models import Account, Fill, LedgerEntry, MarginEvent, Position
-from portfolio.reading import current_snapshot
+from portfolio.services.queries import current_snapshot
 from stocksblitz.worker import LEASE_MS
 from tests.conftest import PATIENCE_S, eventually, redis_server, takes_less
 from tests.portfolio.test_engine import Process
@@ -103,13 +103,13 @@ def make(people, key, balance, symbol="EURUSD", price="1.1", quantity="1"):
     """An account with one position, without a request."""
     from decimal import Decimal
 
-    from portfolio import services
+    from portfolio.services import accounts
 
-    services.open_account(
+    accounts.open_account(
         key=key, owner=people["alice"], currency="USD", balance=Decimal(balance), leverage=100
     )
     numbers = {"quantity": Decimal(quantity), "price": Decimal(price)}
-    return services.book_position(key=key, symbol=symbol, side="buy", **numbers).pk
+    return accounts.book_position(key=key, symbol=symbol, side="buy", **numbers).pk
 
 
 def agrees(snapshot, key):
@@ -351,8 +351,8 @@ def test_one_position_closed_by_many_at_once_is_closed_once(real, instruments, p
 
     from django.db import connections
 
-    from portfolio import services
-    from portfolio.liquidation import enforce
+    from portfolio.services import accounts
+    from portfolio.services.margin_enforcement import enforce
     from stocksblitz.errors import StocksBlitzError
 
     tick("EURUSD", "1.1")
@@ -367,8 +367,8 @@ def test_one_position_closed_by_many_at_once_is_closed_once(real, instruments, p
             if by_engine:
                 outcomes.append(any(e.kind == "position_closed" for e in enforce("live:1")))
             else:
-                quote = services.current_quote("live:1", "EURUSD")
-                services.close_position(key="live:1", position_id=position, quantity=Decimal(1), quote=quote)
+                quote = accounts.current_quote("live:1", "EURUSD")
+                accounts.close_position(key="live:1", position_id=position, quantity=Decimal(1), quote=quote)
                 outcomes.append(True)
         except StocksBlitzError as error:
             outcomes.append(error.code)

@@ -5,7 +5,7 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 
 from portfolio.models import Account, Position
-from portfolio.reading import current_snapshot
+from portfolio.services.queries import current_snapshot
 from stocksblitz.feed_spec import FeedSpec
 from stocksblitz.market.models import Instrument
 

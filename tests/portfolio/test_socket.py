@@ -139,8 +139,8 @@ async def test_a_wrong_message_gets_an_error_and_the_socket_stays(connect, messa
 
 
 async def test_margin_events_reach_those_who_watch(connect, account, aredis, price, instruments, rest):
-    from portfolio.liquidation import enforce
-    from portfolio.services import book_position
+    from portfolio.services.accounts import book_position
+    from portfolio.services.margin_enforcement import enforce
 
     key = account(balance="1000")
     price("EURUSD", "1.1")
@@ -159,8 +159,8 @@ async def test_margin_events_reach_those_who_watch(connect, account, aredis, pri
 async def test_an_event_whose_notification_was_lost_is_told_once(
     connect, account, price, instruments, monkeypatch
 ):
-    from portfolio import holders
     from portfolio.models import Account, MarginEvent
+    from portfolio.services import symbol_holders
 
     def happen(n, *, lost):
         of = Account.objects.get(key=key)
@@ -168,7 +168,7 @@ async def test_an_event_whose_notification_was_lost_is_told_once(
             account=of, kind="restored", reference=f"r{n}", text=f"{n}", inputs={}
         )
         if not lost:
-            holders.tell(event)
+            symbol_holders.tell(event)
 
     key = account()
     await in_thread(happen)(0, lost=True)

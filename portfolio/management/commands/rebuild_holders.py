@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from portfolio.holders import rebuild
+from portfolio.services.symbol_holders import rebuild
 
 
 class Command(BaseCommand):

@@ -7,10 +7,11 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError
 
-from portfolio import curves, services
+from portfolio import curves
 from portfolio.margin.types import Quote
 from portfolio.models import Account
-from portfolio.prices import read_quotes
+from portfolio.services import accounts
+from portfolio.services.prices import read_quotes
 from stocksblitz.market.models import Instrument
 
 Row = tuple[str, str, str, str]
@@ -57,11 +58,11 @@ class Command(BaseCommand):
             self.stdout.write(f"{key} waits for prices of {', '.join(sorted(missing))}")
             return
         balance = Decimal(terms.pop("balance"))
-        account = services.open_account(key=key, owner=owner, balance=balance, **terms)
+        account = accounts.open_account(key=key, owner=owner, balance=balance, **terms)
         for symbol, side, size, part in rows:
             price = entry(symbol, side, quotes[symbol], part)
             numbers = {"price": price, "quantity": lots(size, account, price)}
-            services.book_position(key=key, symbol=symbol, side=side, **numbers)
+            accounts.book_position(key=key, symbol=symbol, side=side, **numbers)
         curves.want(key)
         self.stdout.write(f"made {key} with {len(rows)} positions")
 

@@ -4,13 +4,13 @@ from decimal import Decimal
 
 from django.utils import timezone
 
-from portfolio.changing import Change
-from portfolio.loading import rules_of, side_of
 from portfolio.margin.margin import converted, gain, opening_margin
 from portfolio.margin.size_limits import MOST_LOTS, MOST_MONEY, bounded, check_size
 from portfolio.margin.types import ZERO, Holding, Market
 from portfolio.models import Account, Fill, LedgerEntry, Order, Position
-from portfolio.prices import terms_of
+from portfolio.services.account_lock import Change
+from portfolio.services.loader import rules_of, side_of
+from portfolio.services.prices import terms_of
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.market.models import Instrument
 

@@ -9,17 +9,17 @@ from decimal import Decimal
 
 from django.utils import timezone
 
-from portfolio.changing import Change, changing
-from portfolio.execution import Execution
-from portfolio.holders import tell
-from portfolio.loading import load_one, rules_of, side_of, symbols_of
 from portfolio.margin import explanation, levels
 from portfolio.margin.margin import mark, value
 from portfolio.margin.order_rules import triggered
 from portfolio.margin.types import Holding, Market
 from portfolio.models import Account, MarginEvent, Order, Position
-from portfolio.prices import priced, read_market, terms_of
-from portfolio.services import check_free_margin, execute
+from portfolio.services.account_lock import Change, changing
+from portfolio.services.accounts import check_free_margin, execute
+from portfolio.services.execution import Execution
+from portfolio.services.loader import load_one, rules_of, side_of, symbols_of
+from portfolio.services.prices import priced, read_market, terms_of
+from portfolio.services.symbol_holders import tell
 from stocksblitz.errors import StocksBlitzError
 
 log = logging.getLogger(__name__)

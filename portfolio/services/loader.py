@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from portfolio.margin import types as margin_types
 from portfolio.margin.types import BUY, SELL, Holding, Rules, Terms
 from portfolio.models import Account, LevelsIn, Order, Position
-from portfolio.prices import terms_of
+from portfolio.services.prices import terms_of
 from stocksblitz.market.models import Instrument
 
 _SIDES = {"buy": BUY, "sell": SELL}

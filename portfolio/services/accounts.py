@@ -12,15 +12,15 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from portfolio.changing import changing
-from portfolio.execution import Execution, frozen
-from portfolio.loading import load_one, rules_of, side_of, symbols_of
 from portfolio.margin.margin import opening_margin, value
 from portfolio.margin.order_rules import triggered, with_order, with_position
 from portfolio.margin.size_limits import check_size
 from portfolio.margin.types import Holding, Market, Quote
 from portfolio.models import KEY_PATTERN, Account, Fill, LedgerEntry, Order, Position
-from portfolio.prices import priced, read_market, read_quotes, terms_of
+from portfolio.services.account_lock import changing
+from portfolio.services.execution import Execution, frozen
+from portfolio.services.loader import load_one, rules_of, side_of, symbols_of
+from portfolio.services.prices import priced, read_market, read_quotes, terms_of
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.market.models import Instrument
 from stocksblitz.market.quotes import FEED_ACCOUNT, get_instrument_current_price_sync

@@ -10,10 +10,10 @@ from functools import partial
 
 from django.db import transaction
 
-from portfolio.holders import announce
 from portfolio.margin.size_limits import MOST_MONEY, bounded
 from portfolio.margin.types import money
 from portfolio.models import Account, LedgerEntry
+from portfolio.services.symbol_holders import announce
 from stocksblitz.errors import StocksBlitzError
 
 

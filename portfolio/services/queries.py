@@ -9,11 +9,11 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
 
-from portfolio.loading import load_one, symbols_of
 from portfolio.margin.margin import value
 from portfolio.margin.snapshot import snapshot
 from portfolio.models import Account
-from portfolio.prices import read_market
+from portfolio.services.loader import load_one, symbols_of
+from portfolio.services.prices import read_market
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.redis import keys, shared
 from stocksblitz.worker import now_ms
