@@ -92,8 +92,8 @@ def columns() -> list[Line]:
 
 async def cycle(count: int, per: int = PER_ACCOUNT) -> list[Line]:
     """One tick of one symbol that ``count`` accounts hold: to revalued, written and announced snapshots."""
-    from portfolio.engine import Engine
-    from portfolio.listener import PortfolioCalculatorListener
+    from portfolio.worker.engine import Engine
+    from portfolio.worker.price_listener import PortfolioCalculatorListener
     from stocksblitz.redis import connect, keys
     from stocksblitz.worker import Leases
 
@@ -149,7 +149,7 @@ def share_symbol(accounts: dict[str, Any]) -> str:
 
 def take_in(engine: Any, accounts: dict[str, Any], ticks: dict[str, Any]) -> None:
     """As the engine does with what it has read from the database."""
-    from portfolio.store import Loaded
+    from portfolio.worker.database import Loaded
     from stocksblitz.worker import shard_of
 
     engine.book.currencies.use(pairs())

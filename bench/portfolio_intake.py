@@ -64,7 +64,7 @@ async def literal(redis: Any, names: Any) -> tuple[int, float]:
 
 async def ours(redis: Any, names: Any) -> tuple[int, float]:
     """The same messages through our listener, its dirty accounts taken every 200 ms."""
-    from portfolio.listener import PortfolioCalculatorListener
+    from portfolio.worker.price_listener import PortfolioCalculatorListener
 
     listener = PortfolioCalculatorListener(redis, names, ("live", "demo"), bound=1_000_000)
     await listener.start_listener()

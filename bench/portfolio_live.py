@@ -66,7 +66,7 @@ class Exchange:
 
     async def open(self) -> None:
         from portfolio.services.symbol_holders import events
-        from portfolio.writer import updates
+        from portfolio.worker.snapshot_writer import updates
 
         await self.pubsub.subscribe(updates(self.names), events(self.names))
 

@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 
 from portfolio.missed import Missed
 from portfolio.services.symbol_holders import ended, events
-from portfolio.writer import updates
+from portfolio.worker.snapshot_writer import updates
 from stocksblitz.delivery.client import Client
 from stocksblitz.delivery.hub import Hub
 from stocksblitz.delivery.wire import Close, encode, text_frame

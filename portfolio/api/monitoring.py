@@ -8,9 +8,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from portfolio import mirror
 from portfolio.api.views import described
 from portfolio.models import Account
+from portfolio.worker import status
 from stocksblitz.errors import StocksBlitzError
 
 
@@ -34,7 +34,7 @@ class StatusView(APIView):
     @described(StatusReply, operation_id="portfolio_status")
     def get(self, request: Request) -> Response:
         """Listener and engine statistics of all portfolio processes together, and of each."""
-        return Response(mirror.status(settings.PORTFOLIO_USER_TYPES))
+        return Response(status.status(settings.PORTFOLIO_USER_TYPES))
 
 
 class DirtyUsersView(APIView):
@@ -49,7 +49,7 @@ class DirtyUsersView(APIView):
             raise StocksBlitzError(
                 "not_found", f"there is no user type {user_type[:40]!r}: expected one of {known}"
             )
-        count, users = mirror.dirty_users(user_type)
+        count, users = status.dirty_users(user_type)
         user = request.user
         if not user.is_staff:
             mine = set(Account.objects.filter(owner_id=user.pk).values_list("key", flat=True))

@@ -15,11 +15,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from portfolio import curves
 from portfolio.api import serializers as given
 from portfolio.models import Account, Fill, LedgerEntry, MarginEvent, Order, Position
 from portfolio.services import accounts, idempotency
 from portfolio.services.queries import current_snapshot, get_account, visible
+from portfolio.worker import equity_history
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.identity.views import Strict
 from stocksblitz.openapi import documented
@@ -125,7 +125,7 @@ class EquityView(APIView):
     def get(self, request: Request, key: str) -> Response:
         """Equity of the last hours, every ten seconds since somebody first asked for it."""
         account = get_account(_user(request), key, doing="equity")
-        return Response({"account": account.key, "points": curves.read(account.key)})
+        return Response({"account": account.key, "points": equity_history.read(account.key)})
 
 
 class WhatIfView(APIView):

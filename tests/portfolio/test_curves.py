@@ -4,10 +4,10 @@ from decimal import Decimal as D
 
 import pytest
 
-from portfolio import curves
 from portfolio.margin.fx import Graph
 from portfolio.margin.types import Account, Rules
 from portfolio.valuation.book import Book
+from portfolio.worker import equity_history
 from stocksblitz.redis import keys as names
 
 
@@ -20,15 +20,15 @@ def book():
 
 
 async def test_points_are_added_for_what_is_wanted_and_bounded(aredis, book, monkeypatch):
-    monkeypatch.setattr(curves, "POINTS", 3)
-    kept = curves.Curves(aredis, names(), book)
+    monkeypatch.setattr(equity_history, "POINTS", 3)
+    kept = equity_history.Curves(aredis, names(), book)
     await kept.step()
-    assert curves.read("demo:1") == []
+    assert equity_history.read("demo:1") == []
     for _ in range(5):
         await kept.step()
-    points = curves.read("demo:1")
+    points = equity_history.read("demo:1")
     assert [equity for _, equity in points] == [12.5] * 3
     assert points == sorted(points)
-    assert curves.read("demo:2") == []  # wanted only from now on
-    curves.want("demo:unknown")
+    assert equity_history.read("demo:2") == []  # wanted only from now on
+    equity_history.want("demo:unknown")
     await kept.step()

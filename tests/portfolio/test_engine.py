@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from portfolio.models import Account, LedgerEntry, MarginEvent, Order, Position
-from portfolio.runner import Runner
+from portfolio.worker.process import Runner
 from tests.conftest import PATIENCE_S, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -112,7 +112,7 @@ def test_a_tick_becomes_a_snapshot_equal_to_the_oracle(start, rest, account, pri
 
 
 def test_versions_grow_and_only_changes_are_announced(start, rest, account, price, snapshot, redis):
-    from portfolio.writer import updates
+    from portfolio.worker.snapshot_writer import updates
     from stocksblitz.redis import keys
 
     key = account()

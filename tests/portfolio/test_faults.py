@@ -321,8 +321,8 @@ def test_a_database_that_is_away_delays_a_close_and_loses_none(engine, people, t
 def test_a_clock_that_jumps_closes_nothing_and_versions_grow(
     real, instruments, people, tick, snapshot, monkeypatch
 ):
-    from portfolio import engine as engine_module
-    from portfolio import outbox as outbox_module
+    from portfolio.worker import engine as engine_module
+    from portfolio.worker import snapshot_outbox as outbox_module
     from stocksblitz.worker import now_ms
 
     shift = [0]

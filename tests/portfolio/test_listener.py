@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from portfolio.listener import PortfolioCalculatorListener
+from portfolio.worker.price_listener import PortfolioCalculatorListener
 from tests.conftest import PATIENCE_S, aeventually
 
 

@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from portfolio.watching import get_watches
-from portfolio.writer import Writer
+from portfolio.worker.snapshot_writer import Writer
 from stocksblitz.identity import access, tickets
 from tests.conftest import PATIENCE_S, aeventually
 

@@ -5,7 +5,7 @@ from typing import Any
 import uvloop
 from django.core.management.base import BaseCommand
 
-from portfolio.runner import run
+from portfolio.worker.process import run
 
 
 class Command(BaseCommand):

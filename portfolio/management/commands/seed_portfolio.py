@@ -7,11 +7,11 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError
 
-from portfolio import curves
 from portfolio.margin.types import Quote
 from portfolio.models import Account
 from portfolio.services import accounts
 from portfolio.services.prices import read_quotes
+from portfolio.worker import equity_history
 from stocksblitz.market.models import Instrument
 
 Row = tuple[str, str, str, str]
@@ -63,7 +63,7 @@ class Command(BaseCommand):
             price = entry(symbol, side, quotes[symbol], part)
             numbers = {"price": price, "quantity": lots(size, account, price)}
             accounts.book_position(key=key, symbol=symbol, side=side, **numbers)
-        curves.want(key)
+        equity_history.want(key)
         self.stdout.write(f"made {key} with {len(rows)} positions")
 
 

@@ -18,17 +18,17 @@ import numpy as np
 from django.conf import settings
 from django.db import DatabaseError
 
-from portfolio.listener import PortfolioCalculatorListener
 from portfolio.margin.fx import Graph
-from portfolio.outbox import Outbox
 from portfolio.services.prices import FIELDS, tick_of
-from portfolio.store import Loaded, Store, job
 from portfolio.valuation.book import OK, STALE, STOP, Book
 from portfolio.valuation.column_table import Flags, Ints
 from portfolio.valuation.drift_check import Sample
 from portfolio.valuation.order_triggers import Triggers
 from portfolio.valuation.snapshot_json import static_of
-from portfolio.writer import Writer
+from portfolio.worker.database import Loaded, Store, job
+from portfolio.worker.price_listener import PortfolioCalculatorListener
+from portfolio.worker.snapshot_outbox import Outbox
+from portfolio.worker.snapshot_writer import Writer
 from stocksblitz.keys import Keys
 from stocksblitz.worker import SHARDS, Leases, now_ms, shard_of
 

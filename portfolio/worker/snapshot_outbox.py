@@ -10,7 +10,7 @@ import numpy as np
 from portfolio.valuation.book import Book
 from portfolio.valuation.column_table import Flags, Ints, Table
 from portfolio.valuation.snapshot_json import Static, bodies, stamped
-from portfolio.writer import Writer
+from portfolio.worker.snapshot_writer import Writer
 from stocksblitz.worker import now_ms
 
 MOST_WRITES = 10_000

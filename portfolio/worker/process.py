@@ -13,15 +13,15 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError
 from redis.exceptions import RedisError
 
-from portfolio.curves import EVERY_S, Curves
-from portfolio.engine import Engine
-from portfolio.listener import PortfolioCalculatorListener
 from portfolio.management.commands.seed_portfolio import ACCOUNTS
-from portfolio.mirror import COUNTED, DIRTY, MOST_NAMES, STATISTICS, name
 from portfolio.models import Account
 from portfolio.services.idempotency import forget_old
 from portfolio.services.symbol_holders import changes
-from portfolio.store import Store, job
+from portfolio.worker.database import Store, job
+from portfolio.worker.engine import Engine
+from portfolio.worker.equity_history import EVERY_S, Curves
+from portfolio.worker.price_listener import PortfolioCalculatorListener
+from portfolio.worker.status import COUNTED, DIRTY, MOST_NAMES, STATISTICS, name
 from stocksblitz import metrics
 from stocksblitz import mirror as process_metrics
 from stocksblitz.errors import StocksBlitzError
