@@ -9,8 +9,8 @@ from channels.db import database_sync_to_async
 from django.conf import settings
 from django.contrib.auth.models import User
 
+from portfolio.realtime.watchers import NOTHING, Watches, get_watches, message, stamp_of
 from portfolio.services.queries import current_snapshot, get_account
-from portfolio.watching import NOTHING, Watches, get_watches, message, stamp_of
 from stocksblitz.delivery import wire
 from stocksblitz.delivery.client import Client
 from stocksblitz.delivery.consumers import SocketConsumer, expiry

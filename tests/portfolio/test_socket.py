@@ -10,7 +10,7 @@ from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from portfolio.watching import get_watches
+from portfolio.realtime.watchers import get_watches
 from portfolio.worker.snapshot_writer import Writer
 from stocksblitz.identity import access, tickets
 from tests.conftest import PATIENCE_S, aeventually

@@ -20,7 +20,7 @@ from channels.db import database_sync_to_async
 from django.db import DatabaseError
 from redis.exceptions import RedisError
 
-from portfolio.missed import Missed
+from portfolio.realtime.missed_events import Missed
 from portfolio.services.symbol_holders import ended, events
 from portfolio.worker.snapshot_writer import updates
 from stocksblitz.delivery.client import Client
