@@ -23,8 +23,8 @@ from bench.site import prepare, procfile
 from indicators.engine.spec import parse
 from indicators.engine.stream import Stream
 from stocksblitz.feed_spec import FeedSpec
-from stocksblitz.keys import Keys, computation
 from stocksblitz.market.bars import Bar
+from stocksblitz.redis.keys import Keys, computation
 
 MIX = (
     "RSI_14",

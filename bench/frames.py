@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from stocksblitz.keys import Keys
+from stocksblitz.redis.keys import Keys
 
 MINUTE_MS = 60_000
 START_MS = 1_763_634_900_000

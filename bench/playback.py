@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from stocksblitz.keys import Keys
 from stocksblitz.market.bars import MINUTE_MS, Bar
+from stocksblitz.redis.keys import Keys
 
 DAY_MS = 1_440 * MINUTE_MS
 SHARES = 5_000.0

@@ -94,7 +94,7 @@ async def cycle(count: int, per: int = PER_ACCOUNT) -> list[Line]:
     """One tick of one symbol that ``count`` accounts hold: to revalued, written and announced snapshots."""
     from portfolio.worker.engine import Engine
     from portfolio.worker.price_listener import PortfolioCalculatorListener
-    from stocksblitz.redis import connect, keys
+    from stocksblitz.redis.client import connect, keys
     from stocksblitz.worker import Leases
 
     redis, names, rng = connect(), keys(), random.Random(2)

@@ -18,7 +18,7 @@ async def flood(done: asyncio.Event) -> None:
         "for i in range(n):\n p.publish(sys.argv[1],f'S{i*7919%s}')\n if i%500==499: p.execute()\n"
         "p.execute()"
     )
-    from stocksblitz.redis import keys
+    from stocksblitz.redis.client import keys
 
     argv = ["-c", code, keys().price_updates, str(MESSAGES), str(SYMBOLS)]
     process = await asyncio.create_subprocess_exec(sys.executable, *argv)
@@ -83,7 +83,7 @@ async def ours(redis: Any, names: Any) -> tuple[int, float]:
 
 
 async def intake() -> list[Line]:
-    from stocksblitz.redis import connect, keys
+    from stocksblitz.redis.client import connect, keys
 
     redis, names = connect(), keys()
     await hold(redis, names)

@@ -59,7 +59,7 @@ class Exchange:
     """Writes prices as a feed does, and hears what the engine says of them."""
 
     def __init__(self) -> None:
-        from stocksblitz.redis import connect, keys
+        from stocksblitz.redis.client import connect, keys
 
         self.redis, self.names = connect(), keys()
         self.pubsub = self.redis.pubsub()

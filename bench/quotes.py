@@ -95,7 +95,7 @@ def measure() -> dict[str, float]:
     from stocksblitz.market import quotes
     from stocksblitz.market.quotes.price import Quote
     from stocksblitz.market.quotes.providers import Provider
-    from stocksblitz.redis import connect, shared
+    from stocksblitz.redis.client import connect, shared
 
     calls: list[str] = []
 

@@ -13,7 +13,7 @@ import orjson
 from bench.harness import ROOT, Process, Rig, free_port
 from bench.sockets import CONNECT_AT_ONCE, Crowd, Socket, connect, ignore
 from stocksblitz.feed_spec import FeedSpec
-from stocksblitz.keys import Keys
+from stocksblitz.redis.keys import Keys
 
 LIMITS = {
     "WS_MAX_SOCKETS": "1000000",

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from stocksblitz.keys import Keys
+from stocksblitz.redis.keys import Keys
 
 BASE = 1_000.0
 STEP = 0.01

@@ -17,7 +17,7 @@ from indicators.subscriptions import service as subscriptions
 from indicators.subscriptions.queries import live_counts, seen_at
 from stocksblitz.admin import ReadOnlyAdmin
 from stocksblitz.delivery import control
-from stocksblitz.keys import member
+from stocksblitz.redis.keys import member
 
 
 class StateFilter(admin.SimpleListFilter):

@@ -15,8 +15,8 @@ from stocksblitz.delivery.client import Client
 from stocksblitz.delivery.consumers import SocketConsumer, expiry
 from stocksblitz.delivery.wire import Close
 from stocksblitz.errors import StocksBlitzError
-from stocksblitz.keys import member
 from stocksblitz.market.bars import TIMEFRAMES
+from stocksblitz.redis.keys import member
 
 DELIBERATE = frozenset({1000, 1001})
 """Close codes by which a client says that it will not come back."""

@@ -15,7 +15,7 @@ from stocksblitz.delivery import wire
 from stocksblitz.delivery.client import Client
 from stocksblitz.delivery.consumers import SocketConsumer, expiry
 from stocksblitz.errors import StocksBlitzError
-from stocksblitz.redis import keys
+from stocksblitz.redis.client import keys
 
 MOST_ACCOUNTS = 128
 

@@ -20,7 +20,7 @@ from django.db import DatabaseError, connections
 from redis.exceptions import RedisError
 
 from stocksblitz import embedded
-from stocksblitz.redis import connect, keys
+from stocksblitz.redis.client import connect, keys
 from stocksblitz.supervisor import Console, Program, Supervisor, die_with_parent, read_procfile
 from stocksblitz.worker import STOP_SIGNALS, WORKERS, wait
 

@@ -19,7 +19,7 @@ from prometheus_client import Metric
 from redis.exceptions import RedisError
 
 from stocksblitz import metrics
-from stocksblitz.redis import realm_keys, shared
+from stocksblitz.redis.client import realm_keys, shared
 from stocksblitz.worker import now_ms
 
 log = logging.getLogger(__name__)

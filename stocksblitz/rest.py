@@ -24,7 +24,7 @@ from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
 
 from stocksblitz.errors import StocksBlitzError
-from stocksblitz.redis import realm_keys, shared
+from stocksblitz.redis.client import realm_keys, shared
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,9 @@ import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.csp import CSP
 
-from stocksblitz import embedded, redis_url
+from stocksblitz import embedded
 from stocksblitz.feed_spec import FeedSpec
+from stocksblitz.redis import url as redis_url
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DEFAULT_SECRET = "development-only-never-in-production-0123456789abcdef"

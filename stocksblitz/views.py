@@ -13,7 +13,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from redis.exceptions import RedisError
 
 from stocksblitz import mirror, rest
-from stocksblitz.redis import keys, shared
+from stocksblitz.redis.client import keys, shared
 from stocksblitz.worker import ALIVE_MS, WORKERS, now_ms
 
 

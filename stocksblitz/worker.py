@@ -16,7 +16,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from stocksblitz.keys import Keys
+from stocksblitz.redis.keys import Keys
 
 log = logging.getLogger(__name__)
 

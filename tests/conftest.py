@@ -111,7 +111,7 @@ def namespace(settings) -> str:
 
 @pytest.fixture
 def keys(namespace):
-    from stocksblitz.redis import keys
+    from stocksblitz.redis.client import keys
 
     return keys()
 
@@ -128,7 +128,7 @@ def redis(namespace) -> Iterator[object]:
 
 @pytest.fixture
 async def aredis(namespace):
-    from stocksblitz.redis import connect
+    from stocksblitz.redis.client import connect
 
     client = connect()
     yield client

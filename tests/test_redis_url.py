@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stocksblitz import redis_url
+from stocksblitz.redis import url as redis_url
 
 ROOT = Path(__file__).resolve().parent.parent
 

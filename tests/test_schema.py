@@ -20,7 +20,7 @@ from portfolio.services import accounts
 from stocksblitz.identity import tokens
 from stocksblitz.identity.models import Login
 from stocksblitz.market.models import Instrument
-from stocksblitz.redis import keys, shared
+from stocksblitz.redis.client import keys, shared
 
 load_all_checks()
 pytestmark = pytest.mark.django_db(transaction=True)

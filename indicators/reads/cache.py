@@ -18,10 +18,10 @@ from indicators.reads.job_queue import Job, latest_ttl_ms
 from indicators.reads.single_flight import HIT, MISS, WAIT, desk, token
 from stocksblitz import metrics
 from stocksblitz.errors import StocksBlitzError
-from stocksblitz.keys import MOCK_TTL_S, computation
 from stocksblitz.market.bars import TIMEFRAMES
 from stocksblitz.market.history import read_bars
-from stocksblitz.redis import keys, shared
+from stocksblitz.redis.client import keys, shared
+from stocksblitz.redis.keys import MOCK_TTL_S, computation
 from stocksblitz.worker import now_ms
 
 _WORST = {HIT: 0, WAIT: 1, MISS: 2}

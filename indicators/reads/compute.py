@@ -14,9 +14,9 @@ from indicators.engine.stream import Stream, series
 from indicators.reads.job_queue import Job
 from stocksblitz import metrics
 from stocksblitz.errors import StocksBlitzError
-from stocksblitz.keys import Keys
 from stocksblitz.market.bars import Bar
 from stocksblitz.market.history import stored_bars
+from stocksblitz.redis.keys import Keys
 
 
 class OneShot:

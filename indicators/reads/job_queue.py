@@ -13,8 +13,8 @@ from redis.exceptions import RedisError, ResponseError
 
 from indicators.reads.scripts import CLAIM, FINISH, RENEW
 from stocksblitz.errors import KINDS, StocksBlitzError
-from stocksblitz.keys import MOCK_TTL_S, Keys
 from stocksblitz.market.bars import TIMEFRAMES
+from stocksblitz.redis.keys import MOCK_TTL_S, Keys
 from stocksblitz.worker import now_ms
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from stocksblitz import mirror
 from stocksblitz.delivery.wire import iso
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.market.history import forming
-from stocksblitz.redis import keys, shared
+from stocksblitz.redis.client import keys, shared
 from stocksblitz.worker import now_ms
 
 

@@ -22,8 +22,8 @@ from indicators.reads.scripts import ASK
 from indicators.subscriptions import reference_counts
 from stocksblitz import metrics
 from stocksblitz.errors import StocksBlitzError
-from stocksblitz.keys import Keys
-from stocksblitz.redis import keys, shared
+from stocksblitz.redis.client import keys, shared
+from stocksblitz.redis.keys import Keys
 from stocksblitz.worker import ALIVE_MS, now_ms
 
 log = logging.getLogger(__name__)

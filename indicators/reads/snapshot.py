@@ -21,7 +21,7 @@ from stocksblitz.delivery.mailbox import Stream
 from stocksblitz.delivery.streams import StreamState
 from stocksblitz.delivery.wire import Close, Frame, iso, snapshot
 from stocksblitz.errors import StocksBlitzError
-from stocksblitz.redis import keys
+from stocksblitz.redis.client import keys
 from stocksblitz.worker import now_ms
 
 log = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from indicators.subscriptions.repository import Key, Record
 from indicators.subscriptions.state import Guard, Ids, Limits, Pair, asked_ids
 from stocksblitz import metrics
 from stocksblitz.errors import StocksBlitzError
-from stocksblitz.keys import Keys, computation
 from stocksblitz.market.instruments import unknown_symbol
+from stocksblitz.redis.keys import Keys, computation
 
 
 @dataclass(frozen=True, slots=True)

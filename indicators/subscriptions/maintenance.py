@@ -21,7 +21,7 @@ from indicators.subscriptions.repository import Key, Record, load
 from indicators.subscriptions.unit_of_work import writer
 from stocksblitz import metrics, mirror
 from stocksblitz.delivery import control
-from stocksblitz.redis import keys, shared
+from stocksblitz.redis.client import keys, shared
 from stocksblitz.worker import now_ms
 
 log = logging.getLogger(__name__)

@@ -15,10 +15,10 @@ from indicators.models import Session, Subscription
 from indicators.subscriptions import reference_counts
 from stocksblitz.delivery.wire import iso
 from stocksblitz.errors import StocksBlitzError
-from stocksblitz.keys import BARS_ONLY, computation, member
 from stocksblitz.market.bars import TIMEFRAMES
 from stocksblitz.market.models import SYMBOL_PATTERN
-from stocksblitz.redis import keys, shared
+from stocksblitz.redis.client import keys, shared
+from stocksblitz.redis.keys import BARS_ONLY, computation, member
 from stocksblitz.worker import now_ms
 
 type Entry = tuple[str, str, str]

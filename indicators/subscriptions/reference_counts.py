@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from django.conf import settings
 from redis.exceptions import NoScriptError
 
-from stocksblitz.keys import Keys
+from stocksblitz.redis.keys import Keys
 
 TOMBSTONE_MS = 3_600_000
 """How long a session's version is remembered after its end, so that a late write cannot bring it back."""

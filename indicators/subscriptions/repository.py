@@ -9,7 +9,7 @@ from uuid import UUID
 from indicators.models import Session, Subscription
 from indicators.subscriptions.state import Wants
 from stocksblitz.identity.models import Login
-from stocksblitz.keys import member
+from stocksblitz.redis.keys import member
 
 CHUNK = 500
 """Parameters of one IN list."""

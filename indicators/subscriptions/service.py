@@ -50,8 +50,8 @@ from indicators.subscriptions.repository import Key
 from indicators.subscriptions.state import Guard
 from indicators.subscriptions.unit_of_work import writer
 from stocksblitz.delivery import control
-from stocksblitz.keys import member
-from stocksblitz.redis import keys, shared
+from stocksblitz.redis.client import keys, shared
+from stocksblitz.redis.keys import member
 from stocksblitz.worker import now_ms
 
 __all__ = [

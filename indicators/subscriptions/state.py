@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from indicators.engine.spec import Spec
 from stocksblitz.errors import StocksBlitzError
-from stocksblitz.keys import BARS_ONLY, computation
+from stocksblitz.redis.keys import BARS_ONLY, computation
 
 type Pair = tuple[str, str]
 type Ids = dict[str, str]

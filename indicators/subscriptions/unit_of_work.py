@@ -12,9 +12,9 @@ from indicators.subscriptions.group_commit import GroupCommit
 from indicators.subscriptions.reference_counts import Command, Gone
 from indicators.subscriptions.repository import Key, Record, load, revoked, save
 from stocksblitz.errors import StocksBlitzError
-from stocksblitz.keys import member
 from stocksblitz.market.instruments import known
-from stocksblitz.redis import keys, shared
+from stocksblitz.redis.client import keys, shared
+from stocksblitz.redis.keys import member
 from stocksblitz.worker import now_ms
 
 

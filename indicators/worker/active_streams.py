@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from indicators.engine.spec import Spec, parse
 from stocksblitz.errors import StocksBlitzError
-from stocksblitz.keys import BARS_ONLY, computation
+from stocksblitz.redis.keys import BARS_ONLY, computation
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class Wanted:
         self.changed: set[StreamId] = set()
 
     def add(self, computation: str) -> None:
-        """One computation (`stocksblitz.keys.computation`) has its first subscriber."""
+        """One computation (`stocksblitz.redis.keys.computation`) has its first subscriber."""
         symbol, timeframe, indicator = computation.split("|", 2)
         stream = (symbol, timeframe)
         specs = self.specs.setdefault(stream, {})

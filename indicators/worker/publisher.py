@@ -9,8 +9,8 @@ from redis.exceptions import ResponseError
 
 from indicators.engine.live_stream import Batch, LiveStream
 from indicators.reads.job_queue import latest_ttl_ms
-from stocksblitz.keys import MOCK_TTL_S, Keys
-from stocksblitz.redis import each_answer
+from stocksblitz.redis.client import each_answer
+from stocksblitz.redis.keys import MOCK_TTL_S, Keys
 
 log = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ from indicators.engine.market_data import FIELDS, Forming, Readable, bar_of, for
 from indicators.worker.active_streams import StreamId, Wanted
 from indicators.worker.counters import Tally
 from indicators.worker.publisher import Publisher
-from stocksblitz.bus import Subscriber
-from stocksblitz.keys import BARS_ONLY, computation
 from stocksblitz.market.bars import Bar
-from stocksblitz.redis import connect, each_answer, good, keys
+from stocksblitz.redis.client import connect, each_answer, good, keys
+from stocksblitz.redis.keys import BARS_ONLY, computation
+from stocksblitz.redis.subscriber import Subscriber
 from stocksblitz.worker import Leases, now_ms
 
 log = logging.getLogger(__name__)

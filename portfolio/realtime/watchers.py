@@ -26,7 +26,7 @@ from portfolio.worker.snapshot_writer import updates
 from stocksblitz.delivery.client import Client
 from stocksblitz.delivery.hub import Hub
 from stocksblitz.delivery.wire import Close, encode, text_frame
-from stocksblitz.redis import keys
+from stocksblitz.redis.client import keys
 from stocksblitz.worker import now_ms
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from portfolio.models import Account
 from portfolio.services.loader import load_one, symbols_of
 from portfolio.services.prices import read_market
 from stocksblitz.errors import StocksBlitzError
-from stocksblitz.redis import keys, shared
+from stocksblitz.redis.client import keys, shared
 from stocksblitz.worker import now_ms
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from django.db import transaction
 from redis.exceptions import RedisError
 
 from portfolio.models import Account, MarginEvent, Position
-from stocksblitz.keys import MOCK_TTL_S, Keys
-from stocksblitz.redis import keys, shared
+from stocksblitz.redis.client import keys, shared
+from stocksblitz.redis.keys import MOCK_TTL_S, Keys
 
 log = logging.getLogger(__name__)
 

@@ -16,9 +16,9 @@ from portfolio.services.margin_enforcement import enforce, trigger
 from portfolio.services.prices import priced, read_graph
 from portfolio.valuation.drift_check import Taken, difference
 from stocksblitz.errors import StocksBlitzError
-from stocksblitz.keys import MOCK_TTL_S
-from stocksblitz.redis import keys as realm
-from stocksblitz.redis import shared
+from stocksblitz.redis.client import keys as realm
+from stocksblitz.redis.client import shared
+from stocksblitz.redis.keys import MOCK_TTL_S
 
 log = logging.getLogger(__name__)
 

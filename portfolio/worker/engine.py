@@ -29,7 +29,7 @@ from portfolio.worker.database import Loaded, Store, job
 from portfolio.worker.price_listener import PortfolioCalculatorListener
 from portfolio.worker.snapshot_outbox import Outbox
 from portfolio.worker.snapshot_writer import Writer
-from stocksblitz.keys import Keys
+from stocksblitz.redis.keys import Keys
 from stocksblitz.worker import SHARDS, Leases, now_ms, shard_of
 
 log = logging.getLogger(__name__)

@@ -4,8 +4,8 @@ import logging
 from typing import Any
 
 from portfolio.valuation.book import STALE, Book
-from stocksblitz.keys import Keys
-from stocksblitz.redis import keys, shared
+from stocksblitz.redis.client import keys, shared
+from stocksblitz.redis.keys import Keys
 from stocksblitz.worker import now_ms
 
 log = logging.getLogger(__name__)

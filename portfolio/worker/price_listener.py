@@ -20,9 +20,9 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from stocksblitz.bus import Subscriber
-from stocksblitz.keys import Keys
 from stocksblitz.market.models import SYMBOL_PATTERN
+from stocksblitz.redis.keys import Keys
+from stocksblitz.redis.subscriber import Subscriber
 
 log = logging.getLogger(__name__)
 

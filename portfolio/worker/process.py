@@ -25,7 +25,7 @@ from portfolio.worker.status import COUNTED, DIRTY, MOST_NAMES, STATISTICS, name
 from stocksblitz import metrics
 from stocksblitz import mirror as process_metrics
 from stocksblitz.errors import StocksBlitzError
-from stocksblitz.redis import connect, keys
+from stocksblitz.redis.client import connect, keys
 from stocksblitz.worker import Leases, now_ms, persist, stop_event, wait
 
 log = logging.getLogger(__name__)

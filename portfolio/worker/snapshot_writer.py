@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from django.conf import settings
 
-from stocksblitz.keys import MOCK_TTL_S, Keys
+from stocksblitz.redis.keys import MOCK_TTL_S, Keys
 
 log = logging.getLogger(__name__)
 

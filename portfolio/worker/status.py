@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from stocksblitz.redis import keys, shared
+from stocksblitz.redis.client import keys, shared
 from stocksblitz.worker import ALIVE_MS, now_ms
 
 STATISTICS, DIRTY = "statistics", "dirty"

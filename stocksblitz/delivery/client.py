@@ -9,7 +9,7 @@ from stocksblitz import metrics
 from stocksblitz.delivery.mailbox import Mailbox, Stream
 from stocksblitz.delivery.outlets import Outlet
 from stocksblitz.delivery.wire import Close, Frame, View, encode, lagged, text_frame
-from stocksblitz.keys import member
+from stocksblitz.redis.keys import member
 
 PIECE = 32_768
 """Bytes of a backlog written at once."""

@@ -18,7 +18,6 @@ from django.conf import settings
 from redis.exceptions import RedisError
 
 from stocksblitz import metrics, mirror
-from stocksblitz.bus import Subscriber
 from stocksblitz.delivery import control
 from stocksblitz.delivery.client import Client, Turn
 from stocksblitz.delivery.limits import renew_sockets
@@ -27,7 +26,8 @@ from stocksblitz.delivery.pace import Pace
 from stocksblitz.delivery.standing import Standing
 from stocksblitz.delivery.streams import StreamState
 from stocksblitz.delivery.wire import Close, Frame
-from stocksblitz.redis import connect, keys
+from stocksblitz.redis.client import connect, keys
+from stocksblitz.redis.subscriber import Subscriber
 from stocksblitz.worker import worker_id
 
 log = logging.getLogger(__name__)

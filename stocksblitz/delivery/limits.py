@@ -5,7 +5,7 @@ from typing import Any
 
 from django.conf import settings
 
-from stocksblitz.redis import keys
+from stocksblitz.redis.client import keys
 from stocksblitz.worker import now_ms
 
 SOCKET_TTL_MS = 120_000

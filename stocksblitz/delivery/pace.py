@@ -10,7 +10,7 @@ from django.conf import settings
 from redis.exceptions import RedisError
 
 from stocksblitz.delivery.mailbox import Stream
-from stocksblitz.redis import keys
+from stocksblitz.redis.client import keys
 from stocksblitz.worker import now_ms
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import orjson
 from django.conf import settings
 
-from stocksblitz.redis import realm_keys, shared
+from stocksblitz.redis.client import realm_keys, shared
 
 _TICKET = re.compile(r"[A-Za-z0-9_-]{16,64}\Z")
 

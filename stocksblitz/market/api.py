@@ -23,7 +23,7 @@ from stocksblitz.market.models import Instrument, OptionContract
 from stocksblitz.market.quotes import FEED_ACCOUNT, get_instrument_current_price_sync
 from stocksblitz.market.sessions import sessions_of
 from stocksblitz.openapi import documented
-from stocksblitz.redis import keys, shared
+from stocksblitz.redis.client import keys, shared
 from stocksblitz.worker import now_ms
 
 MOST_SYMBOLS = 500

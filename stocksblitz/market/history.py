@@ -8,7 +8,7 @@ import orjson
 from django.conf import settings
 
 from stocksblitz.market.models import Bar
-from stocksblitz.redis import keys, shared
+from stocksblitz.redis.client import keys, shared
 
 type Row = list[Any]
 """``[ts, open, high, low, close, volume]``; ts is the opening time in ms."""

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from stocksblitz.keys import Keys
+from stocksblitz.redis.keys import Keys
 
 _SCAN = 500
 

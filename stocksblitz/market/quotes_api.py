@@ -11,7 +11,7 @@ from rest_framework.views import APIView
 
 from stocksblitz.market.quotes.stats import COUNTS, read
 from stocksblitz.openapi import documented
-from stocksblitz.redis import keys, shared
+from stocksblitz.redis.client import keys, shared
 
 
 class Counts(serializers.Serializer[Any]):

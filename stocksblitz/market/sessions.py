@@ -12,9 +12,9 @@ from uuid import uuid4
 import orjson
 
 from stocksblitz.errors import StocksBlitzError
-from stocksblitz.keys import Keys
 from stocksblitz.market.bars import EVERY_DAY, Session, Sessions, utc_day
-from stocksblitz.redis import keys, shared
+from stocksblitz.redis.client import keys, shared
+from stocksblitz.redis.keys import Keys
 
 WAIT_S = 4.0
 """How long an asker waits for the feed, in all."""

@@ -3,7 +3,7 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
-from stocksblitz.redis import CONNECTIONS, connect, shared
+from stocksblitz.redis.client import CONNECTIONS, connect, shared
 
 BURST = 2 * CONNECTIONS
 HOLD_S = 0.2

@@ -50,7 +50,7 @@ def test_connections_are_opened_in_one_place():
         for path in (ROOT / app).rglob("*.py")
         if opens.search(path.read_text())
     }
-    assert found == {"stocksblitz/redis.py"}
+    assert found == {"stocksblitz/redis/client.py"}
 
 
 def test_redis_names_are_built_in_one_place():
@@ -63,4 +63,4 @@ def test_redis_names_are_built_in_one_place():
         for path in (ROOT / app).rglob("*.py")
         if public.search(path.read_text())
     }
-    assert found <= {"stocksblitz/keys.py"}
+    assert found <= {"stocksblitz/redis/keys.py"}

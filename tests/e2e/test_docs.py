@@ -13,8 +13,9 @@ import pytest
 from django.core.management import get_commands
 from django.urls import URLPattern, get_resolver
 
-from stocksblitz import errors, keys, metrics
+from stocksblitz import errors, metrics
 from stocksblitz.delivery import wire
+from stocksblitz.redis import keys
 from tests.e2e.stack import ROOT
 
 PROTOCOL = (ROOT / "docs/protocol.md").read_text()

@@ -11,7 +11,7 @@ import django
 django.setup()
 
 from indicators.reads.job_queue import JobQueue
-from stocksblitz.redis import connect, keys
+from stocksblitz.redis.client import connect, keys
 from stocksblitz.worker import now_ms, worker_id
 
 

@@ -13,7 +13,7 @@ from indicators.reads import cache
 from indicators.reads.job_queue import JobQueue
 from indicators.reads.single_flight import desk
 from stocksblitz.errors import StocksBlitzError
-from stocksblitz.redis import connect
+from stocksblitz.redis.client import connect
 from stocksblitz.worker import now_ms
 from tests.conftest import PATIENCE_S, eventually, takes_less
 

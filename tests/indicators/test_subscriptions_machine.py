@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 from indicators.engine.spec import parse, parse_request
 from indicators.models import Subscription
 from indicators.subscriptions import service as subscriptions
-from stocksblitz.redis import keys, shared
+from stocksblitz.redis.client import keys, shared
 from stocksblitz.worker import now_ms
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from stocksblitz.market.quotes.price import Quote
 from stocksblitz.market.quotes.providers import Provider
-from stocksblitz.redis import connect
+from stocksblitz.redis.client import connect
 
 
 class Counting(Provider):

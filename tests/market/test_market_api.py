@@ -16,8 +16,8 @@ from stocksblitz.market.bars import MINUTE_MS
 from stocksblitz.market.calendars import session_at
 from stocksblitz.market.feeds import sessions as feed_sessions
 from stocksblitz.market.models import Bar, Instrument, OptionContract
-from stocksblitz.redis import connect
-from stocksblitz.redis import keys as names
+from stocksblitz.redis.client import connect
+from stocksblitz.redis.client import keys as names
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -108,7 +108,7 @@ def test_bars(client, redis, keys):
 
 def test_older_bars_of_the_real_realm_are_in_the_database(client, redis, settings):
     from stocksblitz.feed_spec import FeedSpec
-    from stocksblitz.redis import keys
+    from stocksblitz.redis.client import keys
 
     settings.FEED = FeedSpec.parse("external")
     redis.zadd(keys().bars("NIFTY50", "1min"), {orjson.dumps(bar_row(3)): bar_row(3)[0]})

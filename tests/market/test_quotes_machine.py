@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from stocksblitz.errors import StocksBlitzError
-from stocksblitz.keys import Keys
 from stocksblitz.market.quotes.accounts import Account
 from stocksblitz.market.quotes.desk import Desk, Landing
 from stocksblitz.market.quotes.fetcher import Config
 from stocksblitz.market.quotes.price import Quote
 from stocksblitz.market.quotes.providers import Provider, ProviderError
+from stocksblitz.redis.keys import Keys
 from tests.conftest import eventually
 
 TTL = 1000.0

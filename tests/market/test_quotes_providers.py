@@ -22,7 +22,7 @@ from stocksblitz.market.quotes.limit import RateLimit
 from stocksblitz.market.quotes.price import number, quote_of
 from stocksblitz.market.quotes.providers import HttpProvider, dig, provider_class
 from stocksblitz.market.quotes_api import QuoteStatsView
-from stocksblitz.redis import connect
+from stocksblitz.redis.client import connect
 from tests.conftest import atakes_less, eventually
 
 

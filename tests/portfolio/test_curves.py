@@ -8,7 +8,7 @@ from portfolio.margin.fx import Graph
 from portfolio.margin.types import Account, Rules
 from portfolio.valuation.book import Book
 from portfolio.worker import equity_history
-from stocksblitz.redis import keys as names
+from stocksblitz.redis.client import keys as names
 
 
 @pytest.fixture

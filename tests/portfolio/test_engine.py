@@ -57,7 +57,7 @@ def start(real, instruments):
 
 @pytest.fixture
 def snapshot(redis):
-    from stocksblitz.redis import keys
+    from stocksblitz.redis.client import keys
 
     def read(account):
         raw = redis.get(keys().snapshot(account))
@@ -113,7 +113,7 @@ def test_a_tick_becomes_a_snapshot_equal_to_the_oracle(start, rest, account, pri
 
 def test_versions_grow_and_only_changes_are_announced(start, rest, account, price, snapshot, redis):
     from portfolio.worker.snapshot_writer import updates
-    from stocksblitz.redis import keys
+    from stocksblitz.redis.client import keys
 
     key = account()
     price("EURUSD", "1.1", "1.1001")
@@ -139,7 +139,7 @@ def test_versions_grow_and_only_changes_are_announced(start, rest, account, pric
 
 
 def test_a_missing_or_stale_price_flags_and_suspends(start, rest, account, price, snapshot, redis):
-    from stocksblitz.redis import keys
+    from stocksblitz.redis.client import keys
 
     key = account(balance="5000")
     book(rest, key)
@@ -277,7 +277,7 @@ def test_an_order_that_margin_does_not_cover_is_rejected(start, rest, account, p
 
 
 def test_status_and_dirty_users_are_told_to_the_web(start, rest, account, price, redis, snapshot):
-    from stocksblitz.redis import keys
+    from stocksblitz.redis.client import keys
 
     key = account()
     price("EURUSD", "1.1")

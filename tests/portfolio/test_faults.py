@@ -76,7 +76,7 @@ def engine(real, instruments, people):
 
 @pytest.fixture
 def snapshot():
-    from stocksblitz.redis import keys, shared
+    from stocksblitz.redis.client import keys, shared
 
     def read(account):
         raw = shared().get(keys().snapshot(account))
@@ -88,7 +88,7 @@ def snapshot():
 @pytest.fixture
 def tick():
     """Write a price through the client of the settings, whatever Redis they name now."""
-    from stocksblitz.redis import keys, shared
+    from stocksblitz.redis.client import keys, shared
 
     def write(symbol, bid):
         now = int(time.time() * 1000)
@@ -185,7 +185,7 @@ def test_another_process_takes_over_within_five_seconds(engine, people, tick, sn
 
 def shared_out():
     """Whether two workers hold leases."""
-    from stocksblitz.redis import keys, shared
+    from stocksblitz.redis.client import keys, shared
 
     names = [keys().lease("portfolio", shard) for shard in range(64)]
     return len({raw.split(b"|")[0] for raw in shared().mget(names) if raw}) == 2
@@ -289,7 +289,7 @@ def test_redis_is_killed_and_comes_back_empty(engine, people, tick, snapshot, tm
         eventually(lambda: agrees(snapshot, "live:1"))
         eventually(lambda: Position.objects.get(pk=position).status == "closed")
         closed_once(position)
-        from stocksblitz.redis import keys, shared
+        from stocksblitz.redis.client import keys, shared
 
         eventually(lambda: shared().smembers(keys().holders("EURUSD", "live")) == {b"live:1"})
         assert worker.poll() is None

@@ -51,7 +51,7 @@ async def ask(socket, **message):
 
 
 async def write(aredis, keys, account, epoch, version, equity="1.00"):
-    from stocksblitz.redis import keys as names
+    from stocksblitz.redis.client import keys as names
 
     writer = Writer(aredis, names())
     body = {"epoch": epoch, "version": version, "ts": 1, "account": account, "equity": equity}
@@ -96,7 +96,7 @@ async def test_an_account_without_a_snapshot_is_reckoned_once(connect, account, 
 
 
 async def test_a_lost_announcement_is_made_up_for(connect, account, aredis, keys):
-    from stocksblitz.redis import keys as names
+    from stocksblitz.redis.client import keys as names
 
     key = account()
     await write(aredis, keys, key, 5, 10)

@@ -14,10 +14,10 @@ from django.conf import settings
 from django.db import close_old_connections
 from django.db.models import Max
 
-from stocksblitz.keys import Keys
 from stocksblitz.market import models
 from stocksblitz.market.bars import TIMEFRAMES, Bar, Closed
 from stocksblitz.market.feeds.base import Past
+from stocksblitz.redis.keys import Keys
 
 log = logging.getLogger(__name__)
 

@@ -14,10 +14,8 @@ from typing import Any
 import orjson
 from redis.exceptions import ResponseError
 
-from stocksblitz.bus import Subscriber
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.feed_spec import FeedSpec
-from stocksblitz.keys import Keys
 from stocksblitz.market import calendars, greeks
 from stocksblitz.market.bars import TIMEFRAMES, Bar, Session, TickBars
 from stocksblitz.market.feeds.archive import Archive, bar_of
@@ -28,7 +26,9 @@ from stocksblitz.market.feeds.restore import restore
 from stocksblitz.market.feeds.ticks import Listing, Tick, number
 from stocksblitz.market.options import Chain, Interest, chains
 from stocksblitz.metrics import feed_rejected, feed_ticks
-from stocksblitz.redis import each_answer
+from stocksblitz.redis.client import each_answer
+from stocksblitz.redis.keys import Keys
+from stocksblitz.redis.subscriber import Subscriber
 from stocksblitz.worker import now_ms, persist
 
 log = logging.getLogger(__name__)

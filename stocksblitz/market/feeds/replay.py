@@ -16,7 +16,6 @@ from django.conf import settings
 
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.feed_spec import FeedSpec
-from stocksblitz.keys import Keys
 from stocksblitz.market import calendars
 from stocksblitz.market.bars import DAY_MS, TIMEFRAMES, Bar, Closed, Ladder
 from stocksblitz.market.feeds.base import Feed, Market, Past, Quote
@@ -25,6 +24,7 @@ from stocksblitz.market.feeds.readers import Readers
 from stocksblitz.market.feeds.rows import Rows, read_rows
 from stocksblitz.market.overrides import check_exchange
 from stocksblitz.metrics import feed_rejected, feed_ticks
+from stocksblitz.redis.keys import Keys
 from stocksblitz.worker import now_ms
 
 log = logging.getLogger(__name__)

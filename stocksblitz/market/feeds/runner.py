@@ -13,14 +13,14 @@ from redis.exceptions import RedisError
 from stocksblitz import mirror
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.feed_spec import FeedSpec
-from stocksblitz.keys import Keys
 from stocksblitz.market.feeds import sessions
 from stocksblitz.market.feeds.archive import Archive
 from stocksblitz.market.feeds.base import Feed
 from stocksblitz.market.feeds.lease import FeedLease
 from stocksblitz.market.feeds.writer import Writer
 from stocksblitz.market.purge import purge
-from stocksblitz.redis import connect, keys
+from stocksblitz.redis.client import connect, keys
+from stocksblitz.redis.keys import Keys
 from stocksblitz.worker import HEARTBEAT_S, now_ms, persist, stop_event, wait
 
 log = logging.getLogger(__name__)

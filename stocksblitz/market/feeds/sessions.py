@@ -6,9 +6,9 @@ from typing import Any
 import orjson
 
 from stocksblitz.errors import StocksBlitzError
-from stocksblitz.keys import Keys
 from stocksblitz.market import calendars
 from stocksblitz.market.sessions import ASKED_S, kept, wanted
+from stocksblitz.redis.keys import Keys
 
 KEPT_S, ERROR_KEPT_S = 86_400, 60
 BLOCK_S = 1.0

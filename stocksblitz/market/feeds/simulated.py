@@ -9,7 +9,6 @@ from django.conf import settings
 
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.feed_spec import FeedSpec
-from stocksblitz.keys import Keys
 from stocksblitz.market import calendars, greeks
 from stocksblitz.market.bars import DAY_MS, MINUTE_MS, TIMEFRAMES, Bar, Closed, Ladder
 from stocksblitz.market.calendars import CONTINUOUS
@@ -19,6 +18,7 @@ from stocksblitz.market.feeds.simulated_chain import SimulatedChain, View
 from stocksblitz.market.feeds.simulated_instruments import PROFILES, Profile
 from stocksblitz.market.feeds.simulation import TICK_MS, Minutes, Path, Simulation, bars
 from stocksblitz.metrics import feed_ticks
+from stocksblitz.redis.keys import Keys
 from stocksblitz.worker import now_ms
 
 log = logging.getLogger(__name__)

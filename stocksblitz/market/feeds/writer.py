@@ -9,10 +9,10 @@ import orjson
 from django.conf import settings
 from redis.exceptions import RedisError
 
-from stocksblitz.keys import MOCK_TTL_S, Keys
 from stocksblitz.market.bars import Bar, Closed
 from stocksblitz.market.feeds.base import Feed, Market
 from stocksblitz.metrics import feed_flush
+from stocksblitz.redis.keys import MOCK_TTL_S, Keys
 from stocksblitz.worker import now_ms
 
 log = logging.getLogger(__name__)

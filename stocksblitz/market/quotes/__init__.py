@@ -16,7 +16,7 @@ from stocksblitz.market.quotes.accounts import FEED_ACCOUNT, parse_accounts
 from stocksblitz.market.quotes.desk import Desk
 from stocksblitz.market.quotes.fetcher import Config
 from stocksblitz.market.quotes.price import Outcome, Price
-from stocksblitz.redis import keys
+from stocksblitz.redis.client import keys
 
 __all__ = [
     "FEED_ACCOUNT",

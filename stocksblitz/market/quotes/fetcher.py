@@ -11,7 +11,6 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from stocksblitz.errors import StocksBlitzError
-from stocksblitz.keys import Keys
 from stocksblitz.market.models import SYMBOL_PATTERN
 from stocksblitz.market.quotes.accounts import Account
 from stocksblitz.market.quotes.cache import Entry, Key
@@ -22,7 +21,8 @@ from stocksblitz.market.quotes.price import Outcome, Quote
 from stocksblitz.market.quotes.providers import provider_class
 from stocksblitz.market.quotes.stats import Tally, carry
 from stocksblitz.market.quotes.turn import Turn
-from stocksblitz.redis import connect
+from stocksblitz.redis.client import connect
+from stocksblitz.redis.keys import Keys
 from stocksblitz.worker import now_ms
 
 log = logging.getLogger(__name__)

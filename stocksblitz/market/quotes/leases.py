@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import orjson
 from redis.exceptions import RedisError
 
-from stocksblitz.keys import Keys
 from stocksblitz.market.quotes.cache import Key
 from stocksblitz.market.quotes.limit import Run
 from stocksblitz.market.quotes.price import Quote
+from stocksblitz.redis.keys import Keys
 
 log = logging.getLogger(__name__)
 

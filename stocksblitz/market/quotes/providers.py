@@ -14,7 +14,7 @@ from django.utils.module_loading import import_string
 from redis.exceptions import RedisError, ResponseError
 
 from stocksblitz.market.quotes.price import Quote, number, quote_of
-from stocksblitz.redis import connect, each_answer, keys
+from stocksblitz.redis.client import connect, each_answer, keys
 
 
 class ProviderError(Exception):

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from stocksblitz import metrics
-from stocksblitz.keys import Keys
 from stocksblitz.market.quotes.price import Outcome
+from stocksblitz.redis.keys import Keys
 
 COUNTS = ("hits", "misses", "waits", "api_calls", "failures", "stretched")
 """``misses`` are all asks that were not hits: those that waited for another's call and those that made it.

@@ -2,9 +2,9 @@
 
 import pytest
 
-from stocksblitz.keys import Keys
 from stocksblitz.market.feeds.base import Feed
 from stocksblitz.market.feeds.writer import Writer
+from stocksblitz.redis.keys import Keys
 
 
 class Puppet(Feed):

@@ -156,7 +156,7 @@ def test_once_fills_the_past_and_ends(namespace, redis, mock_keys):
 def test_a_redis_that_dies_and_comes_back_empty_is_filled_again(namespace, tmp_path):
     import redis as redis_py
 
-    from stocksblitz.keys import Keys
+    from stocksblitz.redis.keys import Keys
 
     socket = tmp_path / "own.sock"
     keys, client = Keys(f"{namespace}mock:"), redis_py.Redis(unix_socket_path=str(socket))

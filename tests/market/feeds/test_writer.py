@@ -4,9 +4,9 @@ import orjson
 import pytest
 from redis.exceptions import ConnectionError as RedisDown
 
-from stocksblitz.keys import MOCK_TTL_S
 from stocksblitz.market.bars import Bar
 from stocksblitz.market.feeds.base import Market, Quote
+from stocksblitz.redis.keys import MOCK_TTL_S
 from tests.conftest import eventually
 from tests.market.feeds.reading import forming, hot, market
 

@@ -16,7 +16,7 @@ class Command(BaseCommand):
 
 async def _purge() -> int:
     from stocksblitz.market.purge import purge
-    from stocksblitz.redis import connect, realm_keys
+    from stocksblitz.redis.client import connect, realm_keys
 
     redis = connect()
     try:

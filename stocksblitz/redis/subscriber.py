@@ -16,7 +16,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from stocksblitz.redis import connect
+from stocksblitz.redis.client import connect
 
 log = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ResponseError
 from redis.retry import Retry
 
-from stocksblitz.keys import Keys
-from stocksblitz.redis_url import sentinels
+from stocksblitz.redis.keys import Keys
+from stocksblitz.redis.url import sentinels
 
 # redis-py retries on its own only a little: the loops above it wait and try again without end, and know what to resync.
 _OPTIONS: dict[str, Any] = {"socket_timeout": 5, "socket_connect_timeout": 2, "health_check_interval": 15}
