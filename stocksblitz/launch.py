@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 from stocksblitz import embedded
 from stocksblitz.redis.client import connect, keys
 from stocksblitz.supervisor import Console, Program, Supervisor, die_with_parent, read_procfile
-from stocksblitz.worker import STOP_SIGNALS, WORKERS, wait
+from stocksblitz.workers.runtime import STOP_SIGNALS, WORKERS, wait
 
 STOP_DEADLINE_S = 12.0
 """A little longer than the web server gives its own connections."""

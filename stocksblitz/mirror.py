@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from stocksblitz import metrics
 from stocksblitz.redis.client import realm_keys, shared
-from stocksblitz.worker import now_ms
+from stocksblitz.workers.runtime import now_ms
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from stocksblitz import mirror, rest
 from stocksblitz.redis.client import keys, shared
-from stocksblitz.worker import ALIVE_MS, WORKERS, now_ms
+from stocksblitz.workers.runtime import ALIVE_MS, WORKERS, now_ms
 
 
 class PageView(LoginRequiredMixin, TemplateView):

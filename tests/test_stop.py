@@ -19,10 +19,10 @@ WORKERS = {"compute": "compute_indicators", "feed": "run_feed", "portfolio": "li
 HANGS = """
 import asyncio, threading, time
 import stocksblitz.worker
-stocksblitz.worker.STOP_S = 0.5
+stocksblitz.workers.runtime.STOP_S = 0.5
 
 async def main():
-    with stocksblitz.worker.stop_event() as stop:
+    with stocksblitz.workers.runtime.stop_event() as stop:
         print("ready", flush=True)
         {}
 

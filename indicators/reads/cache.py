@@ -22,7 +22,7 @@ from stocksblitz.market.bars import TIMEFRAMES
 from stocksblitz.market.history import read_bars
 from stocksblitz.redis.client import keys, shared
 from stocksblitz.redis.keys import MOCK_TTL_S, computation
-from stocksblitz.worker import now_ms
+from stocksblitz.workers.runtime import now_ms
 
 _WORST = {HIT: 0, WAIT: 1, MISS: 2}
 

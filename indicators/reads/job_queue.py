@@ -15,7 +15,7 @@ from indicators.reads.scripts import CLAIM, FINISH, RENEW
 from stocksblitz.errors import KINDS, StocksBlitzError
 from stocksblitz.market.bars import TIMEFRAMES
 from stocksblitz.redis.keys import MOCK_TTL_S, Keys
-from stocksblitz.worker import now_ms
+from stocksblitz.workers.runtime import now_ms
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from stocksblitz.delivery.wire import iso
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.market.history import forming
 from stocksblitz.redis.client import keys, shared
-from stocksblitz.worker import now_ms
+from stocksblitz.workers.runtime import now_ms
 
 
 def subscribed(user_id: int, session_id: str, symbol: str, timeframe: str) -> dict[str, Spec]:

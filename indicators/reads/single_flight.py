@@ -24,7 +24,7 @@ from stocksblitz import metrics
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.redis.client import keys, shared
 from stocksblitz.redis.keys import Keys
-from stocksblitz.worker import ALIVE_MS, now_ms
+from stocksblitz.workers.runtime import ALIVE_MS, now_ms
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from stocksblitz.delivery.streams import StreamState
 from stocksblitz.delivery.wire import Close, Frame, iso, snapshot
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.redis.client import keys
-from stocksblitz.worker import now_ms
+from stocksblitz.workers.runtime import now_ms
 
 log = logging.getLogger(__name__)
 

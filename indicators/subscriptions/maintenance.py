@@ -22,7 +22,7 @@ from indicators.subscriptions.unit_of_work import writer
 from stocksblitz import metrics, mirror
 from stocksblitz.delivery import control
 from stocksblitz.redis.client import keys, shared
-from stocksblitz.worker import now_ms
+from stocksblitz.workers.runtime import now_ms
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from stocksblitz.market.bars import TIMEFRAMES
 from stocksblitz.market.models import SYMBOL_PATTERN
 from stocksblitz.redis.client import keys, shared
 from stocksblitz.redis.keys import BARS_ONLY, computation, member
-from stocksblitz.worker import now_ms
+from stocksblitz.workers.runtime import now_ms
 
 type Entry = tuple[str, str, str]
 """Symbol, timeframe and the indicator's id, as the session wrote it (empty: the bars alone)."""

@@ -52,7 +52,7 @@ from indicators.subscriptions.unit_of_work import writer
 from stocksblitz.delivery import control
 from stocksblitz.redis.client import keys, shared
 from stocksblitz.redis.keys import member
-from stocksblitz.worker import now_ms
+from stocksblitz.workers.runtime import now_ms
 
 __all__ = [
     "SessionInfo",

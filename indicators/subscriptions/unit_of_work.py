@@ -15,7 +15,7 @@ from stocksblitz.errors import StocksBlitzError
 from stocksblitz.market.instruments import known
 from stocksblitz.redis.client import keys, shared
 from stocksblitz.redis.keys import member
-from stocksblitz.worker import now_ms
+from stocksblitz.workers.runtime import now_ms
 
 
 def _lapsed(requests: Sequence[Request]) -> dict[Key, list[Gone]]:

@@ -13,7 +13,7 @@ from indicators.reads.job_queue import JobQueue
 from indicators.subscriptions import maintenance
 from indicators.worker.stream_runner import Runner
 from stocksblitz import mirror
-from stocksblitz.worker import HEARTBEAT_S, finish_within, persist, wait
+from stocksblitz.workers.runtime import HEARTBEAT_S, finish_within, persist, wait
 
 log = logging.getLogger(__name__)
 

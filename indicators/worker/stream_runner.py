@@ -20,7 +20,7 @@ from stocksblitz.market.bars import Bar
 from stocksblitz.redis.client import connect, each_answer, good, keys
 from stocksblitz.redis.keys import BARS_ONLY, computation
 from stocksblitz.redis.subscriber import Subscriber
-from stocksblitz.worker import Leases, now_ms
+from stocksblitz.workers.runtime import Leases, now_ms
 
 log = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from stocksblitz.delivery.client import Client
 from stocksblitz.delivery.hub import Hub
 from stocksblitz.delivery.wire import Close, encode, text_frame
 from stocksblitz.redis.client import keys
-from stocksblitz.worker import now_ms
+from stocksblitz.workers.runtime import now_ms
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from portfolio.services.prices import priced, read_market, read_quotes, terms_of
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.market.models import Instrument
 from stocksblitz.market.quotes import FEED_ACCOUNT, get_instrument_current_price_sync
-from stocksblitz.worker import now_ms
+from stocksblitz.workers.runtime import now_ms
 
 
 def invalid(message: str) -> StocksBlitzError:

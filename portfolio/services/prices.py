@@ -11,7 +11,7 @@ from portfolio.valuation.price_columns import Tick, usable
 from stocksblitz.feed_spec import MOCK_FEEDS
 from stocksblitz.market.models import Instrument
 from stocksblitz.redis.client import keys, shared
-from stocksblitz.worker import now_ms
+from stocksblitz.workers.runtime import now_ms
 
 FIELDS = ("bid", "ask", "last", "ts", "fresh_until", "source")
 Raw = Sequence[bytes | None]

@@ -16,7 +16,7 @@ from portfolio.services.loader import load_one, symbols_of
 from portfolio.services.prices import read_market
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.redis.client import keys, shared
-from stocksblitz.worker import now_ms
+from stocksblitz.workers.runtime import now_ms
 
 log = logging.getLogger(__name__)
 

@@ -30,7 +30,7 @@ from portfolio.worker.price_listener import PortfolioCalculatorListener
 from portfolio.worker.snapshot_outbox import Outbox
 from portfolio.worker.snapshot_writer import Writer
 from stocksblitz.redis.keys import Keys
-from stocksblitz.worker import SHARDS, Leases, now_ms, shard_of
+from stocksblitz.workers.runtime import SHARDS, Leases, now_ms, shard_of
 
 log = logging.getLogger(__name__)
 

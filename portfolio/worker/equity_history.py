@@ -6,7 +6,7 @@ from typing import Any
 from portfolio.valuation.book import STALE, Book
 from stocksblitz.redis.client import keys, shared
 from stocksblitz.redis.keys import Keys
-from stocksblitz.worker import now_ms
+from stocksblitz.workers.runtime import now_ms
 
 log = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from stocksblitz import metrics
 from stocksblitz import mirror as process_metrics
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.redis.client import connect, keys
-from stocksblitz.worker import Leases, now_ms, persist, stop_event, wait
+from stocksblitz.workers.runtime import Leases, now_ms, persist, stop_event, wait
 
 log = logging.getLogger(__name__)
 

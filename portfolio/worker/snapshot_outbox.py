@@ -11,7 +11,7 @@ from portfolio.valuation.book import Book
 from portfolio.valuation.column_table import Flags, Ints, Table
 from portfolio.valuation.snapshot_json import Static, bodies, stamped
 from portfolio.worker.snapshot_writer import Writer
-from stocksblitz.worker import now_ms
+from stocksblitz.workers.runtime import now_ms
 
 MOST_WRITES = 10_000
 """Snapshots of one cycle; what is over it waits, and has its newest values when its turn comes."""

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from stocksblitz.redis.client import keys, shared
-from stocksblitz.worker import ALIVE_MS, now_ms
+from stocksblitz.workers.runtime import ALIVE_MS, now_ms
 
 STATISTICS, DIRTY = "statistics", "dirty"
 MOST_NAMES = 10_000

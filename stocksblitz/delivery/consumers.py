@@ -21,7 +21,7 @@ from stocksblitz.delivery.limits import MessageRate, claim_socket, release_socke
 from stocksblitz.delivery.outlets import outlet_of
 from stocksblitz.delivery.wire import Close
 from stocksblitz.errors import StocksBlitzError
-from stocksblitz.worker import now_ms
+from stocksblitz.workers.runtime import now_ms
 
 log = logging.getLogger(__name__)
 

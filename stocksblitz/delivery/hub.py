@@ -28,7 +28,7 @@ from stocksblitz.delivery.streams import StreamState
 from stocksblitz.delivery.wire import Close, Frame
 from stocksblitz.redis.client import connect, keys
 from stocksblitz.redis.subscriber import Subscriber
-from stocksblitz.worker import worker_id
+from stocksblitz.workers.runtime import worker_id
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 
 from stocksblitz.redis.client import keys
-from stocksblitz.worker import now_ms
+from stocksblitz.workers.runtime import now_ms
 
 SOCKET_TTL_MS = 120_000
 """A claim that nobody renewed or gave back, because its process died, runs out after this."""

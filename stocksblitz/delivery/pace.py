@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from stocksblitz.delivery.mailbox import Stream
 from stocksblitz.redis.client import keys
-from stocksblitz.worker import now_ms
+from stocksblitz.workers.runtime import now_ms
 
 if TYPE_CHECKING:
     from stocksblitz.delivery.hub import Hub

@@ -24,7 +24,7 @@ from stocksblitz.market.quotes import FEED_ACCOUNT, get_instrument_current_price
 from stocksblitz.market.sessions import sessions_of
 from stocksblitz.openapi import documented
 from stocksblitz.redis.client import keys, shared
-from stocksblitz.worker import now_ms
+from stocksblitz.workers.runtime import now_ms
 
 MOST_SYMBOLS = 500
 DEFAULT_BARS = 300

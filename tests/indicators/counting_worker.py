@@ -12,7 +12,7 @@ django.setup()
 
 from indicators.reads.job_queue import JobQueue
 from stocksblitz.redis.client import connect, keys
-from stocksblitz.worker import now_ms, worker_id
+from stocksblitz.workers.runtime import now_ms, worker_id
 
 
 async def main(seconds: float) -> None:

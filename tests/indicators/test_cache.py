@@ -14,7 +14,7 @@ from indicators.reads.job_queue import JobQueue
 from indicators.reads.single_flight import desk
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.redis.client import connect
-from stocksblitz.worker import now_ms
+from stocksblitz.workers.runtime import now_ms
 from tests.conftest import PATIENCE_S, eventually, takes_less
 
 MINUTE = 60_000

@@ -17,7 +17,7 @@ from indicators.engine.spec import parse
 from indicators.engine.stream import Stream
 from stocksblitz import mirror
 from stocksblitz.market.bars import Bar
-from stocksblitz.worker import now_ms
+from stocksblitz.workers.runtime import now_ms
 from tests.conftest import eventually, takes_less
 from tests.indicators.test_cold_miss import (  # noqa: F401  (fixtures among them)
     CALLERS,

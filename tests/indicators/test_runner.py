@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 from indicators.engine.live_stream import Position
 from indicators.worker.stream_runner import Runner
 from stocksblitz.market.bars import Bar
-from stocksblitz.worker import now_ms, shard_of
+from stocksblitz.workers.runtime import now_ms, shard_of
 from tests.conftest import PATIENCE_S
 
 MINUTE = 60_000

@@ -165,7 +165,7 @@ def test_a_purge_overtaken_by_a_subscribe_loses_nothing(alice, market, session_i
     from indicators.subscriptions import reference_counts
     from indicators.subscriptions.commands import Expire
     from indicators.subscriptions.unit_of_work import writer
-    from stocksblitz.worker import now_ms
+    from stocksblitz.workers.runtime import now_ms
 
     add(alice, session_id, "RSI_14")
     expire(redis, keys, alice, session_id, "RSI_14")
@@ -178,7 +178,7 @@ def test_a_purge_overtaken_by_a_subscribe_loses_nothing(alice, market, session_i
 
 def test_a_late_write_cannot_bring_an_ended_session_back(alice, market, session_id, redis, keys):
     from indicators.subscriptions import reference_counts
-    from stocksblitz.worker import now_ms
+    from stocksblitz.workers.runtime import now_ms
 
     add(alice, session_id, "RSI_14")
     version = Session.objects.get().version
@@ -231,7 +231,7 @@ async def test_a_dropped_socket_keeps_its_subscriptions_for_the_grace_alone(
 
 
 def now():
-    from stocksblitz.worker import now_ms
+    from stocksblitz.workers.runtime import now_ms
 
     return now_ms()
 

@@ -20,7 +20,7 @@ from indicators.engine.spec import parse, parse_request
 from indicators.models import Subscription
 from indicators.subscriptions import service as subscriptions
 from stocksblitz.redis.client import keys, shared
-from stocksblitz.worker import now_ms
+from stocksblitz.workers.runtime import now_ms
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

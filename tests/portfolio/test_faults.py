@@ -22,7 +22,7 @@ from django.db import connection
 
 from portfolio.models import Account, Fill, LedgerEntry, MarginEvent, Position
 from portfolio.services.queries import current_snapshot
-from stocksblitz.worker import LEASE_MS
+from stocksblitz.workers.runtime import LEASE_MS
 from tests.conftest import PATIENCE_S, eventually, redis_server, takes_less
 from tests.portfolio.test_engine import Process
 
@@ -323,7 +323,7 @@ def test_a_clock_that_jumps_closes_nothing_and_versions_grow(
 ):
     from portfolio.worker import engine as engine_module
     from portfolio.worker import snapshot_outbox as outbox_module
-    from stocksblitz.worker import now_ms
+    from stocksblitz.workers.runtime import now_ms
 
     shift = [0]
     for module in (engine_module, outbox_module):

@@ -7,7 +7,7 @@ import uvloop
 from django.core.management.base import BaseCommand, CommandParser
 
 from indicators.worker.process import ComputeWorker
-from stocksblitz.worker import stop_event
+from stocksblitz.workers.runtime import stop_event
 
 
 class Command(BaseCommand):

@@ -29,7 +29,7 @@ from stocksblitz.metrics import feed_rejected, feed_ticks
 from stocksblitz.redis.client import each_answer
 from stocksblitz.redis.keys import Keys
 from stocksblitz.redis.subscriber import Subscriber
-from stocksblitz.worker import now_ms, persist
+from stocksblitz.workers.runtime import now_ms, persist
 
 log = logging.getLogger(__name__)
 

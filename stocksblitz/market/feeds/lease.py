@@ -2,7 +2,7 @@
 
 import time
 
-from stocksblitz.worker import LEASE_MS, Leases, now_ms
+from stocksblitz.workers.runtime import LEASE_MS, Leases, now_ms
 
 
 class FeedLease(Leases):

@@ -25,7 +25,7 @@ from stocksblitz.market.feeds.rows import Rows, read_rows
 from stocksblitz.market.overrides import check_exchange
 from stocksblitz.metrics import feed_rejected, feed_ticks
 from stocksblitz.redis.keys import Keys
-from stocksblitz.worker import now_ms
+from stocksblitz.workers.runtime import now_ms
 
 log = logging.getLogger(__name__)
 

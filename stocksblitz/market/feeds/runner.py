@@ -21,7 +21,7 @@ from stocksblitz.market.feeds.writer import Writer
 from stocksblitz.market.purge import purge
 from stocksblitz.redis.client import connect, keys
 from stocksblitz.redis.keys import Keys
-from stocksblitz.worker import HEARTBEAT_S, now_ms, persist, stop_event, wait
+from stocksblitz.workers.runtime import HEARTBEAT_S, now_ms, persist, stop_event, wait
 
 log = logging.getLogger(__name__)
 

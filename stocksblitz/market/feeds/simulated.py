@@ -19,7 +19,7 @@ from stocksblitz.market.feeds.simulated_instruments import PROFILES, Profile
 from stocksblitz.market.feeds.simulation import TICK_MS, Minutes, Path, Simulation, bars
 from stocksblitz.metrics import feed_ticks
 from stocksblitz.redis.keys import Keys
-from stocksblitz.worker import now_ms
+from stocksblitz.workers.runtime import now_ms
 
 log = logging.getLogger(__name__)
 

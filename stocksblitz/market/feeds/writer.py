@@ -13,7 +13,7 @@ from stocksblitz.market.bars import Bar, Closed
 from stocksblitz.market.feeds.base import Feed, Market
 from stocksblitz.metrics import feed_flush
 from stocksblitz.redis.keys import MOCK_TTL_S, Keys
-from stocksblitz.worker import now_ms
+from stocksblitz.workers.runtime import now_ms
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from stocksblitz.market.quotes.stats import Tally, carry
 from stocksblitz.market.quotes.turn import Turn
 from stocksblitz.redis.client import connect
 from stocksblitz.redis.keys import Keys
-from stocksblitz.worker import now_ms
+from stocksblitz.workers.runtime import now_ms
 
 log = logging.getLogger(__name__)
 

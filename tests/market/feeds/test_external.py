@@ -21,7 +21,7 @@ from stocksblitz.market.feeds.writer import Writer
 from stocksblitz.market.greeks import price
 from stocksblitz.market.models import Bar as StoredBar
 from stocksblitz.market.models import Instrument, OptionContract
-from stocksblitz.worker import now_ms
+from stocksblitz.workers.runtime import now_ms
 from tests.conftest import aeventually
 from tests.market.feeds.reading import forming, hot, market
 

@@ -12,7 +12,7 @@ from stocksblitz.market.feeds.simulated import Course, SimulatedFeed
 from stocksblitz.market.feeds.simulated_instruments import PROFILES
 from stocksblitz.market.feeds.simulation import Simulation
 from stocksblitz.market.models import Instrument
-from stocksblitz.worker import now_ms
+from stocksblitz.workers.runtime import now_ms
 from tests.conftest import PATIENCE_S, eventually, redis_server, takes_less
 from tests.market.feeds.process import feed, kill
 from tests.market.feeds.reading import ALL, Reader, file_bars, forming, grouped, hot, market, same

@@ -12,7 +12,7 @@ from stocksblitz.market.feeds.replay import ReplayFeed, glimpse
 from stocksblitz.market.feeds.writer import Writer
 from stocksblitz.market.models import Bar as StoredBar
 from stocksblitz.market.models import Instrument
-from stocksblitz.worker import now_ms
+from stocksblitz.workers.runtime import now_ms
 from tests.market.feeds.reading import ALL, Reader, file_bars, forming, grouped, hot, market, same
 
 pytestmark = pytest.mark.django_db(transaction=True)
