@@ -12,14 +12,14 @@ class IndicatorsConfig(AppConfig):
         from django.contrib.auth.models import User
 
         from indicators.reads.session_data import gauges
-        from stocksblitz import mirror
         from stocksblitz.identity.access import access_ended
         from stocksblitz.identity.models import ApiKey
+        from stocksblitz.observability import aggregation
 
         for changed in (post_save, post_delete):
             changed.connect(verify_sockets, sender=ApiKey)
         access_ended.connect(end_sessions)
-        mirror.sources.append(gauges)
+        aggregation.sources.append(gauges)
         pre_delete.connect(forget_user, sender=User)
 
 

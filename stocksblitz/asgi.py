@@ -14,7 +14,7 @@ from indicators.consumers import IndicatorConsumer
 from portfolio.consumers import PortfolioConsumer
 from stocksblitz.delivery.consumers import NoSuchSocket
 from stocksblitz.http import ThreadedHandler, with_static
-from stocksblitz.logs import guard_server_logs
+from stocksblitz.observability.logs import guard_server_logs
 
 guard_server_logs()
 

@@ -23,7 +23,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.urls import set_script_prefix
 from servestatic.asgi import ServeStaticASGI
 
-from stocksblitz import mirror
+from stocksblitz.observability import aggregation
 
 WAITING = 512
 """Requests that may be in work, or wait for a computation, at the same time."""
@@ -57,7 +57,7 @@ class ThreadedHandler(ASGIHandler):
             body = await self.read_body(receive)
         except RequestAborted:
             return
-        mirror.start()
+        aggregation.start()
         self._busy += 1
         try:
             loop = asyncio.get_running_loop()

@@ -13,8 +13,8 @@ from typing import Any, cast
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from stocksblitz import metrics, mirror
-from stocksblitz.logs import RedactSecrets
+from stocksblitz.observability import aggregation, metrics
+from stocksblitz.observability.logs import RedactSecrets
 
 EXTENSION = "stocksblitz.raw"
 WRITE_BUFFER = 32_768
@@ -140,7 +140,7 @@ class PreframedProtocol(WebSocketsSansIOProtocol):
         """Close of our own accord, not of the application's, which counts for itself."""
         if not self.close_sent and not self.transport.is_closing():
             metrics.socket_closes.labels(code=str(code)).inc()
-            mirror.soon()  # the process may be about to end
+            aggregation.soon()  # the process may be about to end
         self.finish(code, reason)
 
     @property

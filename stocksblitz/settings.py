@@ -304,5 +304,5 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
 }
 
-LOGGING_CONFIG = "stocksblitz.logs.configure"
+LOGGING_CONFIG = "stocksblitz.observability.logs.configure"
 LOGGING = {"level": env("LOG_LEVEL", "INFO"), "format": env("LOG_FORMAT", "text")}

@@ -12,7 +12,8 @@ from django.views.generic import TemplateView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from redis.exceptions import RedisError
 
-from stocksblitz import mirror, rest
+from stocksblitz import rest
+from stocksblitz.observability import aggregation
 from stocksblitz.redis.client import keys, shared
 from stocksblitz.workers.runtime import ALIVE_MS, WORKERS, now_ms
 
@@ -67,7 +68,7 @@ def readyz(request: HttpRequest) -> HttpResponse:
 
 def metrics(request: HttpRequest) -> HttpResponse:
     """Prometheus; the counters of all processes."""
-    return HttpResponse(mirror.render(), content_type="text/plain; version=0.0.4; charset=utf-8")
+    return HttpResponse(aggregation.render(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 # The page of the API needs an inline script of its own; nowhere else is one allowed.

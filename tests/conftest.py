@@ -97,9 +97,9 @@ def django_db_setup(django_db_setup, django_db_blocker) -> Iterator[None]:
 @pytest.fixture(autouse=True, scope="session")
 def unmirrored() -> None:
     """What a hub in this process counts is told to nobody: it would land among the names of a later test."""
-    from stocksblitz import mirror
+    from stocksblitz.observability import aggregation
 
-    mirror._started.set()
+    aggregation._started.set()
 
 
 @pytest.fixture(autouse=True)

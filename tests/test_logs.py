@@ -7,7 +7,7 @@ import pytest
 from django.core.exceptions import DisallowedHost
 from redis.exceptions import BusyLoadingError, ConnectionError
 
-from stocksblitz import logs
+from stocksblitz.observability import logs
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from rest_framework.views import APIView
 
-from stocksblitz import mirror, rest, urls
+from stocksblitz import rest, urls
 from stocksblitz.identity import tokens
 from stocksblitz.identity.models import Login
+from stocksblitz.observability import aggregation
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -194,52 +195,52 @@ def test_health(redis, keys):
 
 
 def test_counters_of_all_processes_are_added_up():
-    from stocksblitz import metrics
+    from stocksblitz.observability import metrics
 
-    ours, theirs = mirror.Mirror(), mirror.Mirror()
+    ours, theirs = aggregation.Mirror(), aggregation.Mirror()
     metrics.cache_hits.labels("X", "1min", "RSI_14").inc(3)
     metrics.sockets.set(2)
     for each in (ours, theirs, ours):  # each process tells its own, and what it told before only once
         each.push()
     labels = (("indicator", "RSI_14"), ("symbol", "X"), ("timeframe", "1min"))
-    found = mirror._gathered()
-    assert found[mirror.Series("indicator_cache_hits_total", labels)] == 6
-    assert found[mirror.Series("stocksblitz_sockets", ())] == 4
-    assert mirror.totals()["indicator_cache_hits_total"] >= 6
+    found = aggregation._gathered()
+    assert found[aggregation.Series("indicator_cache_hits_total", labels)] == 6
+    assert found[aggregation.Series("stocksblitz_sockets", ())] == 4
+    assert aggregation.totals()["indicator_cache_hits_total"] >= 6
     metrics.sockets.set(0)
 
 
 def test_a_push_whose_answer_was_lost_counts_once(monkeypatch):
-    from stocksblitz import metrics
+    from stocksblitz.observability import metrics
 
-    mine = mirror.Mirror()
+    mine = aggregation.Mirror()
     mine.push()
-    before = mirror.counter("indicator_cleanup_runs_total")
+    before = aggregation.counter("indicator_cleanup_runs_total")
     metrics.cleanup_runs.inc()
-    lost = mirror._PUSH.rstrip().removesuffix("return 1") + "return redis.error_reply('lost')"
-    monkeypatch.setattr(mirror, "_PUSH", lost)
+    lost = aggregation._PUSH.rstrip().removesuffix("return 1") + "return redis.error_reply('lost')"
+    monkeypatch.setattr(aggregation, "_PUSH", lost)
     with pytest.raises(ResponseError, match="lost"):
         mine.push()
     monkeypatch.undo()
     mine.push()
     mine.push()
-    assert mirror.counter("indicator_cleanup_runs_total") == before + 1
+    assert aggregation.counter("indicator_cleanup_runs_total") == before + 1
 
 
 def test_series_that_nobody_wants_are_dropped_and_their_sums_kept(monkeypatch):
-    from stocksblitz import metrics
+    from stocksblitz.observability import metrics
 
-    mine = mirror.Mirror()
+    mine = aggregation.Mirror()
     for indicator in ("EMA_9", "EMA_10"):
         metrics.cache_misses.labels("Y", "1min", indicator).inc()
     mine.push()
-    total = mirror.totals()["indicator_cache_misses_total"]
-    monkeypatch.setattr(mirror, "UNUSED_MS", -1000)
-    assert mirror.drop({("Y", "1min", "EMA_9")}) >= 1
-    left = {series.computation for series in mirror._gathered()}
+    total = aggregation.totals()["indicator_cache_misses_total"]
+    monkeypatch.setattr(aggregation, "UNUSED_MS", -1000)
+    assert aggregation.drop({("Y", "1min", "EMA_9")}) >= 1
+    left = {series.computation for series in aggregation._gathered()}
     assert ("Y", "1min", "EMA_9") in left
     assert ("Y", "1min", "EMA_10") not in left
-    assert mirror.totals()["indicator_cache_misses_total"] == total
+    assert aggregation.totals()["indicator_cache_misses_total"] == total
 
 
 def test_the_description_sums_up_every_operation():

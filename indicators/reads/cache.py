@@ -16,10 +16,10 @@ from redis.exceptions import RedisError
 from indicators.engine.spec import Spec
 from indicators.reads.job_queue import Job, latest_ttl_ms
 from indicators.reads.single_flight import HIT, MISS, WAIT, desk, token
-from stocksblitz import metrics
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.market.bars import TIMEFRAMES
 from stocksblitz.market.history import read_bars
+from stocksblitz.observability import metrics
 from stocksblitz.redis.client import keys, shared
 from stocksblitz.redis.keys import MOCK_TTL_S, computation
 from stocksblitz.workers.runtime import now_ms

@@ -9,10 +9,10 @@ from indicators.engine.spec import Spec, parse
 from indicators.models import Subscription
 from indicators.reads import cache
 from indicators.subscriptions.queries import active_sync
-from stocksblitz import mirror
 from stocksblitz.delivery.wire import iso
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.market.history import forming
+from stocksblitz.observability import aggregation
 from stocksblitz.redis.client import keys, shared
 from stocksblitz.workers.runtime import now_ms
 
@@ -93,12 +93,12 @@ def _ratio(part: float, whole: float) -> float | None:
 
 def figures() -> dict[str, Any]:
     """What is shared, and how well; over all processes."""
-    mirror.push()
-    found, sums = active_sync(), mirror.totals()
+    aggregation.push()
+    found, sums = active_sync(), aggregation.totals()
     counts = [each["ref_count"] for each in found]
     hits, misses = (sums.get(f"indicator_cache_{name}_total", 0.0) for name in ("hits", "misses"))
     computed = sums.get("indicator_computations_total", 0.0)
-    served = hits + misses + mirror.counter("stocksblitz_values_delivered_total")
+    served = hits + misses + aggregation.counter("stocksblitz_values_delivered_total")
     return {
         "total_subscriptions": len(found),
         "by_symbol": dict(Counter(each["symbol"] for each in found)),
@@ -111,12 +111,12 @@ def figures() -> dict[str, Any]:
     }
 
 
-def gauges() -> list[tuple[mirror.Series, float]]:
+def gauges() -> list[tuple[aggregation.Series, float]]:
     """Gauges that Redis knows: how many share each computation, and how many computations each stream has."""
     found = active_sync()
     shared_by = [
         (
-            mirror.Series(
+            aggregation.Series(
                 "indicator_shared_users",
                 (("indicator", e["indicator_id"]), ("symbol", e["symbol"]), ("timeframe", e["timeframe"])),
             ),
@@ -127,7 +127,9 @@ def gauges() -> list[tuple[mirror.Series, float]]:
     streams = Counter((e["symbol"], e["timeframe"]) for e in found)
     return shared_by + [
         (
-            mirror.Series("indicator_active_subscriptions", (("symbol", symbol), ("timeframe", timeframe))),
+            aggregation.Series(
+                "indicator_active_subscriptions", (("symbol", symbol), ("timeframe", timeframe))
+            ),
             float(count),
         )
         for (symbol, timeframe), count in streams.items()

@@ -20,8 +20,8 @@ from redis.exceptions import RedisError
 from indicators.reads.job_queue import LOCK_MS, Job, error_of
 from indicators.reads.scripts import ASK
 from indicators.subscriptions import reference_counts
-from stocksblitz import metrics
 from stocksblitz.errors import StocksBlitzError
+from stocksblitz.observability import metrics
 from stocksblitz.redis.client import keys, shared
 from stocksblitz.redis.keys import Keys
 from stocksblitz.workers.runtime import ALIVE_MS, now_ms

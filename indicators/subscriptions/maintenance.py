@@ -19,8 +19,8 @@ from indicators.subscriptions.commands import Expire
 from indicators.subscriptions.reference_counts import Gone, State
 from indicators.subscriptions.repository import Key, Record, load
 from indicators.subscriptions.unit_of_work import writer
-from stocksblitz import metrics, mirror
 from stocksblitz.delivery import control
+from stocksblitz.observability import aggregation, metrics
 from stocksblitz.redis.client import keys, shared
 from stocksblitz.workers.runtime import now_ms
 
@@ -136,7 +136,7 @@ def cleanup_sync() -> int:
     """
     removed = purge_sync()
     rebuild_sync()
-    mirror.drop({reference_counts.split(each.decode()) for each in shared().smembers(keys().wanted)})
+    aggregation.drop({reference_counts.split(each.decode()) for each in shared().smembers(keys().wanted)})
     return removed
 
 

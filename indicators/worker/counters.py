@@ -5,7 +5,7 @@ from typing import Any
 
 from indicators.engine.live_stream import Batch, LiveStream
 from indicators.worker.active_streams import StreamId
-from stocksblitz import metrics
+from stocksblitz.observability import metrics
 
 log = logging.getLogger(__name__)
 

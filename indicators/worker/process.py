@@ -12,7 +12,7 @@ from indicators.reads.compute import OneShot
 from indicators.reads.job_queue import JobQueue
 from indicators.subscriptions import maintenance
 from indicators.worker.stream_runner import Runner
-from stocksblitz import mirror
+from stocksblitz.observability import aggregation
 from stocksblitz.workers.runtime import HEARTBEAT_S, finish_within, persist, wait
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class ComputeWorker:
                 tasks.create_task(persist("rebuilding", maintenance.ensure_rebuilt, stop, every=1.0))
                 tasks.create_task(self._clean_up(stop))
                 tasks.create_task(self._work_on_jobs(stop))
-                tasks.create_task(mirror.run(stop))
+                tasks.create_task(aggregation.run(stop))
         finally:
             with contextlib.suppress(TimeoutError):  # others take over when the leases run out
                 await asyncio.wait_for(self.runner.close(), CLOSE_S)

@@ -22,9 +22,9 @@ from portfolio.worker.engine import Engine
 from portfolio.worker.equity_history import EVERY_S, Curves
 from portfolio.worker.price_listener import PortfolioCalculatorListener
 from portfolio.worker.status import COUNTED, DIRTY, MOST_NAMES, STATISTICS, name
-from stocksblitz import metrics
-from stocksblitz import mirror as process_metrics
 from stocksblitz.errors import StocksBlitzError
+from stocksblitz.observability import aggregation as process_metrics
+from stocksblitz.observability import metrics
 from stocksblitz.redis.client import connect, keys
 from stocksblitz.workers.runtime import Leases, now_ms, persist, stop_event, wait
 

@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from stocksblitz import metrics
 from stocksblitz.delivery.mailbox import Mailbox, Stream
 from stocksblitz.delivery.outlets import Outlet
 from stocksblitz.delivery.wire import Close, Frame, View, encode, lagged, text_frame
+from stocksblitz.observability import metrics
 from stocksblitz.redis.keys import member
 
 PIECE = 32_768

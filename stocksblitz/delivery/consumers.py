@@ -12,7 +12,6 @@ from django.conf import settings
 from django.db import DatabaseError
 from redis.exceptions import RedisError
 
-from stocksblitz import metrics
 from stocksblitz.delivery import wire
 from stocksblitz.delivery.auth import Identity, authenticate, authenticate_token
 from stocksblitz.delivery.client import Client
@@ -21,6 +20,7 @@ from stocksblitz.delivery.limits import MessageRate, claim_socket, release_socke
 from stocksblitz.delivery.outlets import outlet_of
 from stocksblitz.delivery.wire import Close
 from stocksblitz.errors import StocksBlitzError
+from stocksblitz.observability import metrics
 from stocksblitz.workers.runtime import now_ms
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,6 @@ from channels.layers import get_channel_layer
 from django.conf import settings
 from redis.exceptions import RedisError
 
-from stocksblitz import metrics, mirror
 from stocksblitz.delivery import control
 from stocksblitz.delivery.client import Client, Turn
 from stocksblitz.delivery.limits import renew_sockets
@@ -26,6 +25,7 @@ from stocksblitz.delivery.pace import Pace
 from stocksblitz.delivery.standing import Standing
 from stocksblitz.delivery.streams import StreamState
 from stocksblitz.delivery.wire import Close, Frame
+from stocksblitz.observability import aggregation, metrics
 from stocksblitz.redis.client import connect, keys
 from stocksblitz.redis.subscriber import Subscriber
 from stocksblitz.workers.runtime import worker_id
@@ -68,7 +68,7 @@ class Hub:
         if self._started is None:
             self._started = asyncio.get_running_loop().create_future()
             self._redis = connect()
-            mirror.start()
+            aggregation.start()
             await self._bus.start()
             self.spawn(self._watch())
             self.spawn(self._standing.watch())

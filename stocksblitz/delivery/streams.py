@@ -5,10 +5,10 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 
-from stocksblitz import metrics
 from stocksblitz.delivery.client import Client, Turn
 from stocksblitz.delivery.mailbox import Stream
 from stocksblitz.delivery.wire import Close, Frame, View, empty_history, lagged, snapshot, view_key
+from stocksblitz.observability import metrics
 
 log = logging.getLogger(__name__)
 

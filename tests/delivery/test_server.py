@@ -8,7 +8,7 @@ import time
 import pytest
 import uvicorn
 
-from stocksblitz.metrics import REGISTRY
+from stocksblitz.observability.metrics import REGISTRY
 from stocksblitz.server import EXTENSION, PreframedProtocol
 from tests.conftest import aeventually, atakes_less
 

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 import yaml
 
-from stocksblitz import metrics
+from stocksblitz.observability import metrics
 from stocksblitz.supervisor import read_procfile
 from tests.e2e.stack import ROOT
 

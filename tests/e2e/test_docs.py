@@ -13,8 +13,9 @@ import pytest
 from django.core.management import get_commands
 from django.urls import URLPattern, get_resolver
 
-from stocksblitz import errors, metrics
+from stocksblitz import errors
 from stocksblitz.delivery import wire
+from stocksblitz.observability import metrics
 from stocksblitz.redis import keys
 from tests.e2e.stack import ROOT
 

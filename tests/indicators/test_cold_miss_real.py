@@ -15,8 +15,8 @@ from redis.exceptions import ResponseError
 
 from indicators.engine.spec import parse
 from indicators.engine.stream import Stream
-from stocksblitz import mirror
 from stocksblitz.market.bars import Bar
+from stocksblitz.observability import aggregation
 from stocksblitz.workers.runtime import now_ms
 from tests.conftest import eventually, takes_less
 from tests.indicators.test_cold_miss import (  # noqa: F401  (fixtures among them)
@@ -72,7 +72,7 @@ def value_of(bars, indicator):
 def counted(indicator):
     """How often it was computed, as the metrics of all processes say."""
     line = f'indicator_computations_total{{indicator="{indicator}",symbol="BTCUSD",timeframe="1min"}}'
-    found = [each.split()[-1] for each in mirror.render().splitlines() if each.startswith(line)]
+    found = [each.split()[-1] for each in aggregation.render().splitlines() if each.startswith(line)]
     return float(found[0]) if found else 0.0
 
 

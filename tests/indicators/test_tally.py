@@ -4,7 +4,7 @@ from indicators.engine import kernels
 from indicators.engine.live_stream import Batch, LiveStream, Position, Quote
 from indicators.engine.spec import parse
 from indicators.worker.counters import Tally
-from stocksblitz.metrics import REGISTRY
+from stocksblitz.observability.metrics import REGISTRY
 from tests.indicators.data import random_bars
 
 STREAM = ("TALLY", "1min")

@@ -357,7 +357,7 @@ def test_the_statistics_count_hits_misses_waits_and_calls(broker, redis, keys, d
 
 
 def test_the_statistics_are_metrics_too(redis, keys):
-    from stocksblitz.metrics import REGISTRY
+    from stocksblitz.observability.metrics import REGISTRY
 
     def value(event):
         labels = {"account": "feed", "provider": "feed", "event": event}

@@ -3,7 +3,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from indicators.subscriptions import service as subscriptions
-from stocksblitz import mirror
+from stocksblitz.observability import aggregation
 
 
 class Command(BaseCommand):
@@ -11,5 +11,5 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         removed = subscriptions.cleanup_sync()
-        mirror.push()
+        aggregation.push()
         self.stdout.write(f"{removed} ran out and were removed")

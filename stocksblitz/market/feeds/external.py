@@ -25,7 +25,7 @@ from stocksblitz.market.feeds.reckoning import reckon
 from stocksblitz.market.feeds.restore import restore
 from stocksblitz.market.feeds.ticks import Listing, Tick, number
 from stocksblitz.market.options import Chain, Interest, chains
-from stocksblitz.metrics import feed_rejected, feed_ticks
+from stocksblitz.observability.metrics import feed_rejected, feed_ticks
 from stocksblitz.redis.client import each_answer
 from stocksblitz.redis.keys import Keys
 from stocksblitz.redis.subscriber import Subscriber

@@ -23,7 +23,7 @@ from stocksblitz.market.feeds.instruments import check_symbol, ensure_instrument
 from stocksblitz.market.feeds.readers import Readers
 from stocksblitz.market.feeds.rows import Rows, read_rows
 from stocksblitz.market.overrides import check_exchange
-from stocksblitz.metrics import feed_rejected, feed_ticks
+from stocksblitz.observability.metrics import feed_rejected, feed_ticks
 from stocksblitz.redis.keys import Keys
 from stocksblitz.workers.runtime import now_ms
 

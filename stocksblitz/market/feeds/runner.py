@@ -10,7 +10,6 @@ from django.conf import settings
 from django.db import DatabaseError
 from redis.exceptions import RedisError
 
-from stocksblitz import mirror
 from stocksblitz.errors import StocksBlitzError
 from stocksblitz.feed_spec import FeedSpec
 from stocksblitz.market.feeds import sessions
@@ -19,6 +18,7 @@ from stocksblitz.market.feeds.base import Feed
 from stocksblitz.market.feeds.lease import FeedLease
 from stocksblitz.market.feeds.writer import Writer
 from stocksblitz.market.purge import purge
+from stocksblitz.observability import aggregation
 from stocksblitz.redis.client import connect, keys
 from stocksblitz.redis.keys import Keys
 from stocksblitz.workers.runtime import HEARTBEAT_S, now_ms, persist, stop_event, wait
@@ -94,7 +94,7 @@ class Runner:
             side = [
                 tasks.create_task(persist("lease", self._hold, stop, every=HEARTBEAT_S)),
                 tasks.create_task(self.feed.intake(stop)),
-                tasks.create_task(mirror.run(stop)),
+                tasks.create_task(aggregation.run(stop)),
                 tasks.create_task(persist("sessions", self._tell_sessions, stop, every=0)),
                 tasks.create_task(persist("archive", lambda: self._save(stop), stop, every=0)),
             ]

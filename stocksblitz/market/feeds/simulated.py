@@ -17,7 +17,7 @@ from stocksblitz.market.feeds.instruments import ensure_instruments
 from stocksblitz.market.feeds.simulated_chain import SimulatedChain, View
 from stocksblitz.market.feeds.simulated_instruments import PROFILES, Profile
 from stocksblitz.market.feeds.simulation import TICK_MS, Minutes, Path, Simulation, bars
-from stocksblitz.metrics import feed_ticks
+from stocksblitz.observability.metrics import feed_ticks
 from stocksblitz.redis.keys import Keys
 from stocksblitz.workers.runtime import now_ms
 

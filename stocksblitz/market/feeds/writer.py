@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from stocksblitz.market.bars import Bar, Closed
 from stocksblitz.market.feeds.base import Feed, Market
-from stocksblitz.metrics import feed_flush
+from stocksblitz.observability.metrics import feed_flush
 from stocksblitz.redis.keys import MOCK_TTL_S, Keys
 from stocksblitz.workers.runtime import now_ms
 

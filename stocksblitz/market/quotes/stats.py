@@ -4,8 +4,8 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from stocksblitz import metrics
 from stocksblitz.market.quotes.price import Outcome
+from stocksblitz.observability import metrics
 from stocksblitz.redis.keys import Keys
 
 COUNTS = ("hits", "misses", "waits", "api_calls", "failures", "stretched")

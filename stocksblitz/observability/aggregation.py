@@ -18,7 +18,7 @@ import orjson
 from prometheus_client import Metric
 from redis.exceptions import RedisError
 
-from stocksblitz import metrics
+from stocksblitz.observability import metrics
 from stocksblitz.redis.client import realm_keys, shared
 from stocksblitz.workers.runtime import now_ms
 
