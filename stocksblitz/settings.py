@@ -8,7 +8,7 @@ import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.csp import CSP
 
-from stocksblitz import embedded
+from stocksblitz.devserver import embedded_redis
 from stocksblitz.feed_spec import FeedSpec
 from stocksblitz.redis import url as redis_url
 
@@ -56,7 +56,7 @@ CSRF_FAILURE_VIEW = "stocksblitz.rest.csrf_failed"
 # --- Redis -----------------------------------------------------------------------------------------------------------
 
 try:
-    REDIS_URL = redis_url.check(env("REDIS_URL", embedded.url(DATA_DIR)))
+    REDIS_URL = redis_url.check(env("REDIS_URL", embedded_redis.url(DATA_DIR)))
 except ValueError as error:
     raise ImproperlyConfigured(str(error)) from error
 REDIS_NAMESPACE = env("REDIS_NAMESPACE", "")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from stocksblitz.embedded import socket_path
+from stocksblitz.devserver.embedded_redis import socket_path
 from tests.conftest import eventually
 
 ROOT = Path(__file__).resolve().parent.parent.parent

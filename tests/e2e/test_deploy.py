@@ -8,8 +8,8 @@ import subprocess
 import pytest
 import yaml
 
+from stocksblitz.devserver.supervisor import read_procfile
 from stocksblitz.observability import metrics
-from stocksblitz.supervisor import read_procfile
 from tests.e2e.stack import ROOT
 
 DEPLOY = ROOT / "deploy"

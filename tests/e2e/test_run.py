@@ -11,7 +11,7 @@ import httpx
 import psutil
 import pytest
 
-from stocksblitz.embedded import LONGEST_SOCKET_PATH, socket_path
+from stocksblitz.devserver.embedded_redis import LONGEST_SOCKET_PATH, socket_path
 from tests.conftest import eventually
 from tests.e2e.stack import PROCESSES, ROOT, Stack, free_port
 

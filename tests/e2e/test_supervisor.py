@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from stocksblitz.supervisor import Console, Program, Supervisor, read_procfile
+from stocksblitz.devserver.supervisor import Console, Program, Supervisor, read_procfile
 from tests.conftest import aeventually, eventually
 
 pytestmark = pytest.mark.process

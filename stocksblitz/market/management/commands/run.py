@@ -6,8 +6,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from stocksblitz.launch import LaunchError, launch
-from stocksblitz.supervisor import Console
+from stocksblitz.devserver.launch import LaunchError, launch
+from stocksblitz.devserver.supervisor import Console
 
 
 class Command(BaseCommand):

@@ -19,9 +19,9 @@ from django.core.management import call_command, get_commands
 from django.db import DatabaseError, connections
 from redis.exceptions import RedisError
 
-from stocksblitz import embedded
+from stocksblitz.devserver import embedded_redis
+from stocksblitz.devserver.supervisor import Console, Program, Supervisor, die_with_parent, read_procfile
 from stocksblitz.redis.client import connect, keys
-from stocksblitz.supervisor import Console, Program, Supervisor, die_with_parent, read_procfile
 from stocksblitz.workers.runtime import STOP_SIGNALS, WORKERS, wait
 
 STOP_DEADLINE_S = 12.0
@@ -83,16 +83,16 @@ def environment() -> dict[str, str]:
 
 def redis_program() -> Program:
     """The embedded Redis; LaunchError where there is no server to be found."""
-    server = embedded.find_server()
+    server = embedded_redis.find_server()
     if server is None:
         raise LaunchError(
             "no redis-server found: install Redis 6.2 or newer, or set REDIS_URL to a running one"
         )
     try:
-        embedded.make_folder(settings.DATA_DIR)
+        embedded_redis.make_folder(settings.DATA_DIR)
     except OSError as error:
         raise LaunchError(f"the folder of Redis' socket cannot be used: {error}") from error
-    return Program("redis", embedded.command(server, settings.DATA_DIR))
+    return Program("redis", embedded_redis.command(server, settings.DATA_DIR))
 
 
 async def redis_answers(stop: asyncio.Event, deadline_s: float, where: str) -> None:
@@ -209,7 +209,7 @@ async def _start(supervisor: Supervisor, console: Console, stop: asyncio.Event) 
         await redis_answers(stop, REDIS_DEADLINE_S, "REDIS_URL")
     else:
         supervisor.start([redis_program()])
-        await redis_answers(stop, EMBEDDED_REDIS_DEADLINE_S, str(settings.DATA_DIR / embedded.LOG))
+        await redis_answers(stop, EMBEDDED_REDIS_DEADLINE_S, str(settings.DATA_DIR / embedded_redis.LOG))
         if not stop.is_set():
             await forget_workers()
     if not stop.is_set():
