@@ -22,7 +22,7 @@ LIMITS = {
     "SESSION_TTL": "3600",
 }
 """A benchmark's few users do what thousands would."""
-DAPHNE = "python -m stocksblitz.daphne -v 0 -b 127.0.0.1 -p $PORT stocksblitz.asgi:application"
+DAPHNE = "python -m stocksblitz.server.daphne -v 0 -b 127.0.0.1 -p $PORT stocksblitz.asgi:application"
 JOIN_S = 120.0
 
 type Want = tuple[str, str, Sequence[str]]

@@ -12,8 +12,8 @@ class IndicatorsConfig(AppConfig):
         from django.contrib.auth.models import User
 
         from indicators.reads.session_data import gauges
-        from stocksblitz.identity.access import access_ended
         from stocksblitz.identity.models import ApiKey
+        from stocksblitz.identity.revocation import access_ended
         from stocksblitz.observability import aggregation
 
         for changed in (post_save, post_delete):

@@ -10,11 +10,12 @@ from django.conf import settings
 from indicators.engine.spec import Spec, parse_request
 from indicators.reads import snapshot
 from indicators.subscriptions import service as subscriptions
-from stocksblitz.delivery import control, wire
-from stocksblitz.delivery.client import Client
+from stocksblitz.api.errors import StocksBlitzError
+from stocksblitz.delivery import control
+from stocksblitz.delivery import messages as wire
+from stocksblitz.delivery.connection import Client
 from stocksblitz.delivery.consumers import SocketConsumer, expiry
-from stocksblitz.delivery.wire import Close
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.delivery.messages import Close
 from stocksblitz.market.bars import TIMEFRAMES
 from stocksblitz.redis.keys import member
 

@@ -7,7 +7,7 @@ class PortfolioConfig(AppConfig):
     name = "portfolio"
 
     def ready(self) -> None:
-        from stocksblitz.identity.access import access_ended
+        from stocksblitz.identity.revocation import access_ended
 
         access_ended.connect(end_sockets)
 

@@ -11,10 +11,10 @@ from django.contrib.auth.models import User
 
 from portfolio.realtime.watchers import NOTHING, Watches, get_watches, message, stamp_of
 from portfolio.services.queries import current_snapshot, get_account
-from stocksblitz.delivery import wire
-from stocksblitz.delivery.client import Client
+from stocksblitz.api.errors import StocksBlitzError
+from stocksblitz.delivery import messages as wire
+from stocksblitz.delivery.connection import Client
 from stocksblitz.delivery.consumers import SocketConsumer, expiry
-from stocksblitz.errors import StocksBlitzError
 from stocksblitz.redis.client import keys
 
 MOST_ACCOUNTS = 128

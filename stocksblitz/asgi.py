@@ -13,8 +13,8 @@ django.setup()
 from indicators.consumers import IndicatorConsumer
 from portfolio.consumers import PortfolioConsumer
 from stocksblitz.delivery.consumers import NoSuchSocket
-from stocksblitz.http import ThreadedHandler, with_static
 from stocksblitz.observability.logs import guard_server_logs
+from stocksblitz.server.http import ThreadedHandler, with_static
 
 guard_server_logs()
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.bars import TIMEFRAMES
 from stocksblitz.market.instruments import unknown_symbol
 from stocksblitz.market.models import SYMBOL_PATTERN

@@ -51,7 +51,7 @@ ALLOWED_ORIGINS = env_list(
     "ALLOWED_ORIGINS", f"http://localhost:{PORT},http://127.0.0.1:{PORT}" if DEBUG else ""
 )
 CSRF_TRUSTED_ORIGINS = ALLOWED_ORIGINS
-CSRF_FAILURE_VIEW = "stocksblitz.rest.csrf_failed"
+CSRF_FAILURE_VIEW = "stocksblitz.api.problems.csrf_failed"
 
 # --- Redis -----------------------------------------------------------------------------------------------------------
 
@@ -144,7 +144,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
-    "stocksblitz.http.not_kept",
+    "stocksblitz.server.http.not_kept",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -182,7 +182,9 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "timeout": 20,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
-    DATABASES["default"]["CONN_MAX_AGE"] = None  # each thread keeps its own (stocksblitz.http bounds them)
+    DATABASES["default"]["CONN_MAX_AGE"] = (
+        None  # each thread keeps its own (stocksblitz.server.http bounds them)
+    )
     # A file, so that the threads of a test each have a connection of their own, as in life.
     DATABASES["default"]["TEST"] = {"NAME": str(DATA_DIR / "test.sqlite3")}
 elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
@@ -223,7 +225,7 @@ AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_FAILURE_LIMIT = 20
 AXES_COOLOFF_TIME = 0.25
 AXES_VERBOSE = False
-AXES_LOCKOUT_CALLABLE = "stocksblitz.rest.locked_out"
+AXES_LOCKOUT_CALLABLE = "stocksblitz.api.problems.locked_out"
 
 LOGIN_URL = "/login"
 LOGIN_REDIRECT_URL = "/"
@@ -263,11 +265,11 @@ REST_FRAMEWORK = {
         "stocksblitz.identity.authentication.CookieAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_RENDERER_CLASSES": ["stocksblitz.rest.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["stocksblitz.rest.JSONParser"],
-    "DEFAULT_THROTTLE_CLASSES": ["stocksblitz.rest.UserThrottle"],
+    "DEFAULT_RENDERER_CLASSES": ["stocksblitz.api.problems.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["stocksblitz.api.problems.JSONParser"],
+    "DEFAULT_THROTTLE_CLASSES": ["stocksblitz.api.problems.UserThrottle"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "stocksblitz.rest.problem_response",
+    "EXCEPTION_HANDLER": "stocksblitz.api.problems.problem_response",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
 SIMPLE_JWT = {
@@ -296,7 +298,7 @@ SPECTACULAR_SETTINGS = {
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "stocksblitz.openapi.summarise",
+        "stocksblitz.api.schema.summarise",
     ],
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",

@@ -6,14 +6,14 @@ from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path, re_path
 from django.views.decorators.csrf import csrf_exempt
 
-from stocksblitz import rest, views
+from stocksblitz.api import health, problems
 
 admin.site.site_header = admin.site.site_title = "StocksBlitz"
 admin.site.index_title = "Operations"
 
 urlpatterns = [
-    path("", views.PageView.as_view(template_name="dashboard.html"), name="dashboard"),
-    path("portfolio", views.PageView.as_view(template_name="portfolio.html"), name="portfolio"),
+    path("", health.PageView.as_view(template_name="dashboard.html"), name="dashboard"),
+    path("portfolio", health.PageView.as_view(template_name="portfolio.html"), name="portfolio"),
     path(
         "login",
         LoginView.as_view(
@@ -30,15 +30,15 @@ urlpatterns = [
     path("api/market/portfolio/", include("portfolio.api.market_urls")),
     path("api/market/", include("stocksblitz.market.urls")),
     path("api/portfolio/", include("portfolio.api.urls")),
-    path("api/schema", views.SchemaView.as_view(), name="schema"),
-    path("api/docs", views.DocsView.as_view(url_name="schema"), name="docs"),
-    path("metrics", views.metrics),
-    path("healthz", views.healthz),
-    path("readyz", views.readyz),
-    re_path("", csrf_exempt(rest.not_found)),  # what is not there needs no token to say so
+    path("api/schema", health.SchemaView.as_view(), name="schema"),
+    path("api/docs", health.DocsView.as_view(url_name="schema"), name="docs"),
+    path("metrics", health.metrics),
+    path("healthz", health.healthz),
+    path("readyz", health.readyz),
+    re_path("", csrf_exempt(problems.not_found)),  # what is not there needs no token to say so
 ]
 
-handler400 = "stocksblitz.rest.bad_request"
-handler403 = "stocksblitz.rest.forbidden"
-handler404 = "stocksblitz.rest.not_found"
-handler500 = "stocksblitz.rest.server_error"
+handler400 = "stocksblitz.api.problems.bad_request"
+handler403 = "stocksblitz.api.problems.forbidden"
+handler404 = "stocksblitz.api.problems.not_found"
+handler500 = "stocksblitz.api.problems.server_error"

@@ -10,7 +10,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from rest_framework.views import APIView
 
-from stocksblitz import rest, urls
+from stocksblitz import urls
+from stocksblitz.api import problems
 from stocksblitz.identity import tokens
 from stocksblitz.identity.models import Login
 from stocksblitz.observability import aggregation
@@ -117,14 +118,16 @@ def test_methods_and_media_types():
 
 
 def test_numbers_that_json_does_not_know_become_null():
-    assert rest.dumps({"a": float("nan"), "b": float("inf")}) == b'{"a":null,"b":null}'
+    assert problems.dumps({"a": float("nan"), "b": float("inf")}) == b'{"a":null,"b":null}'
 
 
 def test_a_bucket_lets_so_many_a_minute_pass_however_they_come():
     """Threads hold for processes here: the bucket is one script in Redis."""
     passed = []
     threads = [
-        threading.Thread(target=lambda: passed.extend(rest.take("t", "alice", 50) == 0 for _ in range(10)))
+        threading.Thread(
+            target=lambda: passed.extend(problems.take("t", "alice", 50) == 0 for _ in range(10))
+        )
         for _ in range(20)
     ]
     for thread in threads:
@@ -132,8 +135,8 @@ def test_a_bucket_lets_so_many_a_minute_pass_however_they_come():
     for thread in threads:
         thread.join()
     assert 50 <= sum(passed) <= 52  # and as many as a few milliseconds give back
-    assert rest.take("t", "alice", 50) > 0
-    assert rest.take("t", "bob", 50) == 0
+    assert problems.take("t", "alice", 50) > 0
+    assert problems.take("t", "bob", 50) == 0
 
 
 def test_throttled_requests_say_when_to_come_back(settings):

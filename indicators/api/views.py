@@ -15,12 +15,12 @@ from indicators.engine.spec import Spec, catalogue, parse_request
 from indicators.reads import cache, session_data
 from indicators.subscriptions import service as subscriptions
 from stocksblitz import inputs
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
+from stocksblitz.api.schema import SESSION_HEADER, documented
 from stocksblitz.identity.authentication import Credentials, session_id_of, user_id
 from stocksblitz.market.bars import TIMEFRAMES
 from stocksblitz.market.history import MOST_BARS
 from stocksblitz.market.instruments import check_symbol
-from stocksblitz.openapi import SESSION_HEADER, documented
 
 TIMEFRAME = OpenApiParameter("timeframe", enum=list(TIMEFRAMES), required=True)
 DEFAULT_BARS = 300

@@ -8,7 +8,7 @@ import orjson
 
 from indicators.engine.spec import Spec
 from indicators.engine.stream import Stream, Values
-from stocksblitz.delivery.wire import iso
+from stocksblitz.delivery.messages import iso
 from stocksblitz.market.bars import Bar
 
 

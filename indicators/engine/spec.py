@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import NoReturn
 
 from indicators.engine.catalogue import CATALOGUE, KEPT_BARS, Entry, Param, Params, ParamValue, catalogue
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 
 __all__ = ["CATALOGUE", "Entry", "Spec", "catalogue", "parse", "parse_request"]
 

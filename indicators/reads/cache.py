@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from indicators.engine.spec import Spec
 from indicators.reads.job_queue import Job, latest_ttl_ms
 from indicators.reads.single_flight import HIT, MISS, WAIT, desk, token
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.bars import TIMEFRAMES
 from stocksblitz.market.history import read_bars
 from stocksblitz.observability import metrics

@@ -12,7 +12,7 @@ from indicators.engine.market_data import bar_of, bar_of_row
 from indicators.engine.spec import Spec, parse
 from indicators.engine.stream import Stream, series
 from indicators.reads.job_queue import Job
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.bars import Bar
 from stocksblitz.market.history import stored_bars
 from stocksblitz.observability import metrics

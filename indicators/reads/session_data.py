@@ -9,8 +9,8 @@ from indicators.engine.spec import Spec, parse
 from indicators.models import Subscription
 from indicators.reads import cache
 from indicators.subscriptions.queries import active_sync
-from stocksblitz.delivery.wire import iso
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
+from stocksblitz.delivery.messages import iso
 from stocksblitz.market.history import forming
 from stocksblitz.observability import aggregation
 from stocksblitz.redis.client import keys, shared

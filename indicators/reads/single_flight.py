@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from indicators.reads.job_queue import LOCK_MS, Job, error_of
 from indicators.reads.scripts import ASK
 from indicators.subscriptions import reference_counts
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.observability import metrics
 from stocksblitz.redis.client import keys, shared
 from stocksblitz.redis.keys import Keys

@@ -15,12 +15,12 @@ from django.conf import settings
 from indicators.engine.spec import parse
 from indicators.reads import cache
 from indicators.subscriptions import service as subscriptions
-from stocksblitz.delivery.client import Client
+from stocksblitz.api.errors import StocksBlitzError
+from stocksblitz.delivery.connection import Client
 from stocksblitz.delivery.hub import Hub
-from stocksblitz.delivery.mailbox import Stream
-from stocksblitz.delivery.streams import StreamState
-from stocksblitz.delivery.wire import Close, Frame, iso, snapshot
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.delivery.messages import Close, Frame, iso, snapshot
+from stocksblitz.delivery.send_queue import Stream
+from stocksblitz.delivery.stream import StreamState
 from stocksblitz.redis.client import keys
 from stocksblitz.workers.runtime import now_ms
 

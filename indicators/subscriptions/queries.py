@@ -13,8 +13,8 @@ from redis.exceptions import RedisError
 from indicators.engine.spec import parse
 from indicators.models import Session, Subscription
 from indicators.subscriptions import reference_counts
-from stocksblitz.delivery.wire import iso
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
+from stocksblitz.delivery.messages import iso
 from stocksblitz.market.bars import TIMEFRAMES
 from stocksblitz.market.models import SYMBOL_PATTERN
 from stocksblitz.redis.client import keys, shared

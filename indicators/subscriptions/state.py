@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from indicators.engine.spec import Spec
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.redis.keys import BARS_ONLY, computation
 
 type Pair = tuple[str, str]

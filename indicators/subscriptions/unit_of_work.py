@@ -11,7 +11,7 @@ from indicators.subscriptions.commands import Context, Open, Request, Subscribe
 from indicators.subscriptions.group_commit import GroupCommit
 from indicators.subscriptions.reference_counts import Command, Gone
 from indicators.subscriptions.repository import Key, Record, load, revoked, save
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.instruments import known
 from stocksblitz.redis.client import keys, shared
 from stocksblitz.redis.keys import member

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from indicators.engine.spec import Spec, parse
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.redis.keys import BARS_ONLY, computation
 
 log = logging.getLogger(__name__)

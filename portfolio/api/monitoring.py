@@ -11,7 +11,7 @@ from rest_framework.views import APIView
 from portfolio.api.views import described
 from portfolio.models import Account
 from portfolio.worker import status
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 
 
 class DirtyUsersReply(serializers.Serializer[Any]):

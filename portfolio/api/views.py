@@ -20,9 +20,9 @@ from portfolio.models import Account, Fill, LedgerEntry, MarginEvent, Order, Pos
 from portfolio.services import accounts, idempotency
 from portfolio.services.queries import current_snapshot, get_account, visible
 from portfolio.worker import equity_history
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
+from stocksblitz.api.schema import documented
 from stocksblitz.identity.views import Strict
-from stocksblitz.openapi import documented
 
 _KEY = OpenApiParameter(
     "Idempotency-Key", str, OpenApiParameter.HEADER, description="The same key does the same thing once"

@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from portfolio.margin.types import Holding, Market
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 
 MOST_LOTS = Decimal("1e11")
 MOST_VALUE = Decimal("1e13")

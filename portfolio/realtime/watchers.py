@@ -23,9 +23,9 @@ from redis.exceptions import RedisError
 from portfolio.realtime.missed_events import Missed
 from portfolio.services.symbol_holders import ended, events
 from portfolio.worker.snapshot_writer import updates
-from stocksblitz.delivery.client import Client
+from stocksblitz.delivery.connection import Client
 from stocksblitz.delivery.hub import Hub
-from stocksblitz.delivery.wire import Close, encode, text_frame
+from stocksblitz.delivery.messages import Close, encode, text_frame
 from stocksblitz.redis.client import keys
 from stocksblitz.workers.runtime import now_ms
 

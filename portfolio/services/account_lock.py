@@ -14,7 +14,7 @@ from portfolio.margin.size_limits import MOST_MONEY, bounded
 from portfolio.margin.types import money
 from portfolio.models import Account, LedgerEntry
 from portfolio.services.symbol_holders import announce
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 
 
 @dataclass

@@ -21,7 +21,7 @@ from portfolio.services.account_lock import changing
 from portfolio.services.execution import Execution, frozen
 from portfolio.services.loader import load_one, rules_of, side_of, symbols_of
 from portfolio.services.prices import priced, read_market, read_quotes, terms_of
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.models import Instrument
 from stocksblitz.market.quotes import FEED_ACCOUNT, get_instrument_current_price_sync
 from stocksblitz.workers.runtime import now_ms

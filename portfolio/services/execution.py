@@ -11,7 +11,7 @@ from portfolio.models import Account, Fill, LedgerEntry, Order, Position
 from portfolio.services.account_lock import Change
 from portfolio.services.loader import rules_of, side_of
 from portfolio.services.prices import terms_of
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.models import Instrument
 
 MONEY_PLACES, PRICE_PLACES = Decimal("1e-8"), Decimal("1e-10")

@@ -12,8 +12,8 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from portfolio.models import IdempotencyKey
-from stocksblitz.errors import StocksBlitzError
-from stocksblitz.rest import dumps
+from stocksblitz.api.errors import StocksBlitzError
+from stocksblitz.api.problems import dumps
 
 KEPT = timedelta(days=7)
 _KEY = re.compile(r"[\x21-\x7e]{1,128}\Z")

@@ -20,7 +20,7 @@ from portfolio.services.execution import Execution
 from portfolio.services.loader import load_one, rules_of, side_of, symbols_of
 from portfolio.services.prices import priced, read_market, terms_of
 from portfolio.services.symbol_holders import tell
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from portfolio.margin.snapshot import snapshot
 from portfolio.models import Account
 from portfolio.services.loader import load_one, symbols_of
 from portfolio.services.prices import read_market
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.redis.client import keys, shared
 from stocksblitz.workers.runtime import now_ms
 

@@ -15,7 +15,7 @@ from portfolio.services.loader import CHUNK, Catalogue, load
 from portfolio.services.margin_enforcement import enforce, trigger
 from portfolio.services.prices import priced, read_graph
 from portfolio.valuation.drift_check import Taken, difference
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.redis.client import keys as realm
 from stocksblitz.redis.client import shared
 from stocksblitz.redis.keys import MOCK_TTL_S

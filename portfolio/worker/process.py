@@ -22,7 +22,7 @@ from portfolio.worker.engine import Engine
 from portfolio.worker.equity_history import EVERY_S, Curves
 from portfolio.worker.price_listener import PortfolioCalculatorListener
 from portfolio.worker.status import COUNTED, DIRTY, MOST_NAMES, STATISTICS, name
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.observability import aggregation as process_metrics
 from stocksblitz.observability import metrics
 from stocksblitz.redis.client import connect, keys

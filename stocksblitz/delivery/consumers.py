@@ -12,14 +12,14 @@ from django.conf import settings
 from django.db import DatabaseError
 from redis.exceptions import RedisError
 
-from stocksblitz.delivery import wire
+from stocksblitz.api.errors import StocksBlitzError
+from stocksblitz.delivery import messages as wire
 from stocksblitz.delivery.auth import Identity, authenticate, authenticate_token
-from stocksblitz.delivery.client import Client
+from stocksblitz.delivery.connection import Client
 from stocksblitz.delivery.hub import Hub, get_hub
 from stocksblitz.delivery.limits import MessageRate, claim_socket, release_socket
-from stocksblitz.delivery.outlets import outlet_of
-from stocksblitz.delivery.wire import Close
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.delivery.messages import Close
+from stocksblitz.delivery.transports import outlet_of
 from stocksblitz.observability import metrics
 from stocksblitz.workers.runtime import now_ms
 

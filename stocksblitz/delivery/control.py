@@ -10,7 +10,7 @@ from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from redis.exceptions import RedisError
 
-from stocksblitz.delivery.wire import Close
+from stocksblitz.delivery.messages import Close
 
 log = logging.getLogger(__name__)
 

@@ -18,13 +18,13 @@ from django.conf import settings
 from redis.exceptions import RedisError
 
 from stocksblitz.delivery import control
-from stocksblitz.delivery.client import Client, Turn
+from stocksblitz.delivery.connection import Client, Turn
+from stocksblitz.delivery.credential_check import Standing
 from stocksblitz.delivery.limits import renew_sockets
-from stocksblitz.delivery.mailbox import Stream
-from stocksblitz.delivery.pace import Pace
-from stocksblitz.delivery.standing import Standing
-from stocksblitz.delivery.streams import StreamState
-from stocksblitz.delivery.wire import Close, Frame
+from stocksblitz.delivery.messages import Close, Frame
+from stocksblitz.delivery.replay_backpressure import Pace
+from stocksblitz.delivery.send_queue import Stream
+from stocksblitz.delivery.stream import StreamState
 from stocksblitz.observability import aggregation, metrics
 from stocksblitz.redis.client import connect, keys
 from stocksblitz.redis.subscriber import Subscriber

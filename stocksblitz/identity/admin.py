@@ -7,7 +7,7 @@ from rest_framework_api_key.admin import APIKeyModelAdmin
 from rest_framework_api_key.models import APIKey
 
 from stocksblitz.admin import ReadOnlyAdmin
-from stocksblitz.identity import access
+from stocksblitz.identity import revocation
 from stocksblitz.identity.models import ApiKey, Login
 
 admin.site.unregister(APIKey)  # the package's own keys belong to nobody, and open nothing here
@@ -33,7 +33,7 @@ class LoginAdmin(ReadOnlyAdmin):
     @admin.action(description="End the selected logins", permissions=["end"])
     def end_login(self, request: HttpRequest, queryset: QuerySet[Login]) -> None:
         for login in queryset:
-            access.revoke_login(login)
+            revocation.revoke_login(login)
         self.message_user(
             request, f"{len(queryset)} logins ended, with all that came from them", messages.SUCCESS
         )

@@ -9,10 +9,10 @@ class IdentityConfig(AppConfig):
         from django.contrib.auth.models import User
         from django.contrib.auth.signals import user_logged_in, user_logged_out
 
-        from stocksblitz import openapi  # noqa: F401  (how credentials are shown in the schema registers itself)
-        from stocksblitz.identity import access
+        from stocksblitz.api import schema  # noqa: F401  (how credentials are shown in the schema registers itself)
+        from stocksblitz.identity import revocation
 
-        user_logged_in.connect(access.open_cookie_login)
-        user_logged_out.connect(access.close_cookie_login)
-        pre_save.connect(access.before_user_saved, sender=User)
-        post_save.connect(access.after_user_saved, sender=User)
+        user_logged_in.connect(revocation.open_cookie_login)
+        user_logged_out.connect(revocation.close_cookie_login)
+        pre_save.connect(revocation.before_user_saved, sender=User)
+        post_save.connect(revocation.after_user_saved, sender=User)

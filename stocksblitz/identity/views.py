@@ -11,11 +11,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from stocksblitz.errors import StocksBlitzError
-from stocksblitz.identity import access, tickets, tokens
+from stocksblitz.api.errors import StocksBlitzError
+from stocksblitz.api.schema import documented
+from stocksblitz.identity import revocation, tickets, tokens
 from stocksblitz.identity.authentication import Credentials, parse_session_id, user_id
 from stocksblitz.identity.models import Login
-from stocksblitz.openapi import documented
 
 
 class Strict(serializers.Serializer[Any]):
@@ -101,7 +101,7 @@ class LogoutView(APIView):
         given.is_valid(raise_exception=True)
         named = given.validated_data.get("session_id")
         if named:
-            access.end_session(user_id(request), parse_session_id(named))
+            revocation.end_session(user_id(request), parse_session_id(named))
         else:
             _end_login(request)
         return Response(status=status.HTTP_204_NO_CONTENT)
@@ -116,7 +116,7 @@ def _end_login(request: Request) -> None:
     login = Login.objects.filter(pk=login_id).first() if login_id else None
     if login is None:
         raise StocksBlitzError("invalid_message", "an API key has no login to end: name a session_id")
-    access.revoke_login(login)
+    revocation.revoke_login(login)
 
 
 class TicketView(APIView):

@@ -5,7 +5,7 @@ from django.contrib import admin
 from django.core.exceptions import ValidationError
 
 from stocksblitz.admin import ReadOnlyAdmin
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.models import Bar, Instrument, OptionContract
 from stocksblitz.market.overrides import check_exchange
 

@@ -14,7 +14,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from stocksblitz import inputs
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
+from stocksblitz.api.schema import documented
 from stocksblitz.market import serializers as shapes
 from stocksblitz.market.bars import TIMEFRAMES, Sessions, ending, opening
 from stocksblitz.market.history import MOST_BARS, read_bars
@@ -22,7 +23,6 @@ from stocksblitz.market.instruments import check_symbol
 from stocksblitz.market.models import Instrument, OptionContract
 from stocksblitz.market.quotes import FEED_ACCOUNT, get_instrument_current_price_sync
 from stocksblitz.market.sessions import sessions_of
-from stocksblitz.openapi import documented
 from stocksblitz.redis.client import keys, shared
 from stocksblitz.workers.runtime import now_ms
 

@@ -20,7 +20,7 @@ from itertools import pairwise
 from time import gmtime
 from zoneinfo import ZoneInfo
 
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.bars import EVERY_DAY, MINUTE_MS, TIMEFRAMES, Session, ending, opening, utc_day
 from stocksblitz.market.overrides import OVERRIDES, check_exchange
 

@@ -4,7 +4,7 @@ import re
 import time
 from collections.abc import Iterable
 
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.models import SYMBOL_PATTERN, Instrument
 
 REMEMBERED_S = 5.0

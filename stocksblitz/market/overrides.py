@@ -7,7 +7,7 @@ budget that falls on a weekend, rehearsals of the disaster recovery site, holida
 from datetime import date, time
 from typing import NamedTuple
 
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 
 _LISTED = """
 XAMS XASE XASX XBDA XBEL XBKK XBOG XBOM XBRA XBRU XBSE XBUD XBUE XCBF XCSE XCYS XDUB XDUS XEEE XETR XEUR XFRA XHAM XHEL

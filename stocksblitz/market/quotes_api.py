@@ -9,8 +9,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from stocksblitz.api.schema import documented
 from stocksblitz.market.quotes.stats import COUNTS, read
-from stocksblitz.openapi import documented
 from stocksblitz.redis.client import keys, shared
 
 

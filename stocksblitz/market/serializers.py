@@ -4,7 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.models import RESERVED_SYMBOLS, Instrument
 from stocksblitz.market.overrides import check_exchange
 

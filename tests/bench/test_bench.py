@@ -11,7 +11,7 @@ from bench.http_clients import Connection
 from bench.playback import forming, walk
 from bench.report import Report, holds, percentile
 from bench.sockets import Crowd, Socket
-from stocksblitz.delivery.wire import Frame, View, text_frame
+from stocksblitz.delivery.messages import Frame, View, text_frame
 
 HANDSHAKE = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
 PAYLOADS = [b"x" * size for size in (1, 125, 126, 600, 65_535, 65_536)]

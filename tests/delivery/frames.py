@@ -2,8 +2,8 @@
 
 import orjson
 
-from stocksblitz.delivery.client import Client
-from stocksblitz.delivery.wire import Frame
+from stocksblitz.delivery.connection import Client
+from stocksblitz.delivery.messages import Frame
 
 STREAM = ("NIFTY50", "5min")
 

@@ -6,7 +6,7 @@ import orjson
 import pytest
 from channels.testing import WebsocketCommunicator
 
-from stocksblitz.delivery import wire
+from stocksblitz.delivery import messages as wire
 from stocksblitz.delivery.auth import Identity
 from stocksblitz.delivery.consumers import SocketConsumer
 from stocksblitz.delivery.hub import Hub

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stocksblitz.delivery.mailbox import Mailbox
+from stocksblitz.delivery.send_queue import Mailbox
 from tests.delivery.frames import STREAM, frame
 
 

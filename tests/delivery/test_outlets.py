@@ -5,10 +5,10 @@ import asyncio
 import orjson
 import pytest
 
-from stocksblitz.delivery.client import Client
-from stocksblitz.delivery.outlets import ASGI_BACKLOG, AsgiOutlet
-from stocksblitz.delivery.streams import StreamState
-from stocksblitz.delivery.wire import Close, text_frame
+from stocksblitz.delivery.connection import Client
+from stocksblitz.delivery.messages import Close, text_frame
+from stocksblitz.delivery.stream import StreamState
+from stocksblitz.delivery.transports import ASGI_BACKLOG, AsgiOutlet
 from tests.conftest import aeventually
 from tests.delivery.frames import STREAM, frame
 

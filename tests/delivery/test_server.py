@@ -9,7 +9,7 @@ import pytest
 import uvicorn
 
 from stocksblitz.observability.metrics import REGISTRY
-from stocksblitz.server import EXTENSION, PreframedProtocol
+from stocksblitz.server.websocket import EXTENSION, PreframedProtocol
 from tests.conftest import aeventually, atakes_less
 
 HANDSHAKE = (

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stocksblitz.delivery.streams import StreamState
+from stocksblitz.delivery.stream import StreamState
 from tests.delivery.frames import STREAM, frame, new_client
 
 IDS = {"RSI_14": "RSI_14"}

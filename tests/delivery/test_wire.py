@@ -3,9 +3,9 @@
 import orjson
 import pytest
 
-from stocksblitz.delivery import wire
-from stocksblitz.delivery.outlets import payload_of
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
+from stocksblitz.delivery import messages as wire
+from stocksblitz.delivery.transports import payload_of
 from tests.delivery.frames import frame
 
 

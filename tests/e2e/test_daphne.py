@@ -19,7 +19,7 @@ pytestmark = pytest.mark.process
 def daphne(live_stack):
     """One more web process of the running server; ``url``, ``ws_url``."""
     port = free_port()
-    command = [sys.executable, "-m", "stocksblitz.daphne", "-b", "127.0.0.1", "-p", str(port)]
+    command = [sys.executable, "-m", "stocksblitz.server.daphne", "-b", "127.0.0.1", "-p", str(port)]
     log = live_stack.folder / "daphne.txt"
     with log.open("wb") as out:
         process = subprocess.Popen(

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from indicators.engine.spec import CATALOGUE, build, catalogue
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 
 pytestmark = pytest.mark.browser
 

@@ -13,8 +13,8 @@ import pytest
 from django.core.management import get_commands
 from django.urls import URLPattern, get_resolver
 
-from stocksblitz import errors
-from stocksblitz.delivery import wire
+from stocksblitz.api import errors
+from stocksblitz.delivery import messages as wire
 from stocksblitz.observability import metrics
 from stocksblitz.redis import keys
 from tests.e2e.stack import ROOT
@@ -143,9 +143,9 @@ def test_error_codes_are_exactly_those_documented():
 
 
 def test_codes_that_only_rest_has_are_documented():
-    from stocksblitz import rest
+    from stocksblitz.api import problems
 
-    assert [code for code in rest._CODES.values() if f"`{code}`" not in PROTOCOL] == []
+    assert [code for code in problems._CODES.values() if f"`{code}`" not in PROTOCOL] == []
 
 
 def test_limits_name_their_settings():

@@ -12,7 +12,7 @@ from indicators.engine.spec import parse_request
 from indicators.reads import cache
 from indicators.reads.job_queue import JobQueue
 from indicators.reads.single_flight import desk
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.redis.client import connect
 from stocksblitz.workers.runtime import now_ms
 from tests.conftest import PATIENCE_S, eventually, takes_less

@@ -16,9 +16,9 @@ from django.test import Client
 from indicators.engine.spec import parse_request
 from indicators.models import Session
 from indicators.subscriptions import service as subscriptions
+from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.delivery import auth
 from stocksblitz.delivery.control import GROUP
-from stocksblitz.errors import StocksBlitzError
 from stocksblitz.identity import tickets, tokens
 from stocksblitz.identity.models import ApiKey, Login
 from tests.indicators.test_api import Api, pair, refused

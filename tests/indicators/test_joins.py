@@ -4,8 +4,8 @@ import orjson
 import pytest
 
 from indicators.reads.snapshot import Past, extended, fitting, read_past
-from stocksblitz.delivery.streams import StreamState
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
+from stocksblitz.delivery.stream import StreamState
 from tests.delivery.frames import STREAM, frame
 
 MINUTE = 60_000

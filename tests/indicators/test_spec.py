@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indicators.engine.spec import CATALOGUE, build, parse, parse_request
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 
 CANONICAL = [
     ("RSI_14", "RSI_14"),

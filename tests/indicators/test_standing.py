@@ -10,8 +10,8 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
 
-from stocksblitz.delivery import standing
-from stocksblitz.identity import access, tokens
+from stocksblitz.delivery import credential_check
+from stocksblitz.identity import revocation, tokens
 from stocksblitz.identity.models import ApiKey, Login
 from tests.conftest import aeventually
 
@@ -50,7 +50,7 @@ async def opened(alice, aredis):
 
 @pytest.fixture
 def often(monkeypatch):
-    monkeypatch.setattr(standing, "VERIFY_S", 0.1)
+    monkeypatch.setattr(credential_check, "VERIFY_S", 0.1)
 
 
 def key_of(user, **options):
@@ -159,5 +159,5 @@ async def test_a_token_of_another_login_ends_with_its_own(often, opened, alice):
     await socket.send_json_to({"type": "authenticate", "token": newer})
     assert orjson.loads(await socket.receive_from(timeout=10))["type"] == "authenticated"
     assert await socket.receive_nothing(0.5)
-    await in_thread(access.revoke_login)(second)
+    await in_thread(revocation.revoke_login)(second)
     assert await closed(socket) == 4501

@@ -7,7 +7,7 @@ import pytest
 from indicators.engine.spec import parse_request
 from indicators.models import Session, Subscription
 from indicators.subscriptions import service as subscriptions
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 from tests.conftest import PATIENCE_S, aeventually
 
 pytestmark = pytest.mark.django_db(transaction=True)

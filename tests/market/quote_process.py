@@ -15,7 +15,7 @@ settings.REDIS_NAMESPACE = namespace
 settings.QUOTE_ACCOUNTS = options
 settings.PRICE_CACHE_TIME = 60.0
 
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.quotes import get_instrument_current_price_sync
 
 print("ready", flush=True)

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import pytest
 
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market import calendars
 from stocksblitz.market.calendars import UncoveredYear
 

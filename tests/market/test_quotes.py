@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market import quotes
 from stocksblitz.market.quotes import get_instrument_current_price, get_instrument_current_price_sync
 from stocksblitz.market.quotes.providers import ProviderError

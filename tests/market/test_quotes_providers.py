@@ -14,7 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from rest_framework.test import APIRequestFactory, force_authenticate
 
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market import quotes
 from stocksblitz.market.quotes import get_instrument_current_price, get_instrument_current_price_sync
 from stocksblitz.market.quotes.accounts import parse_accounts

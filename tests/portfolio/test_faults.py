@@ -353,7 +353,7 @@ def test_one_position_closed_by_many_at_once_is_closed_once(real, instruments, p
 
     from portfolio.services import accounts
     from portfolio.services.margin_enforcement import enforce
-    from stocksblitz.errors import StocksBlitzError
+    from stocksblitz.api.errors import StocksBlitzError
 
     tick("EURUSD", "1.1")
     position = make(people, "live:1", "2000")

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from portfolio.realtime.watchers import get_watches
 from portfolio.worker.snapshot_writer import Writer
-from stocksblitz.identity import access, tickets
+from stocksblitz.identity import revocation, tickets
 from tests.conftest import PATIENCE_S, aeventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -185,7 +185,7 @@ async def test_an_event_whose_notification_was_lost_is_told_once(
 
 async def test_sockets_close_when_access_ends(connect, account, people):
     alice, bob = await connect("alice"), await connect("bob")
-    await in_thread(access.revoke_user)(people["alice"].pk)
+    await in_thread(revocation.revoke_user)(people["alice"].pk)
     closed = await alice.receive_output(timeout=PATIENCE_S)
     assert (closed["type"], closed["code"]) == ("websocket.close", 4508)
     assert (await ask(bob, type="heartbeat"))["type"] == "heartbeat_ack"

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 from redis.exceptions import ResponseError
 
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.feed_spec import FeedSpec
 from stocksblitz.market import calendars, greeks
 from stocksblitz.market.bars import TIMEFRAMES, Bar, Session, TickBars

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 from django.conf import settings
 
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.feed_spec import FeedSpec
 from stocksblitz.market import calendars
 from stocksblitz.market.bars import DAY_MS, TIMEFRAMES, Bar, Closed, Ladder

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice, pairwise
 
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.bars import TIMEFRAMES, Bar, fault
 
 PRICES = ("open", "high", "low", "close")

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market import calendars
 from stocksblitz.market.sessions import ASKED_S, kept, wanted
 from stocksblitz.redis.keys import Keys

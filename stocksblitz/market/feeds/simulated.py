@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.feed_spec import FeedSpec
 from stocksblitz.market import calendars, greeks
 from stocksblitz.market.bars import DAY_MS, MINUTE_MS, TIMEFRAMES, Bar, Closed, Ladder

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from redis.exceptions import RedisError
 
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.quotes.cache import Entry, Key, PriceCache
 from stocksblitz.market.quotes.fetcher import Config, Fetcher
 from stocksblitz.market.quotes.price import Outcome, Price

@@ -10,7 +10,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.models import SYMBOL_PATTERN
 from stocksblitz.market.quotes.accounts import Account
 from stocksblitz.market.quotes.cache import Entry, Key

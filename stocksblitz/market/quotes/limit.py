@@ -5,7 +5,7 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 
 # Generic cell rate algorithm: the key holds the moment (Redis's clock, microseconds) at which the next call
 # would be due if calls came evenly. One step reserves that moment, so that waiters never race and nobody has

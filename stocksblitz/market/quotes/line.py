@@ -8,7 +8,7 @@ from purgatory import AsyncCircuitBreakerFactory
 from purgatory.domain.model import OpenedState
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.quotes.accounts import Account
 from stocksblitz.market.quotes.limit import RateLimit
 from stocksblitz.market.quotes.price import Quote

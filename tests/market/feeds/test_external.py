@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 from django.db import DatabaseError
 
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.feed_spec import FeedSpec
 from stocksblitz.market import calendars
 from stocksblitz.market.bars import Bar

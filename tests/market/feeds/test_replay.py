@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.feed_spec import FeedSpec
 from stocksblitz.market.feeds.replay import ReplayFeed, glimpse
 from stocksblitz.market.feeds.writer import Writer

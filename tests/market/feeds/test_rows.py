@@ -2,7 +2,7 @@
 
 import pytest
 
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.feeds.rows import read_rows
 from tests.market.feeds.reading import file_bars
 

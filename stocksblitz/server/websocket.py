@@ -1,6 +1,6 @@
 """uvicorn's WebSocket protocol, and what the hub needs of it: writing one frame that was made once for many sockets.
 
-Run with ``--ws stocksblitz.server:PreframedProtocol``. The application finds the protocol as
+Run with ``--ws stocksblitz.server.websocket:PreframedProtocol``. The application finds the protocol as
 ``scope["extensions"]["stocksblitz.raw"]``; under another server the extension is not there and the hub sends by ASGI.
 """
 
@@ -48,7 +48,7 @@ def ignore() -> None:
 
 
 class PreframedProtocol(WebSocketsSansIOProtocol):
-    """One socket, and the way out to it (`stocksblitz.delivery.outlets`)."""
+    """One socket, and the way out to it (`stocksblitz.delivery.transports`)."""
 
     pongs = True
 

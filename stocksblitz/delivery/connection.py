@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from stocksblitz.delivery.mailbox import Mailbox, Stream
-from stocksblitz.delivery.outlets import Outlet
-from stocksblitz.delivery.wire import Close, Frame, View, encode, lagged, text_frame
+from stocksblitz.delivery.messages import Close, Frame, View, encode, lagged, text_frame
+from stocksblitz.delivery.send_queue import Mailbox, Stream
+from stocksblitz.delivery.transports import Outlet
 from stocksblitz.observability import metrics
 from stocksblitz.redis.keys import member
 

@@ -1,4 +1,4 @@
-"""Daphne on uvloop, which it does not choose by itself: ``python -m stocksblitz.daphne stocksblitz.asgi:application``.
+"""Run Daphne on uvloop: ``python -m stocksblitz.server.daphne stocksblitz.asgi:application``.
 
 Daphne watches each socket anew for each message, and asyncio's own loop takes longer for that than for the rest.
 """

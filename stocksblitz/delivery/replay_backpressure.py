@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from redis.exceptions import RedisError
 
-from stocksblitz.delivery.mailbox import Stream
+from stocksblitz.delivery.send_queue import Stream
 from stocksblitz.redis.client import keys
 from stocksblitz.workers.runtime import now_ms
 

@@ -3,7 +3,7 @@
 from collections import deque
 from dataclasses import dataclass
 
-from stocksblitz.delivery.wire import Frame
+from stocksblitz.delivery.messages import Frame
 
 type Stream = tuple[str, str]
 """(symbol, timeframe)"""

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from stocksblitz.errors import StocksBlitzError
+from stocksblitz.api.errors import StocksBlitzError
 
 
 class Close(enum.IntEnum):

@@ -12,7 +12,7 @@ from django.views.generic import TemplateView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from redis.exceptions import RedisError
 
-from stocksblitz import rest
+from stocksblitz.api import problems
 from stocksblitz.observability import aggregation
 from stocksblitz.redis.client import keys, shared
 from stocksblitz.workers.runtime import ALIVE_MS, WORKERS, now_ms
@@ -24,7 +24,7 @@ class PageView(LoginRequiredMixin, TemplateView):
 
 def healthz(request: HttpRequest) -> HttpResponse:
     """This web process answers."""
-    return HttpResponse(rest.dumps({"status": "ok"}), content_type="application/json")
+    return HttpResponse(problems.dumps({"status": "ok"}), content_type="application/json")
 
 
 def _redis() -> bool:
@@ -62,7 +62,7 @@ def readyz(request: HttpRequest) -> HttpResponse:
     """Whether everything that a client needs is there; 503 tells what is not."""
     found: dict[str, bool] = {"redis": _redis(), "database": _database(), **_workers()}
     ready = all(found.values())
-    body = rest.dumps({"status": "ready" if ready else "not ready", **found})
+    body = problems.dumps({"status": "ready" if ready else "not ready", **found})
     return HttpResponse(body, status=200 if ready else 503, content_type="application/json")
 
 

@@ -5,9 +5,9 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 
-from stocksblitz.delivery.client import Client, Turn
-from stocksblitz.delivery.mailbox import Stream
-from stocksblitz.delivery.wire import Close, Frame, View, empty_history, lagged, snapshot, view_key
+from stocksblitz.delivery.connection import Client, Turn
+from stocksblitz.delivery.messages import Close, Frame, View, empty_history, lagged, snapshot, view_key
+from stocksblitz.delivery.send_queue import Stream
 from stocksblitz.observability import metrics
 
 log = logging.getLogger(__name__)

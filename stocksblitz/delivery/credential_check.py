@@ -17,8 +17,8 @@ from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from stocksblitz.delivery.auth import Basis
-from stocksblitz.delivery.client import Client
-from stocksblitz.delivery.wire import Close
+from stocksblitz.delivery.connection import Client
+from stocksblitz.delivery.messages import Close
 from stocksblitz.identity.models import ApiKey, Login
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
-from stocksblitz.server import EXTENSION, PreframedProtocol, ignore
+from stocksblitz.server.websocket import EXTENSION, PreframedProtocol, ignore
 
 log = logging.getLogger(__name__)
 
