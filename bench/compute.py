@@ -23,7 +23,7 @@ from bench.site import prepare, procfile
 from indicators.engine.spec import parse
 from indicators.engine.stream import Stream
 from stocksblitz.feed_spec import FeedSpec
-from stocksblitz.market.bars import Bar
+from stocksblitz.market.core.bars import Bar
 from stocksblitz.redis.keys import Keys, computation
 
 MIX = (

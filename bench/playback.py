@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from stocksblitz.market.bars import MINUTE_MS, Bar
+from stocksblitz.market.core.bars import MINUTE_MS, Bar
 from stocksblitz.redis.keys import Keys
 
 DAY_MS = 1_440 * MINUTE_MS

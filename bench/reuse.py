@@ -20,7 +20,7 @@ from bench.http_clients import Connection, expect, get, hammer
 from bench.playback import Playback, walk
 from bench.report import Report
 from bench.site import LIMITS, Site, Want, prepare, sessions
-from stocksblitz.market.bars import MINUTE_MS, Bar
+from stocksblitz.market.core.bars import MINUTE_MS, Bar
 
 SESSIONS, SYMBOLS = 200, 20
 MARKET_S = 300

@@ -16,7 +16,7 @@ from stocksblitz.delivery import messages as wire
 from stocksblitz.delivery.connection import Client
 from stocksblitz.delivery.consumers import SocketConsumer, expiry
 from stocksblitz.delivery.messages import Close
-from stocksblitz.market.bars import TIMEFRAMES
+from stocksblitz.market.core.bars import TIMEFRAMES
 from stocksblitz.redis.keys import member
 
 DELIBERATE = frozenset({1000, 1001})

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db import models
 
 from stocksblitz.identity.models import Login
-from stocksblitz.market.bars import TIMEFRAMES
+from stocksblitz.market.core.bars import TIMEFRAMES
 
 
 class Session(models.Model):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.market.bars import TIMEFRAMES
+from stocksblitz.market.core.bars import TIMEFRAMES
 from stocksblitz.market.instruments import unknown_symbol
 from stocksblitz.market.models import SYMBOL_PATTERN
 

@@ -18,7 +18,7 @@ from stocksblitz import inputs
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.api.schema import SESSION_HEADER, documented
 from stocksblitz.identity.authentication import Credentials, session_id_of, user_id
-from stocksblitz.market.bars import TIMEFRAMES
+from stocksblitz.market.core.bars import TIMEFRAMES
 from stocksblitz.market.history import MOST_BARS
 from stocksblitz.market.instruments import check_symbol
 

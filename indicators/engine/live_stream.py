@@ -9,7 +9,7 @@ import orjson
 from indicators.engine.spec import Spec
 from indicators.engine.stream import Stream, Values
 from stocksblitz.delivery.messages import iso
-from stocksblitz.market.bars import Bar
+from stocksblitz.market.core.bars import Bar
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from indicators.engine.live_stream import Quote
-from stocksblitz.market.bars import Bar
+from stocksblitz.market.core.bars import Bar
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from itertools import islice
 from indicators.engine.catalogue import KEPT_BARS
 from indicators.engine.kernels import Kernel, Value, open_kernel
 from indicators.engine.spec import Spec
-from stocksblitz.market.bars import Bar
+from stocksblitz.market.core.bars import Bar
 
 LARGEST = 1e15
 """A price beyond this is no price; squares and products of smaller ones stay finite."""

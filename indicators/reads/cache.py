@@ -17,7 +17,7 @@ from indicators.engine.spec import Spec
 from indicators.reads.job_queue import Job, latest_ttl_ms
 from indicators.reads.single_flight import HIT, MISS, WAIT, desk, token
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.market.bars import TIMEFRAMES
+from stocksblitz.market.core.bars import TIMEFRAMES
 from stocksblitz.market.history import read_bars
 from stocksblitz.observability import metrics
 from stocksblitz.redis.client import keys, shared

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from indicators.reads.scripts import CLAIM, FINISH, RENEW
 from stocksblitz.api.errors import KINDS, StocksBlitzError
-from stocksblitz.market.bars import TIMEFRAMES
+from stocksblitz.market.core.bars import TIMEFRAMES
 from stocksblitz.redis.keys import MOCK_TTL_S, Keys
 from stocksblitz.workers.runtime import now_ms
 

@@ -15,7 +15,7 @@ from indicators.models import Session, Subscription
 from indicators.subscriptions import reference_counts
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.delivery.messages import iso
-from stocksblitz.market.bars import TIMEFRAMES
+from stocksblitz.market.core.bars import TIMEFRAMES
 from stocksblitz.market.models import SYMBOL_PATTERN
 from stocksblitz.redis.client import keys, shared
 from stocksblitz.redis.keys import BARS_ONLY, computation, member

@@ -16,7 +16,7 @@ from indicators.engine.market_data import FIELDS, Forming, Readable, bar_of, for
 from indicators.worker.active_streams import StreamId, Wanted
 from indicators.worker.counters import Tally
 from indicators.worker.publisher import Publisher
-from stocksblitz.market.bars import Bar
+from stocksblitz.market.core.bars import Bar
 from stocksblitz.redis.client import connect, each_answer, good, keys
 from stocksblitz.redis.keys import BARS_ONLY, computation
 from stocksblitz.redis.subscriber import Subscriber

@@ -17,7 +17,7 @@ from stocksblitz import inputs
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.api.schema import documented
 from stocksblitz.market import serializers as shapes
-from stocksblitz.market.bars import TIMEFRAMES, Sessions, ending, opening
+from stocksblitz.market.core.bars import TIMEFRAMES, Sessions, ending, opening
 from stocksblitz.market.history import MOST_BARS, read_bars
 from stocksblitz.market.instruments import check_symbol
 from stocksblitz.market.models import Instrument, OptionContract

@@ -21,7 +21,7 @@ from time import gmtime
 from zoneinfo import ZoneInfo
 
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.market.bars import EVERY_DAY, MINUTE_MS, TIMEFRAMES, Session, ending, opening, utc_day
+from stocksblitz.market.core.bars import EVERY_DAY, MINUTE_MS, TIMEFRAMES, Session, ending, opening, utc_day
 from stocksblitz.market.overrides import OVERRIDES, check_exchange
 
 CONTINUOUS = "continuous:"

@@ -3,7 +3,7 @@
 from django.core.validators import RegexValidator
 from django.db import models
 
-from stocksblitz.market.bars import TIMEFRAMES
+from stocksblitz.market.core.bars import TIMEFRAMES
 
 SYMBOL_PATTERN = r"[A-Z0-9][A-Z0-9&._-]{0,31}"
 RESERVED_SYMBOLS = frozenset(

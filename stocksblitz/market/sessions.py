@@ -12,7 +12,7 @@ from uuid import uuid4
 import orjson
 
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.market.bars import EVERY_DAY, Session, Sessions, utc_day
+from stocksblitz.market.core.bars import EVERY_DAY, Session, Sessions, utc_day
 from stocksblitz.redis.client import keys, shared
 from stocksblitz.redis.keys import Keys
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from indicators.engine.kernels import Value
 from indicators.engine.spec import parse
-from stocksblitz.market.bars import Bar
+from stocksblitz.market.core.bars import Bar
 from tests.indicators.data import COMMON, agree, columns, parts_of
 from tests.indicators.test_replay_batch import ORACLES
 

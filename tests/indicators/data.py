@@ -11,7 +11,7 @@ import numpy as np
 from indicators.engine.kernels import Kernel, Value
 from indicators.engine.spec import parse
 from indicators.engine.stream import Stream
-from stocksblitz.market.bars import Bar
+from stocksblitz.market.core.bars import Bar
 
 MINUTE = 60_000
 COMMON = (

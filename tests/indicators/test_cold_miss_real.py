@@ -15,7 +15,7 @@ from redis.exceptions import ResponseError
 
 from indicators.engine.spec import parse
 from indicators.engine.stream import Stream
-from stocksblitz.market.bars import Bar
+from stocksblitz.market.core.bars import Bar
 from stocksblitz.observability import aggregation
 from stocksblitz.workers.runtime import now_ms
 from tests.conftest import eventually, takes_less

@@ -7,7 +7,7 @@ import pytest
 from indicators.engine import kernels
 from indicators.engine.spec import parse
 from indicators.engine.stream import Stream, clean, series
-from stocksblitz.market.bars import Bar
+from stocksblitz.market.core.bars import Bar
 from tests.indicators.data import COMMON, MINUTE, agree, parts_of, random_bars
 
 BARS = random_bars(1500, seed=2)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from indicators.engine.kernels import FACTORIES, Kernel
 from indicators.engine.spec import CATALOGUE, build, parse
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.market.bars import Bar
+from stocksblitz.market.core.bars import Bar
 from tests.indicators.data import MINUTE, agree, columns, parts_of, random_bars, raw, run
 
 NAMES = sorted(CATALOGUE)

@@ -11,7 +11,7 @@ from indicators.engine.stream import series
 from indicators.reads.compute import OneShot
 from stocksblitz.feed_spec import FeedSpec
 from stocksblitz.market import models
-from stocksblitz.market.bars import Bar
+from stocksblitz.market.core.bars import Bar
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

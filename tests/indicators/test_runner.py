@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 
 from indicators.engine.live_stream import Position
 from indicators.worker.stream_runner import Runner
-from stocksblitz.market.bars import Bar
+from stocksblitz.market.core.bars import Bar
 from stocksblitz.workers.runtime import now_ms, shard_of
 from tests.conftest import PATIENCE_S
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stocksblitz.market import calendars
-from stocksblitz.market.bars import MINUTE_MS, TIMEFRAMES, Bar, Ladder, TickBars, fault
+from stocksblitz.market.core.bars import MINUTE_MS, TIMEFRAMES, Bar, Ladder, TickBars, fault
 
 
 def ms(text):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stocksblitz.market.greeks import (
+from stocksblitz.market.core.greeks import (
     Parity,
     at_volatility,
     greeks,
@@ -18,7 +18,7 @@ from stocksblitz.market.greeks import (
     volatility,
     years_to,
 )
-from stocksblitz.market.options import Chain, Contract, Interest
+from stocksblitz.market.core.options import Chain, Contract, Interest
 
 
 def published(data):

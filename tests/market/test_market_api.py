@@ -12,8 +12,8 @@ from django.test import Client
 from stocksblitz.identity import tokens
 from stocksblitz.identity.models import Login
 from stocksblitz.market.api import gaps
-from stocksblitz.market.bars import MINUTE_MS
 from stocksblitz.market.calendars import session_at
+from stocksblitz.market.core.bars import MINUTE_MS
 from stocksblitz.market.feeds import sessions as feed_sessions
 from stocksblitz.market.models import Bar, Instrument, OptionContract
 from stocksblitz.redis.client import connect

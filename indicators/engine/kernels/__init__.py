@@ -15,7 +15,7 @@ from indicators.engine.kernels import (
 )
 from indicators.engine.kernels.nodes import Step
 from indicators.engine.spec import Spec
-from stocksblitz.market.bars import Bar
+from stocksblitz.market.core.bars import Bar
 
 __all__ = ["Kernel", "Value", "open_kernel"]
 

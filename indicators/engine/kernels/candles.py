@@ -5,7 +5,7 @@ from functools import partial
 
 from indicators.engine.catalogue.candles import PATTERNS
 from indicators.engine.kernels.nodes import NAN, Lag, Step, Ta, deviation, mean, ratio
-from stocksblitz.market.bars import Bar
+from stocksblitz.market.core.bars import Bar
 
 
 def pattern(name: str) -> Step:

@@ -26,7 +26,7 @@ from indicators.engine.kernels.nodes import (
     weighted,
     wma,
 )
-from stocksblitz.market.bars import Bar
+from stocksblitz.market.core.bars import Bar
 
 
 def bias(length: int) -> Step:

@@ -14,7 +14,7 @@ import numpy as np
 import talib
 from talib import abstract, stream
 
-from stocksblitz.market.bars import Bar
+from stocksblitz.market.core.bars import Bar
 
 NAN = math.nan
 

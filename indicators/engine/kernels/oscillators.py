@@ -23,7 +23,7 @@ from indicators.engine.kernels.nodes import (
     ratio,
     true_range,
 )
-from stocksblitz.market.bars import Bar
+from stocksblitz.market.core.bars import Bar
 
 PERCENT = 100
 

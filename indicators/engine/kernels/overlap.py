@@ -27,7 +27,7 @@ from indicators.engine.kernels.nodes import (
     wma,
 )
 from indicators.engine.kernels.pivots import Pivots
-from stocksblitz.market.bars import Bar
+from stocksblitz.market.core.bars import Bar
 
 
 def of_close(node: Node) -> Step:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from indicators.engine.kernels.nodes import NAN
-from stocksblitz.market.bars import Bar
+from stocksblitz.market.core.bars import Bar
 
 
 class Pivots:

@@ -18,7 +18,7 @@ from indicators.engine.kernels.nodes import (
     variance,
 )
 from indicators.engine.kernels.overlap import of_close, two_poles
-from stocksblitz.market.bars import Bar
+from stocksblitz.market.core.bars import Bar
 
 
 def entropy(length: int, base: float) -> Step:

@@ -22,7 +22,7 @@ from indicators.engine.kernels.nodes import (
     ratio,
     total,
 )
-from stocksblitz.market.bars import Bar
+from stocksblitz.market.core.bars import Bar
 
 
 def adx(length: int) -> Step:

@@ -25,7 +25,7 @@ from indicators.engine.kernels.nodes import (
 from indicators.engine.kernels.nodes import atr as wilder
 from indicators.engine.kernels.oscillators import volatility_index
 from indicators.engine.kernels.overlap import Holt, of_close
-from stocksblitz.market.bars import Bar
+from stocksblitz.market.core.bars import Bar
 
 
 def aberration(length: int, atr_length: int) -> Step:

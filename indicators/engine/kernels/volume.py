@@ -16,7 +16,7 @@ from indicators.engine.kernels.nodes import (
 )
 from indicators.engine.kernels.oscillators import spread
 from indicators.engine.kernels.trend import runs
-from stocksblitz.market.bars import Bar
+from stocksblitz.market.core.bars import Bar
 
 
 class Total:

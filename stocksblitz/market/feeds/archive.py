@@ -15,7 +15,7 @@ from django.db import close_old_connections
 from django.db.models import Max
 
 from stocksblitz.market import models
-from stocksblitz.market.bars import TIMEFRAMES, Bar, Closed
+from stocksblitz.market.core.bars import TIMEFRAMES, Bar, Closed
 from stocksblitz.market.feeds.base import Past
 from stocksblitz.redis.keys import Keys
 

@@ -5,7 +5,7 @@ from asyncio import Event
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from stocksblitz.market.bars import TIMEFRAMES, Bar, Closed
+from stocksblitz.market.core.bars import TIMEFRAMES, Bar, Closed
 
 Past = Mapping[str, Sequence[Bar]]
 """Closed bars by timeframe, oldest first."""

@@ -8,8 +8,8 @@ from typing import Any
 from asgiref.sync import sync_to_async
 
 from stocksblitz.api.errors import StocksBlitzError
+from stocksblitz.market.core.options import Contract
 from stocksblitz.market.models import SYMBOL_PATTERN, Instrument, OptionContract
-from stocksblitz.market.options import Contract
 
 _PAIR = re.compile(r"[A-Z]{6}")
 

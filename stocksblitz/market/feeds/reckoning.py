@@ -5,8 +5,8 @@ from math import isfinite
 
 import orjson
 
+from stocksblitz.market.core.options import Chain, Json, interest_of
 from stocksblitz.market.feeds.ticks import Listing
-from stocksblitz.market.options import Chain, Json, interest_of
 
 Note = tuple[str, bytes, bytes]
 """Symbol, its Greeks and its open interest as JSON; empty where there is none."""

@@ -17,7 +17,7 @@ from django.conf import settings
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.feed_spec import FeedSpec
 from stocksblitz.market import calendars
-from stocksblitz.market.bars import DAY_MS, TIMEFRAMES, Bar, Closed, Ladder
+from stocksblitz.market.core.bars import DAY_MS, TIMEFRAMES, Bar, Closed, Ladder
 from stocksblitz.market.feeds.base import Feed, Market, Past, Quote
 from stocksblitz.market.feeds.instruments import check_symbol, ensure_instruments, terms_of
 from stocksblitz.market.feeds.readers import Readers

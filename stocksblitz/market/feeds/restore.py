@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from stocksblitz.market.bars import Bar, Closed, TickBars, joined
+from stocksblitz.market.core.bars import Bar, Closed, TickBars, joined
 
 
 def restore(

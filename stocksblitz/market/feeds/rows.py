@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from itertools import islice, pairwise
 
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.market.bars import TIMEFRAMES, Bar, fault
+from stocksblitz.market.core.bars import TIMEFRAMES, Bar, fault
 
 PRICES = ("open", "high", "low", "close")
 _TIME_NAMES = ("ts", "timestamp", "datetime", "date", "time")

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 import orjson
 
 from stocksblitz.market import calendars
-from stocksblitz.market.bars import DAY_MS, Bar, Closed, Ladder
 from stocksblitz.market.calendars import CONTINUOUS
+from stocksblitz.market.core.bars import DAY_MS, Bar, Closed, Ladder
+from stocksblitz.market.core.options import Chain, Contract, Interest, interest_of
 from stocksblitz.market.feeds import simulated_options as pricing
 from stocksblitz.market.feeds.base import Market, Past, Quote
 from stocksblitz.market.feeds.instruments import ensure_contracts
 from stocksblitz.market.feeds.simulated_instruments import Profile
 from stocksblitz.market.feeds.simulation import Minutes, Simulation
-from stocksblitz.market.options import Chain, Contract, Interest, interest_of
 
 SESSIONS = 5
 """Sessions of an option's past."""

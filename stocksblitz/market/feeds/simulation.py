@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stocksblitz.market import calendars
-from stocksblitz.market.bars import DAY_MS, MINUTE_MS, TIMEFRAMES, Bar
 from stocksblitz.market.calendars import CONTINUOUS
+from stocksblitz.market.core.bars import DAY_MS, MINUTE_MS, TIMEFRAMES, Bar
 from stocksblitz.market.feeds.simulated_instruments import Profile
 
 TICK_MS = 250

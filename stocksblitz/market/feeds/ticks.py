@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from math import isfinite, nan
 
-from stocksblitz.market.bars import TickBars
-from stocksblitz.market.options import Interest
+from stocksblitz.market.core.bars import TickBars
+from stocksblitz.market.core.options import Interest
 
 
 def number(raw: bytes | None) -> float:

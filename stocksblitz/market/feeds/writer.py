@@ -9,7 +9,7 @@ import orjson
 from django.conf import settings
 from redis.exceptions import RedisError
 
-from stocksblitz.market.bars import Bar, Closed
+from stocksblitz.market.core.bars import Bar, Closed
 from stocksblitz.market.feeds.base import Feed, Market
 from stocksblitz.observability.metrics import feed_flush
 from stocksblitz.redis.keys import MOCK_TTL_S, Keys

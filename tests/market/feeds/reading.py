@@ -6,7 +6,7 @@ from datetime import datetime
 import orjson
 
 from stocksblitz.market import calendars
-from stocksblitz.market.bars import TIMEFRAMES, Bar
+from stocksblitz.market.core.bars import TIMEFRAMES, Bar
 
 
 def hot(redis, keys, symbol, timeframe):

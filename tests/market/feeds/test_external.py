@@ -12,13 +12,13 @@ from django.db import DatabaseError
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.feed_spec import FeedSpec
 from stocksblitz.market import calendars
-from stocksblitz.market.bars import Bar
+from stocksblitz.market.core.bars import Bar
+from stocksblitz.market.core.greeks import price
 from stocksblitz.market.feeds import archive as archive_module
 from stocksblitz.market.feeds.archive import Archive
 from stocksblitz.market.feeds.external import AHEAD_MS, GRACE_MS, ExternalFeed
 from stocksblitz.market.feeds.ticks import Tick
 from stocksblitz.market.feeds.writer import Writer
-from stocksblitz.market.greeks import price
 from stocksblitz.market.models import Bar as StoredBar
 from stocksblitz.market.models import Instrument, OptionContract
 from stocksblitz.workers.runtime import now_ms

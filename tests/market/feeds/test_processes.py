@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from stocksblitz.market.bars import TIMEFRAMES
+from stocksblitz.market.core.bars import TIMEFRAMES
 from stocksblitz.market.feeds.simulated import Course, SimulatedFeed
 from stocksblitz.market.feeds.simulated_instruments import PROFILES
 from stocksblitz.market.feeds.simulation import Simulation

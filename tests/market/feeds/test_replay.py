@@ -169,7 +169,7 @@ async def test_at_a_slow_speed_the_bar_is_seen_to_move(play, file, redis, mock_k
 
 
 def test_a_glimpse_ends_as_the_row():
-    from stocksblitz.market.bars import Bar
+    from stocksblitz.market.core.bars import Bar
 
     row = Bar(0, 10.0, 12.0, 9.0, 9.5, 8.0)
     assert glimpse(row, 0.99)[:5] == row[:5]

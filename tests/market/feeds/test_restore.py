@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stocksblitz.market import calendars
-from stocksblitz.market.bars import MINUTE_MS, TIMEFRAMES, TickBars
+from stocksblitz.market.core.bars import MINUTE_MS, TIMEFRAMES, TickBars
 from stocksblitz.market.feeds.restore import restore
 
 START = 1_795_219_200_000 - 30 * MINUTE_MS

@@ -7,7 +7,7 @@ import pytest
 
 from stocksblitz.feed_spec import FeedSpec
 from stocksblitz.market import calendars
-from stocksblitz.market.bars import MINUTE_MS, TIMEFRAMES
+from stocksblitz.market.core.bars import MINUTE_MS, TIMEFRAMES
 from stocksblitz.market.feeds.simulated import SimulatedFeed
 from stocksblitz.market.feeds.simulated_instruments import PROFILES
 from stocksblitz.market.feeds.simulated_options import contracts, expiries, name

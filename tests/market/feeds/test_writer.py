@@ -4,7 +4,7 @@ import orjson
 import pytest
 from redis.exceptions import ConnectionError as RedisDown
 
-from stocksblitz.market.bars import Bar
+from stocksblitz.market.core.bars import Bar
 from stocksblitz.market.feeds.base import Market, Quote
 from stocksblitz.redis.keys import MOCK_TTL_S
 from tests.conftest import eventually

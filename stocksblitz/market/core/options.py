@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from stocksblitz.market.greeks import Greeks, Parity, greeks, synthetic_forward, years_to
+from stocksblitz.market.core.greeks import Greeks, Parity, greeks, synthetic_forward, years_to
 
 Json = dict[str, object]
 
