@@ -6,8 +6,8 @@ from django.core.exceptions import ValidationError
 
 from stocksblitz.admin import ReadOnlyAdmin
 from stocksblitz.api.errors import StocksBlitzError
+from stocksblitz.market.calendars.overrides import check_exchange
 from stocksblitz.market.models import Bar, Instrument, OptionContract
-from stocksblitz.market.overrides import check_exchange
 
 
 class InstrumentForm(forms.ModelForm):

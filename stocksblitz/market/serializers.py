@@ -5,8 +5,8 @@ from typing import Any
 from rest_framework import serializers
 
 from stocksblitz.api.errors import StocksBlitzError
+from stocksblitz.market.calendars.overrides import check_exchange
 from stocksblitz.market.models import RESERVED_SYMBOLS, Instrument
-from stocksblitz.market.overrides import check_exchange
 
 
 class InstrumentShape(serializers.ModelSerializer[Instrument]):

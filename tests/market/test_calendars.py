@@ -5,8 +5,8 @@ from datetime import datetime
 import pytest
 
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.market import calendars
-from stocksblitz.market.calendars import UncoveredYear
+from stocksblitz.market.calendars import sessions as calendars
+from stocksblitz.market.calendars.sessions import UncoveredYear
 
 
 def ms(text):

@@ -12,9 +12,9 @@ from django.test import Client
 from stocksblitz.identity import tokens
 from stocksblitz.identity.models import Login
 from stocksblitz.market.api import gaps
-from stocksblitz.market.calendars import session_at
+from stocksblitz.market.calendars import server as feed_sessions
+from stocksblitz.market.calendars.sessions import session_at
 from stocksblitz.market.core.bars import MINUTE_MS
-from stocksblitz.market.feeds import sessions as feed_sessions
 from stocksblitz.market.models import Bar, Instrument, OptionContract
 from stocksblitz.redis.client import connect
 from stocksblitz.redis.client import keys as names
@@ -161,16 +161,16 @@ def test_gaps_are_where_the_exchange_was_open(client, redis, keys, monkeypatch):
     for i in (0, 1, 4):
         redis.zadd(keys.bars("NIFTY50", "1min"), {orjson.dumps(bar_row(i)): bar_row(i)[0]})
     query = {"timeframe": "1min"}
-    monkeypatch.setattr("stocksblitz.market.sessions.WAIT_S", 0.2)
+    monkeypatch.setattr("stocksblitz.market.calendars.client.WAIT_S", 0.2)
     assert client.get("/api/market/NIFTY50/gaps", query).json()["code"] == "unavailable"
-    monkeypatch.setattr("stocksblitz.market.sessions.WAIT_S", 20.0)
+    monkeypatch.setattr("stocksblitz.market.calendars.client.WAIT_S", 20.0)
     with telling():
         found = client.get("/api/market/NIFTY50/gaps", query).json()
     assert found["gaps"] == [{"start": bar_row(2)[0], "end": bar_row(4)[0]}]
-    monkeypatch.setattr("stocksblitz.market.sessions.WAIT_S", 0.2)
+    monkeypatch.setattr("stocksblitz.market.calendars.client.WAIT_S", 0.2)
     assert client.get("/api/market/NIFTY50/gaps", query).json() == found, "kept: the feed is not asked again"
     Instrument.objects.update(exchange="XXXX")
-    monkeypatch.setattr("stocksblitz.market.sessions.WAIT_S", 20.0)
+    monkeypatch.setattr("stocksblitz.market.calendars.client.WAIT_S", 20.0)
     with telling():
         assert client.get("/api/market/NIFTY50/gaps", query).json()["code"] == "invalid_parameter"
 

@@ -16,7 +16,7 @@ from redis.exceptions import ResponseError
 
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.feed_spec import FeedSpec
-from stocksblitz.market import calendars
+from stocksblitz.market.calendars import sessions as calendars
 from stocksblitz.market.core import greeks
 from stocksblitz.market.core.bars import TIMEFRAMES, Bar, Session, TickBars
 from stocksblitz.market.core.options import Chain, Interest, chains

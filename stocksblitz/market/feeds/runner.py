@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.feed_spec import FeedSpec
-from stocksblitz.market.feeds import sessions
+from stocksblitz.market.calendars import server
 from stocksblitz.market.feeds.archive import Archive
 from stocksblitz.market.feeds.base import Feed
 from stocksblitz.market.feeds.lease import FeedLease
@@ -107,7 +107,7 @@ class Runner:
             await wait(stop, ARCHIVE_S)
 
     async def _tell_sessions(self) -> None:
-        await sessions.answer(self.redis, self.keys)
+        await server.answer(self.redis, self.keys)
 
     async def _hold(self) -> None:
         if not await self.lease.renew():

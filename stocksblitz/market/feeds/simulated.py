@@ -9,8 +9,8 @@ from django.conf import settings
 
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.feed_spec import FeedSpec
-from stocksblitz.market import calendars
-from stocksblitz.market.calendars import CONTINUOUS
+from stocksblitz.market.calendars import sessions as calendars
+from stocksblitz.market.calendars.sessions import CONTINUOUS
 from stocksblitz.market.core import greeks
 from stocksblitz.market.core.bars import DAY_MS, MINUTE_MS, TIMEFRAMES, Bar, Closed, Ladder
 from stocksblitz.market.feeds.base import Feed, Market, Past, Quote

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from stocksblitz.market import calendars
-from stocksblitz.market.calendars import CONTINUOUS
+from stocksblitz.market.calendars import sessions as calendars
+from stocksblitz.market.calendars.sessions import CONTINUOUS
 from stocksblitz.market.core.bars import DAY_MS, Bar, Closed, Ladder
 from stocksblitz.market.core.options import Chain, Contract, Interest, interest_of
 from stocksblitz.market.feeds import simulated_options as pricing

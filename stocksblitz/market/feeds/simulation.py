@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stocksblitz.market import calendars
-from stocksblitz.market.calendars import CONTINUOUS
+from stocksblitz.market.calendars import sessions as calendars
+from stocksblitz.market.calendars.sessions import CONTINUOUS
 from stocksblitz.market.core.bars import DAY_MS, MINUTE_MS, TIMEFRAMES, Bar
 from stocksblitz.market.feeds.simulated_instruments import Profile
 

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import orjson
 
-from stocksblitz.market import calendars
+from stocksblitz.market.calendars import sessions as calendars
 from stocksblitz.market.core.bars import TIMEFRAMES, Bar
 
 

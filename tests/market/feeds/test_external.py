@@ -11,7 +11,7 @@ from django.db import DatabaseError
 
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.feed_spec import FeedSpec
-from stocksblitz.market import calendars
+from stocksblitz.market.calendars import sessions as calendars
 from stocksblitz.market.core.bars import Bar
 from stocksblitz.market.core.greeks import price
 from stocksblitz.market.feeds import archive as archive_module

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from stocksblitz.feed_spec import FeedSpec
-from stocksblitz.market import calendars
+from stocksblitz.market.calendars import sessions as calendars
 from stocksblitz.market.core.bars import MINUTE_MS, TIMEFRAMES
 from stocksblitz.market.feeds.simulated import SimulatedFeed
 from stocksblitz.market.feeds.simulated_instruments import PROFILES

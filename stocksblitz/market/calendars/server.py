@@ -1,4 +1,4 @@
-"""The feed's answers to those who ask for an exchange's sessions (`stocksblitz.market.sessions`)."""
+"""The feed's answers to those who ask for an exchange's sessions (`stocksblitz.market.calendars.client`)."""
 
 import asyncio
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import orjson
 
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.market import calendars
-from stocksblitz.market.sessions import ASKED_S, kept, wanted
+from stocksblitz.market.calendars import sessions as calendars
+from stocksblitz.market.calendars.client import ASKED_S, kept, wanted
 from stocksblitz.redis.keys import Keys
 
 KEPT_S, ERROR_KEPT_S = 86_400, 60

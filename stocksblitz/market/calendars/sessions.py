@@ -9,7 +9,7 @@ A year that no calendar covers goes on with the exchange's ordinary week, and it
 a server must not stop on 1 January. `check_year` is for those who would rather have the error.
 
 Times are milliseconds UTC. Only the feed process looks up market identifier codes (the library needs pandas);
-others ask it (`stocksblitz.market.sessions`).
+others ask it (`stocksblitz.market.calendars.client`).
 """
 
 from bisect import bisect_right
@@ -21,8 +21,8 @@ from time import gmtime
 from zoneinfo import ZoneInfo
 
 from stocksblitz.api.errors import StocksBlitzError
+from stocksblitz.market.calendars.overrides import OVERRIDES, check_exchange
 from stocksblitz.market.core.bars import EVERY_DAY, MINUTE_MS, TIMEFRAMES, Session, ending, opening, utc_day
-from stocksblitz.market.overrides import OVERRIDES, check_exchange
 
 CONTINUOUS = "continuous:"
 NEW_YORK = "America/New_York"
@@ -56,7 +56,7 @@ def check_year(exchange: str, year: int) -> None:
     if any(not certain for _, _, certain in sessions):
         raise UncoveredYear(
             f"no calendar covers {exchange} in {year}: its holidays are unknown and the ordinary week stands in; "
-            "add the year to stocksblitz/market/overrides.py or update exchange_calendars"
+            "add the year to stocksblitz/market/calendars/overrides.py or update exchange_calendars"
         )
 
 
