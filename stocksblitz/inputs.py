@@ -6,8 +6,8 @@ from typing import Any
 
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.core.bars import TIMEFRAMES
-from stocksblitz.market.instruments import unknown_symbol
 from stocksblitz.market.models import SYMBOL_PATTERN
+from stocksblitz.market.store.instruments import unknown_symbol
 
 _SYMBOL = re.compile(SYMBOL_PATTERN, re.ASCII)
 

@@ -19,8 +19,8 @@ from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.api.schema import SESSION_HEADER, documented
 from stocksblitz.identity.authentication import Credentials, session_id_of, user_id
 from stocksblitz.market.core.bars import TIMEFRAMES
-from stocksblitz.market.history import MOST_BARS
-from stocksblitz.market.instruments import check_symbol
+from stocksblitz.market.store.history import MOST_BARS
+from stocksblitz.market.store.instruments import check_symbol
 
 TIMEFRAME = OpenApiParameter("timeframe", enum=list(TIMEFRAMES), required=True)
 DEFAULT_BARS = 300

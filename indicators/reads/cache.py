@@ -18,7 +18,7 @@ from indicators.reads.job_queue import Job, latest_ttl_ms
 from indicators.reads.single_flight import HIT, MISS, WAIT, desk, token
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.core.bars import TIMEFRAMES
-from stocksblitz.market.history import read_bars
+from stocksblitz.market.store.history import read_bars
 from stocksblitz.observability import metrics
 from stocksblitz.redis.client import keys, shared
 from stocksblitz.redis.keys import MOCK_TTL_S, computation

@@ -14,7 +14,7 @@ from indicators.engine.stream import Stream, series
 from indicators.reads.job_queue import Job
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.core.bars import Bar
-from stocksblitz.market.history import stored_bars
+from stocksblitz.market.store.history import stored_bars
 from stocksblitz.observability import metrics
 from stocksblitz.redis.keys import Keys
 

@@ -11,7 +11,7 @@ from indicators.reads import cache
 from indicators.subscriptions.queries import active_sync
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.delivery.messages import iso
-from stocksblitz.market.history import forming
+from stocksblitz.market.store.history import forming
 from stocksblitz.observability import aggregation
 from stocksblitz.redis.client import keys, shared
 from stocksblitz.workers.runtime import now_ms

@@ -14,7 +14,7 @@ from indicators.subscriptions.reference_counts import Command, Gone, State
 from indicators.subscriptions.repository import Key, Record
 from indicators.subscriptions.state import Guard, Ids, Limits, Pair, asked_ids
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.market.instruments import unknown_symbol
+from stocksblitz.market.store.instruments import unknown_symbol
 from stocksblitz.observability import metrics
 from stocksblitz.redis.keys import Keys, computation
 

@@ -12,7 +12,7 @@ from indicators.subscriptions.group_commit import GroupCommit
 from indicators.subscriptions.reference_counts import Command, Gone
 from indicators.subscriptions.repository import Key, Record, load, revoked, save
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.market.instruments import known
+from stocksblitz.market.store.instruments import known
 from stocksblitz.redis.client import keys, shared
 from stocksblitz.redis.keys import member
 from stocksblitz.workers.runtime import now_ms

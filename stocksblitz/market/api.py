@@ -19,10 +19,10 @@ from stocksblitz.api.schema import documented
 from stocksblitz.market import serializers as shapes
 from stocksblitz.market.calendars.client import sessions_of
 from stocksblitz.market.core.bars import TIMEFRAMES, Sessions, ending, opening
-from stocksblitz.market.history import MOST_BARS, read_bars
-from stocksblitz.market.instruments import check_symbol
 from stocksblitz.market.models import Instrument, OptionContract
 from stocksblitz.market.quotes import FEED_ACCOUNT, get_instrument_current_price_sync
+from stocksblitz.market.store.history import MOST_BARS, read_bars
+from stocksblitz.market.store.instruments import check_symbol
 from stocksblitz.redis.client import keys, shared
 from stocksblitz.workers.runtime import now_ms
 

@@ -17,7 +17,7 @@ from stocksblitz.market.feeds.archive import Archive
 from stocksblitz.market.feeds.base import Feed
 from stocksblitz.market.feeds.lease import FeedLease
 from stocksblitz.market.feeds.writer import Writer
-from stocksblitz.market.purge import purge
+from stocksblitz.market.store.purge import purge
 from stocksblitz.observability import aggregation
 from stocksblitz.redis.client import connect, keys
 from stocksblitz.redis.keys import Keys

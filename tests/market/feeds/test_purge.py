@@ -4,7 +4,7 @@ import pytest
 from django.core.management import call_command
 
 from stocksblitz.market.feeds.runner import Runner
-from stocksblitz.market.purge import purge
+from stocksblitz.market.store.purge import purge
 
 MARKET_DATA = (
     "market:AAA",

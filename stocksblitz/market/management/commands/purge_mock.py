@@ -15,7 +15,7 @@ class Command(BaseCommand):
 
 
 async def _purge() -> int:
-    from stocksblitz.market.purge import purge
+    from stocksblitz.market.store.purge import purge
     from stocksblitz.redis.client import connect, realm_keys
 
     redis = connect()
