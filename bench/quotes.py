@@ -93,8 +93,8 @@ def measure() -> dict[str, float]:
     from django.conf import settings
 
     from stocksblitz.market import quotes
-    from stocksblitz.market.quotes.price import Quote
     from stocksblitz.market.quotes.providers import Provider
+    from stocksblitz.market.quotes.types import Quote
     from stocksblitz.redis.client import connect, shared
 
     calls: list[str] = []

@@ -6,8 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stocksblitz.market.quotes.price import Quote
 from stocksblitz.market.quotes.providers import Provider
+from stocksblitz.market.quotes.types import Quote
 from stocksblitz.redis.client import connect
 
 

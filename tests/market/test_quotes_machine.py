@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.market.quotes.accounts import Account
-from stocksblitz.market.quotes.desk import Desk, Landing
+from stocksblitz.market.quotes.config import Account
 from stocksblitz.market.quotes.fetcher import Config
-from stocksblitz.market.quotes.price import Quote
 from stocksblitz.market.quotes.providers import Provider, ProviderError
+from stocksblitz.market.quotes.service import Desk, Landing
+from stocksblitz.market.quotes.types import Quote
 from stocksblitz.redis.keys import Keys
 from tests.conftest import eventually
 

@@ -12,10 +12,10 @@ from typing import Any
 from django.conf import settings
 from django.core.signals import setting_changed
 
-from stocksblitz.market.quotes.accounts import FEED_ACCOUNT, parse_accounts
-from stocksblitz.market.quotes.desk import Desk
+from stocksblitz.market.quotes.config import FEED_ACCOUNT, parse_accounts
 from stocksblitz.market.quotes.fetcher import Config
-from stocksblitz.market.quotes.price import Outcome, Price
+from stocksblitz.market.quotes.service import Desk
+from stocksblitz.market.quotes.types import Outcome, Price
 from stocksblitz.redis.client import keys
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from stocksblitz.market.quotes.price import Outcome, Price, Quote
+from stocksblitz.market.quotes.types import Outcome, Price, Quote
 
 Key = tuple[str, str]
 """Account and symbol."""

@@ -12,15 +12,15 @@ from redis.exceptions import RedisError
 
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.models import SYMBOL_PATTERN
-from stocksblitz.market.quotes.accounts import Account
+from stocksblitz.market.quotes.batching import Turn
 from stocksblitz.market.quotes.cache import Entry, Key
+from stocksblitz.market.quotes.config import Account
 from stocksblitz.market.quotes.leases import LEASE_MS, Leases
-from stocksblitz.market.quotes.limit import RateLimit
-from stocksblitz.market.quotes.line import Line
-from stocksblitz.market.quotes.price import Outcome, Quote
+from stocksblitz.market.quotes.provider_client import Line
 from stocksblitz.market.quotes.providers import provider_class
+from stocksblitz.market.quotes.rate_limit import RateLimit
 from stocksblitz.market.quotes.stats import Tally, carry
-from stocksblitz.market.quotes.turn import Turn
+from stocksblitz.market.quotes.types import Outcome, Quote
 from stocksblitz.redis.client import connect
 from stocksblitz.redis.keys import Keys
 from stocksblitz.workers.runtime import now_ms

@@ -11,8 +11,8 @@ import orjson
 from redis.exceptions import RedisError
 
 from stocksblitz.market.quotes.cache import Key
-from stocksblitz.market.quotes.limit import Run
-from stocksblitz.market.quotes.price import Quote
+from stocksblitz.market.quotes.rate_limit import Run
+from stocksblitz.market.quotes.types import Quote
 from stocksblitz.redis.keys import Keys
 
 log = logging.getLogger(__name__)

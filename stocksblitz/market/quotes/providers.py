@@ -13,7 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 from redis.exceptions import RedisError, ResponseError
 
-from stocksblitz.market.quotes.price import Quote, number, quote_of
+from stocksblitz.market.quotes.types import Quote, number, quote_of
 from stocksblitz.redis.client import connect, each_answer, keys
 
 

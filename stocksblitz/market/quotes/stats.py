@@ -4,7 +4,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from stocksblitz.market.quotes.price import Outcome
+from stocksblitz.market.quotes.types import Outcome
 from stocksblitz.observability import metrics
 from stocksblitz.redis.keys import Keys
 

@@ -18,8 +18,8 @@ from redis.exceptions import RedisError
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.quotes.cache import Entry, Key, PriceCache
 from stocksblitz.market.quotes.fetcher import Config, Fetcher
-from stocksblitz.market.quotes.price import Outcome, Price
 from stocksblitz.market.quotes.stats import Tally
+from stocksblitz.market.quotes.types import Outcome, Price
 
 log = logging.getLogger(__name__)
 

@@ -9,12 +9,12 @@ from purgatory.domain.model import OpenedState
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.market.quotes.accounts import Account
-from stocksblitz.market.quotes.limit import RateLimit
-from stocksblitz.market.quotes.price import Quote
+from stocksblitz.market.quotes.batching import Turn
+from stocksblitz.market.quotes.config import Account
 from stocksblitz.market.quotes.providers import Provider, ProviderError
+from stocksblitz.market.quotes.rate_limit import RateLimit
 from stocksblitz.market.quotes.stats import Tally
-from stocksblitz.market.quotes.turn import Turn
+from stocksblitz.market.quotes.types import Quote
 
 RETRY_WAIT = wait_random_exponential(multiplier=0.1, max=1.0)
 
