@@ -22,8 +22,8 @@ from bench.report import Report
 from bench.site import prepare, procfile
 from indicators.engine.spec import parse
 from indicators.engine.stream import Stream
-from stocksblitz.feed_spec import FeedSpec
 from stocksblitz.market.core.bars import Bar
+from stocksblitz.market.feeds.spec import FeedSpec
 from stocksblitz.redis.keys import Keys, computation
 
 MIX = (

@@ -12,7 +12,7 @@ import orjson
 
 from bench.harness import ROOT, Process, Rig, free_port
 from bench.sockets import CONNECT_AT_ONCE, Crowd, Socket, connect, ignore
-from stocksblitz.feed_spec import FeedSpec
+from stocksblitz.market.feeds.spec import FeedSpec
 from stocksblitz.redis.keys import Keys
 
 LIMITS = {

@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.csp import CSP
 
 from stocksblitz.devserver import embedded_redis
-from stocksblitz.feed_spec import FeedSpec
+from stocksblitz.market.feeds.spec import FeedSpec
 from stocksblitz.redis import url as redis_url
 
 BASE_DIR = Path(__file__).resolve().parent.parent

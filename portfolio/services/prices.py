@@ -8,7 +8,7 @@ from django.conf import settings
 from portfolio.margin.fx import Graph, Pair
 from portfolio.margin.types import Market, Quote, Terms
 from portfolio.valuation.price_columns import Tick, usable
-from stocksblitz.feed_spec import MOCK_FEEDS
+from stocksblitz.market.feeds.spec import MOCK_FEEDS
 from stocksblitz.market.models import Instrument
 from stocksblitz.redis.client import keys, shared
 from stocksblitz.workers.runtime import now_ms

@@ -9,9 +9,9 @@ from channels.db import database_sync_to_async
 from indicators.engine.spec import parse
 from indicators.engine.stream import series
 from indicators.reads.compute import OneShot
-from stocksblitz.feed_spec import FeedSpec
 from stocksblitz.market import models
 from stocksblitz.market.core.bars import Bar
+from stocksblitz.market.feeds.spec import FeedSpec
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

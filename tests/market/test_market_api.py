@@ -107,7 +107,7 @@ def test_bars(client, redis, keys):
 
 
 def test_older_bars_of_the_real_realm_are_in_the_database(client, redis, settings):
-    from stocksblitz.feed_spec import FeedSpec
+    from stocksblitz.market.feeds.spec import FeedSpec
     from stocksblitz.redis.client import keys
 
     settings.FEED = FeedSpec.parse("external")

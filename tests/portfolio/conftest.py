@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
-from stocksblitz.feed_spec import FeedSpec
+from stocksblitz.market.feeds.spec import FeedSpec
 from stocksblitz.market.models import Instrument
 
 

@@ -301,7 +301,7 @@ def test_pages_are_bounded(rest, account, price):
 
 
 def test_live_accounts_have_no_price_in_the_mock_realm(rest, account, price, settings):
-    from stocksblitz.feed_spec import FeedSpec
+    from stocksblitz.market.feeds.spec import FeedSpec
 
     settings.FEED = FeedSpec.parse("simulated")
     for kind in ("live", "demo"):

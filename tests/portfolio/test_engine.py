@@ -307,7 +307,7 @@ def test_status_and_dirty_users_are_told_to_the_web(start, rest, account, price,
 
 
 def test_live_accounts_are_never_touched_by_mock_prices(start, rest, account, price, snapshot, settings):
-    from stocksblitz.feed_spec import FeedSpec
+    from stocksblitz.market.feeds.spec import FeedSpec
 
     settings.FEED = FeedSpec.parse("simulated")
     live, demo = account("live:9", balance="100"), account("demo:9", balance="100")

@@ -6,7 +6,7 @@ from django.core.management import CommandError, call_command
 
 from portfolio.models import Account, Position
 from portfolio.services.queries import current_snapshot
-from stocksblitz.feed_spec import FeedSpec
+from stocksblitz.market.feeds.spec import FeedSpec
 from stocksblitz.market.models import Instrument
 
 pytestmark = pytest.mark.django_db

@@ -11,11 +11,11 @@ from django.db import DatabaseError
 from redis.exceptions import RedisError
 
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.feed_spec import FeedSpec
 from stocksblitz.market.calendars import server
-from stocksblitz.market.feeds.archive import Archive
+from stocksblitz.market.feeds.bar_archive import Archive
 from stocksblitz.market.feeds.base import Feed
 from stocksblitz.market.feeds.lease import FeedLease
+from stocksblitz.market.feeds.spec import FeedSpec
 from stocksblitz.market.feeds.writer import Writer
 from stocksblitz.market.store.purge import purge
 from stocksblitz.observability import aggregation
@@ -38,15 +38,15 @@ class LeaseLost(Exception):
 def make_feed(spec: FeedSpec, redis: Any, names: Keys, archive: Archive) -> Feed:
     """The feed that the setting names."""
     if spec.name == "simulated":
-        from stocksblitz.market.feeds.simulated import SimulatedFeed, chosen
+        from stocksblitz.market.feeds.simulated.feed import SimulatedFeed, chosen
 
         return SimulatedFeed(settings.SIMULATED_SEED, redis, names, chosen(spec))
     if spec.name == "replay":
-        from stocksblitz.market.feeds.replay import ReplayFeed
+        from stocksblitz.market.feeds.replay.feed import ReplayFeed
 
         return ReplayFeed(spec, redis, names)
     if spec.name == "external":
-        from stocksblitz.market.feeds.external import ExternalFeed
+        from stocksblitz.market.feeds.external.feed import ExternalFeed
 
         return ExternalFeed(spec, redis, names, archive)
     raise StocksBlitzError(

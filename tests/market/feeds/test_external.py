@@ -10,14 +10,14 @@ import pytest
 from django.db import DatabaseError
 
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.feed_spec import FeedSpec
 from stocksblitz.market.calendars import sessions as calendars
 from stocksblitz.market.core.bars import Bar
 from stocksblitz.market.core.greeks import price
-from stocksblitz.market.feeds import archive as archive_module
-from stocksblitz.market.feeds.archive import Archive
-from stocksblitz.market.feeds.external import AHEAD_MS, GRACE_MS, ExternalFeed
-from stocksblitz.market.feeds.ticks import Tick
+from stocksblitz.market.feeds import bar_archive as archive_module
+from stocksblitz.market.feeds.bar_archive import Archive
+from stocksblitz.market.feeds.external.feed import AHEAD_MS, GRACE_MS, ExternalFeed
+from stocksblitz.market.feeds.external.ticks import Tick
+from stocksblitz.market.feeds.spec import FeedSpec
 from stocksblitz.market.feeds.writer import Writer
 from stocksblitz.market.models import Bar as StoredBar
 from stocksblitz.market.models import Instrument, OptionContract
@@ -176,7 +176,7 @@ async def test_a_tick_from_the_future_closes_nothing(outside):
 async def test_unknown_symbols_are_counted_and_a_new_instrument_is_taken_up(
     outside, redis, real_keys, monkeypatch
 ):
-    monkeypatch.setattr("stocksblitz.market.feeds.external.LEARN_S", 0.0)
+    monkeypatch.setattr("stocksblitz.market.feeds.external.feed.LEARN_S", 0.0)
     out, now = await outside(), noon()
     redis.hset(real_keys.market("NEW"), mapping={"last": 5.0, "ts": now})
     redis.publish(real_keys.price_updates, "NEW")

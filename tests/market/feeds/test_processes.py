@@ -8,9 +8,9 @@ import time
 import pytest
 
 from stocksblitz.market.core.bars import TIMEFRAMES
-from stocksblitz.market.feeds.simulated import Course, SimulatedFeed
-from stocksblitz.market.feeds.simulated_instruments import PROFILES
-from stocksblitz.market.feeds.simulation import Simulation
+from stocksblitz.market.feeds.simulated.feed import Course, SimulatedFeed
+from stocksblitz.market.feeds.simulated.price_path import Simulation
+from stocksblitz.market.feeds.simulated.profiles import PROFILES
 from stocksblitz.market.models import Instrument
 from stocksblitz.workers.runtime import now_ms
 from tests.conftest import PATIENCE_S, eventually, redis_server, takes_less

@@ -48,7 +48,7 @@ def test_the_command_says_how_much_it_removed(redis, mock_keys, capsys):
 @pytest.mark.django_db(transaction=True)
 async def test_another_feed_begins_without_the_data_of_the_one_before(redis, mock_keys, settings):
     settings.HOT_BARS = 50
-    from stocksblitz.feed_spec import FeedSpec
+    from stocksblitz.market.feeds.spec import FeedSpec
 
     fill(redis, mock_keys.prefix)
     runner = Runner(FeedSpec.parse("simulated?symbols=BTCUSD"), once=True)

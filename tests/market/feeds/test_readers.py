@@ -1,6 +1,6 @@
 """How far a replay may run ahead."""
 
-from stocksblitz.market.feeds.readers import FREE, Readers
+from stocksblitz.market.feeds.replay.backpressure import FREE, Readers
 
 CLOSED = {"1min": list(range(100)), "5min": list(range(0, 100, 5))}
 

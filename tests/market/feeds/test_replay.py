@@ -7,8 +7,8 @@ import logging
 import pytest
 
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.feed_spec import FeedSpec
-from stocksblitz.market.feeds.replay import ReplayFeed, glimpse
+from stocksblitz.market.feeds.replay.feed import ReplayFeed, glimpse
+from stocksblitz.market.feeds.spec import FeedSpec
 from stocksblitz.market.feeds.writer import Writer
 from stocksblitz.market.models import Bar as StoredBar
 from stocksblitz.market.models import Instrument

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from stocksblitz.market.calendars import sessions as calendars
 from stocksblitz.market.core.bars import MINUTE_MS, TIMEFRAMES, TickBars
-from stocksblitz.market.feeds.restore import restore
+from stocksblitz.market.feeds.external.recovery import restore
 
 START = 1_795_219_200_000 - 30 * MINUTE_MS
 steps = st.lists(

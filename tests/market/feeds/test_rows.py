@@ -3,7 +3,7 @@
 import pytest
 
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.market.feeds.rows import read_rows
+from stocksblitz.market.feeds.replay.csv_bars import read_rows
 from tests.market.feeds.reading import file_bars
 
 HEADER = "ts,open,high,low,close,volume"

@@ -5,13 +5,13 @@ from itertools import pairwise
 
 import pytest
 
-from stocksblitz.feed_spec import FeedSpec
 from stocksblitz.market.calendars import sessions as calendars
 from stocksblitz.market.core.bars import MINUTE_MS, TIMEFRAMES
-from stocksblitz.market.feeds.simulated import SimulatedFeed
-from stocksblitz.market.feeds.simulated_instruments import PROFILES
-from stocksblitz.market.feeds.simulated_options import contracts, expiries, name
-from stocksblitz.market.feeds.simulation import TICK_MS, Simulation, bars
+from stocksblitz.market.feeds.simulated.feed import SimulatedFeed
+from stocksblitz.market.feeds.simulated.option_prices import contracts, expiries, name
+from stocksblitz.market.feeds.simulated.price_path import TICK_MS, Simulation, bars
+from stocksblitz.market.feeds.simulated.profiles import PROFILES
+from stocksblitz.market.feeds.spec import FeedSpec
 from stocksblitz.market.feeds.writer import Writer
 from stocksblitz.market.models import Bar as StoredBar
 from stocksblitz.market.models import Instrument, OptionContract

@@ -12,11 +12,11 @@ from stocksblitz.market.calendars import sessions as calendars
 from stocksblitz.market.calendars.sessions import CONTINUOUS
 from stocksblitz.market.core.bars import DAY_MS, Bar, Closed, Ladder
 from stocksblitz.market.core.options import Chain, Contract, Interest, interest_of
-from stocksblitz.market.feeds import simulated_options as pricing
 from stocksblitz.market.feeds.base import Market, Past, Quote
 from stocksblitz.market.feeds.instruments import ensure_contracts
-from stocksblitz.market.feeds.simulated_instruments import Profile
-from stocksblitz.market.feeds.simulation import Minutes, Simulation
+from stocksblitz.market.feeds.simulated import option_prices as pricing
+from stocksblitz.market.feeds.simulated.price_path import Minutes, Simulation
+from stocksblitz.market.feeds.simulated.profiles import Profile
 
 SESSIONS = 5
 """Sessions of an option's past."""

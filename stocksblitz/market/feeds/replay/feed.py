@@ -15,14 +15,14 @@ import orjson
 from django.conf import settings
 
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.feed_spec import FeedSpec
 from stocksblitz.market.calendars import sessions as calendars
 from stocksblitz.market.calendars.overrides import check_exchange
 from stocksblitz.market.core.bars import DAY_MS, TIMEFRAMES, Bar, Closed, Ladder
 from stocksblitz.market.feeds.base import Feed, Market, Past, Quote
 from stocksblitz.market.feeds.instruments import check_symbol, ensure_instruments, terms_of
-from stocksblitz.market.feeds.readers import Readers
-from stocksblitz.market.feeds.rows import Rows, read_rows
+from stocksblitz.market.feeds.replay.backpressure import Readers
+from stocksblitz.market.feeds.replay.csv_bars import Rows, read_rows
+from stocksblitz.market.feeds.spec import FeedSpec
 from stocksblitz.observability.metrics import feed_rejected, feed_ticks
 from stocksblitz.redis.keys import Keys
 from stocksblitz.workers.runtime import now_ms

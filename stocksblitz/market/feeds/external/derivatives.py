@@ -6,7 +6,7 @@ from math import isfinite
 import orjson
 
 from stocksblitz.market.core.options import Chain, Json, interest_of
-from stocksblitz.market.feeds.ticks import Listing
+from stocksblitz.market.feeds.external.ticks import Listing
 
 Note = tuple[str, bytes, bytes]
 """Symbol, its Greeks and its open interest as JSON; empty where there is none."""

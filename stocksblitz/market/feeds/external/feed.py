@@ -15,17 +15,17 @@ import orjson
 from redis.exceptions import ResponseError
 
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.feed_spec import FeedSpec
 from stocksblitz.market.calendars import sessions as calendars
 from stocksblitz.market.core import greeks
 from stocksblitz.market.core.bars import TIMEFRAMES, Bar, Session, TickBars
 from stocksblitz.market.core.options import Chain, Interest, chains
-from stocksblitz.market.feeds.archive import Archive, bar_of
+from stocksblitz.market.feeds.bar_archive import Archive, bar_of
 from stocksblitz.market.feeds.base import Feed, Market, Past
+from stocksblitz.market.feeds.external.derivatives import reckon
+from stocksblitz.market.feeds.external.recovery import restore
+from stocksblitz.market.feeds.external.ticks import Listing, Tick, number
 from stocksblitz.market.feeds.instruments import active_contracts, active_exchanges
-from stocksblitz.market.feeds.reckoning import reckon
-from stocksblitz.market.feeds.restore import restore
-from stocksblitz.market.feeds.ticks import Listing, Tick, number
+from stocksblitz.market.feeds.spec import FeedSpec
 from stocksblitz.observability.metrics import feed_rejected, feed_ticks
 from stocksblitz.redis.client import each_answer
 from stocksblitz.redis.keys import Keys

@@ -21,7 +21,7 @@ import numpy as np
 from stocksblitz.market.calendars import sessions as calendars
 from stocksblitz.market.calendars.sessions import CONTINUOUS
 from stocksblitz.market.core.bars import DAY_MS, MINUTE_MS, TIMEFRAMES, Bar
-from stocksblitz.market.feeds.simulated_instruments import Profile
+from stocksblitz.market.feeds.simulated.profiles import Profile
 
 TICK_MS = 250
 TICKS = MINUTE_MS // TICK_MS

@@ -8,16 +8,16 @@ from typing import Any
 from django.conf import settings
 
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.feed_spec import FeedSpec
 from stocksblitz.market.calendars import sessions as calendars
 from stocksblitz.market.calendars.sessions import CONTINUOUS
 from stocksblitz.market.core import greeks
 from stocksblitz.market.core.bars import DAY_MS, MINUTE_MS, TIMEFRAMES, Bar, Closed, Ladder
 from stocksblitz.market.feeds.base import Feed, Market, Past, Quote
 from stocksblitz.market.feeds.instruments import ensure_instruments
-from stocksblitz.market.feeds.simulated_chain import SimulatedChain, View
-from stocksblitz.market.feeds.simulated_instruments import PROFILES, Profile
-from stocksblitz.market.feeds.simulation import TICK_MS, Minutes, Path, Simulation, bars
+from stocksblitz.market.feeds.simulated.option_chain import SimulatedChain, View
+from stocksblitz.market.feeds.simulated.price_path import TICK_MS, Minutes, Path, Simulation, bars
+from stocksblitz.market.feeds.simulated.profiles import PROFILES, Profile
+from stocksblitz.market.feeds.spec import FeedSpec
 from stocksblitz.observability.metrics import feed_ticks
 from stocksblitz.redis.keys import Keys
 from stocksblitz.workers.runtime import now_ms

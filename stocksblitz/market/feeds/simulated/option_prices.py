@@ -15,8 +15,8 @@ import numpy as np
 from stocksblitz.market.core.bars import DAY_MS, MINUTE_MS, Bar
 from stocksblitz.market.core.greeks import YEAR_MS
 from stocksblitz.market.core.options import Contract, Interest
-from stocksblitz.market.feeds.simulated_instruments import Profile
-from stocksblitz.market.feeds.simulation import Minutes
+from stocksblitz.market.feeds.simulated.price_path import Minutes
+from stocksblitz.market.feeds.simulated.profiles import Profile
 
 RATE = 0.065
 """Interest and carry of the simulated market, a fraction per year."""
