@@ -28,7 +28,7 @@ urlpatterns = [
     path("auth/", include("stocksblitz.identity.urls")),
     path("indicators/", include("indicators.api.urls")),
     path("api/market/portfolio/", include("portfolio.api.market_urls")),
-    path("api/market/", include("stocksblitz.market.urls")),
+    path("api/market/", include("stocksblitz.market.api.urls")),
     path("api/portfolio/", include("portfolio.api.urls")),
     path("api/schema", health.SchemaView.as_view(), name="schema"),
     path("api/docs", health.DocsView.as_view(url_name="schema"), name="docs"),

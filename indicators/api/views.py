@@ -14,10 +14,10 @@ from indicators.api import serializers as shapes
 from indicators.engine.spec import Spec, catalogue, parse_request
 from indicators.reads import cache, session_data
 from indicators.subscriptions import service as subscriptions
-from stocksblitz import inputs
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.api.schema import SESSION_HEADER, documented
 from stocksblitz.identity.authentication import Credentials, session_id_of, user_id
+from stocksblitz.market.api import validation
 from stocksblitz.market.core.bars import TIMEFRAMES
 from stocksblitz.market.store.history import MOST_BARS
 from stocksblitz.market.store.instruments import check_symbol
@@ -60,10 +60,10 @@ class SubscribeView(APIView):
     )
     def post(self, request: Request) -> Response:
         """Subscribe this session to indicators; none: to the bars, Greeks and open interest alone."""
-        body = inputs.known_fields(request.data, "symbol", "timeframe", "indicators", "session_id")
+        body = validation.known_fields(request.data, "symbol", "timeframe", "indicators", "session_id")
         session_id = session_id_of(request, body.get("session_id"))
-        symbol = inputs.well_formed(inputs.text(body, "symbol"))
-        timeframe = inputs.timeframe(body.get("timeframe"))
+        symbol = validation.well_formed(validation.text(body, "symbol"))
+        timeframe = validation.timeframe(body.get("timeframe"))
         result = subscriptions.subscribe_sync(
             user_id=user_id(request),
             session_id=session_id,
@@ -94,7 +94,7 @@ class UnsubscribeView(APIView):
     )
     def post(self, request: Request) -> Response:
         """Take indicators of a stream away; what is not there is no error."""
-        body = inputs.known_fields(request.data, "symbol", "timeframe", "indicators", "session_id")
+        body = validation.known_fields(request.data, "symbol", "timeframe", "indicators", "session_id")
         session_id = session_id_of(request, body.get("session_id"))
         named = body.get("indicators")
         if named is not None and not (
@@ -104,8 +104,8 @@ class UnsubscribeView(APIView):
         result = subscriptions.unsubscribe_sync(
             user_id=user_id(request),
             session_id=session_id,
-            symbol=inputs.well_formed(inputs.text(body, "symbol")),
-            timeframe=inputs.timeframe(body.get("timeframe")),
+            symbol=validation.well_formed(validation.text(body, "symbol")),
+            timeframe=validation.timeframe(body.get("timeframe")),
             indicators=named,
         )
         shown = ("indicator", "last", "ref_count")
@@ -123,7 +123,7 @@ class HeartbeatView(APIView):
     )
     def post(self, request: Request) -> Response:
         """Keep subscriptions alive; what is not named does not expire sooner."""
-        body = inputs.known_fields(request.data, "session_id", "subscriptions")
+        body = validation.known_fields(request.data, "session_id", "subscriptions")
         named = body.get("subscriptions", [])
         if not isinstance(named, list) or len(named) > MOST_ENTRIES:
             raise StocksBlitzError(
@@ -140,8 +140,12 @@ class HeartbeatView(APIView):
 
 
 def _entry(given: object) -> tuple[str, str, str]:
-    entry = inputs.known_fields(given, "symbol", "timeframe", "indicator_id")
-    return inputs.text(entry, "symbol"), inputs.text(entry, "timeframe"), inputs.text(entry, "indicator_id")
+    entry = validation.known_fields(given, "symbol", "timeframe", "indicator_id")
+    return (
+        validation.text(entry, "symbol"),
+        validation.text(entry, "timeframe"),
+        validation.text(entry, "indicator_id"),
+    )
 
 
 class DataView(APIView):
@@ -149,8 +153,8 @@ class DataView(APIView):
     def get(self, request: Request, symbol: str) -> Response:
         """The newest bar with exactly the indicators that this session has subscribed to."""
         symbol, timeframe = (
-            inputs.well_formed(symbol),
-            inputs.timeframe(request.query_params.get("timeframe")),
+            validation.well_formed(symbol),
+            validation.timeframe(request.query_params.get("timeframe")),
         )
         specs = session_data.subscribed(user_id(request), session_id_of(request), symbol, timeframe)
         return Response(session_data.data(symbol, timeframe, specs))
@@ -168,7 +172,7 @@ class CurrentView(APIView):
     )
     def get(self, request: Request, symbol: str) -> Response:
         """Newest values without a subscription: from the cache, else computed once for all who ask."""
-        timeframe = inputs.timeframe(request.query_params.get("timeframe"))
+        timeframe = validation.timeframe(request.query_params.get("timeframe"))
         specs = _ids(request, required=True)
         answer = cache.current_sync(check_symbol(symbol), timeframe, specs)
         values = {asked: {**entry, "stale": answer.stale} for asked, entry in answer.values.items()}
@@ -191,9 +195,9 @@ class HistoryView(APIView):
     def get(self, request: Request, symbol: str) -> Response:
         """Closed bars and one value per bar, oldest first."""
         query = request.query_params
-        timeframe, specs = inputs.timeframe(query.get("timeframe")), _ids(request, required=False)
-        limit = inputs.whole(query, "limit", DEFAULT_BARS, 1, MOST_BARS)
-        before = inputs.whole(query, "before", None, 0, 10**15)
+        timeframe, specs = validation.timeframe(query.get("timeframe")), _ids(request, required=False)
+        limit = validation.whole(query, "limit", DEFAULT_BARS, 1, MOST_BARS)
+        before = validation.whole(query, "before", None, 0, 10**15)
         canonical = list(dict.fromkeys(spec.id for spec in specs.values()))
         found = cache.history_sync(
             check_symbol(symbol), timeframe, canonical, limit=limit or DEFAULT_BARS, before=before
@@ -225,8 +229,8 @@ class SubscriptionsView(APIView):
     def get(self, request: Request) -> Response:
         """What this session has subscribed to."""
         query = request.query_params
-        symbol = inputs.well_formed(query["symbol"]) if query.get("symbol") else None
-        timeframe = inputs.timeframe(query["timeframe"]) if query.get("timeframe") else None
+        symbol = validation.well_formed(query["symbol"]) if query.get("symbol") else None
+        timeframe = validation.timeframe(query["timeframe"]) if query.get("timeframe") else None
         if query.get("all", "").lower() in ("true", "1"):
             if not request.user.is_staff:
                 raise StocksBlitzError("forbidden", "all=true is for staff: leave it out to see your own")

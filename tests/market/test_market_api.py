@@ -11,7 +11,7 @@ from django.test import Client
 
 from stocksblitz.identity import tokens
 from stocksblitz.identity.models import Login
-from stocksblitz.market.api import gaps
+from stocksblitz.market.api.views import gaps
 from stocksblitz.market.calendars import server as feed_sessions
 from stocksblitz.market.calendars.sessions import session_at
 from stocksblitz.market.core.bars import MINUTE_MS

@@ -16,12 +16,12 @@ from rest_framework.test import APIRequestFactory, force_authenticate
 
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market import quotes
+from stocksblitz.market.api.quotes import QuoteStatsView
 from stocksblitz.market.quotes import get_instrument_current_price, get_instrument_current_price_sync
 from stocksblitz.market.quotes.config import parse_accounts
 from stocksblitz.market.quotes.providers import HttpProvider, dig, provider_class
 from stocksblitz.market.quotes.rate_limit import RateLimit
 from stocksblitz.market.quotes.types import number, quote_of
-from stocksblitz.market.quotes_api import QuoteStatsView
 from stocksblitz.redis.client import connect
 from tests.conftest import atakes_less, eventually
 

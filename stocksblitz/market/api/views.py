@@ -13,10 +13,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from stocksblitz import inputs
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.api.schema import documented
-from stocksblitz.market import serializers as shapes
+from stocksblitz.market.api import serializers as shapes
+from stocksblitz.market.api import validation
 from stocksblitz.market.calendars.client import sessions_of
 from stocksblitz.market.core.bars import TIMEFRAMES, Sessions, ending, opening
 from stocksblitz.market.models import Instrument, OptionContract
@@ -82,10 +82,10 @@ class BarsView(APIView):
     def get(self, request: Request, symbol: str) -> Response:
         """Closed bars, oldest first."""
         query = request.query_params
-        timeframe = inputs.timeframe(query.get("timeframe"))
-        limit = inputs.whole(query, "limit", DEFAULT_BARS, 1, MOST_BARS) or DEFAULT_BARS
+        timeframe = validation.timeframe(query.get("timeframe"))
+        limit = validation.whole(query, "limit", DEFAULT_BARS, 1, MOST_BARS) or DEFAULT_BARS
         past = read_bars(
-            check_symbol(symbol), timeframe, limit, inputs.whole(query, "before", None, 0, 10**15)
+            check_symbol(symbol), timeframe, limit, validation.whole(query, "before", None, 0, 10**15)
         )
         return Response(
             {"symbol": symbol, "timeframe": timeframe, "bars": past.bars, "complete": past.complete}
@@ -97,10 +97,10 @@ class GapsView(APIView):
     def get(self, request: Request, symbol: str) -> Response:
         """Where bars are missing though the exchange was open: in a minute without trades, or a feed that was away."""
         query = request.query_params
-        timeframe = inputs.timeframe(query.get("timeframe"))
-        limit = inputs.whole(query, "limit", MOST_BARS, 1, MOST_BARS) or MOST_BARS
+        timeframe = validation.timeframe(query.get("timeframe"))
+        limit = validation.whole(query, "limit", MOST_BARS, 1, MOST_BARS) or MOST_BARS
         past = read_bars(
-            check_symbol(symbol), timeframe, limit, inputs.whole(query, "before", None, 0, 10**15)
+            check_symbol(symbol), timeframe, limit, validation.whole(query, "before", None, 0, 10**15)
         )
         exchange = Instrument.objects.values_list("exchange", flat=True).get(symbol=symbol)
         opened = [bar[0] for bar in past.bars]
