@@ -1,10 +1,10 @@
-"""A sample of what the columns say is reckoned again by the oracle; any difference is a defect and an alarm
-(pure).
-"""
+"""Compare a sample of the accounts in columns with the Decimal oracle; a difference is a defect and an alarm."""
 
-import random
+from __future__ import annotations
+
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,11 +13,14 @@ from portfolio.margin.margin import value
 from portfolio.margin.types import Account, Market, Quote
 from portfolio.valuation.book import Book
 
+if TYPE_CHECKING:
+    from random import Random
+
 TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class DriftSample:
     """An account's numbers in the columns, and the prices that they come from, at one moment."""
 
     key: str
@@ -29,12 +32,12 @@ class Taken:
     graph: Graph
 
 
-class Sample:
-    """One in so many accounts, by chance."""
+class Sampler:
+    """Choose one in ``one_in`` revalued accounts at random; 0 chooses none."""
 
-    def __init__(self, one_in: int = 100) -> None:
+    def __init__(self, one_in: int, random: Random) -> None:
         self.one_in = one_in
-        self._random = random.Random()
+        self._random = random
 
     def wanted(self, count: int) -> bool:
         return self.one_in > 0 and self._random.random() < count / self.one_in
@@ -42,7 +45,7 @@ class Sample:
     def pick(self, count: int) -> int:
         return self._random.randrange(count)
 
-    def take(self, book: Book, key: str, revision: int) -> Taken:
+    def take(self, book: Book, key: str, revision: int) -> DriftSample:
         slot = book.index[key]
         prices = book.prices
         quotes = {}
@@ -55,18 +58,18 @@ class Sample:
                 quotes[name] = Quote(Decimal(repr(bid)), Decimal(repr(ask)), 0, prices.is_fresh(row))
         largest = float(np.abs(book.rows.pnl[at]).sum()) if len(at) else 0.0
         equity = float(book.equity(np.array([slot]))[0])
-        return Taken(
+        return DriftSample(
             key, revision, equity, float(book.slots.used[slot]), largest, quotes, book.currencies.graph
         )
 
 
-def difference(taken: Taken, account: Account) -> str | None:
-    """What differs between the columns and the oracle, in words; None when nothing does."""
-    wanted = value(account, Market(taken.quotes, taken.graph))
-    scale = taken.largest + abs(float(account.balance)) + 1
+def difference(sample: DriftSample, account: Account) -> str | None:
+    """Describe the first difference between the columns and the oracle; None when they agree."""
+    wanted = value(account, Market(sample.quotes, sample.graph))
+    scale = sample.largest + abs(float(account.balance)) + 1
     for name, got, exact in (
-        ("equity", taken.equity, wanted.equity),
-        ("used margin", taken.used, wanted.used),
+        ("equity", sample.equity, wanted.equity),
+        ("used margin", sample.used, wanted.used),
     ):
         if exact is None:
             if got == got:

@@ -14,7 +14,7 @@ from portfolio.models import Account
 from portfolio.services.loader import CHUNK, Catalogue, load
 from portfolio.services.margin_enforcement import enforce, trigger
 from portfolio.services.prices import priced, read_graph
-from portfolio.valuation.drift_check import Taken, difference
+from portfolio.valuation.drift_check import DriftSample, difference
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.redis.client import keys as realm
 from stocksblitz.redis.client import shared
@@ -131,7 +131,7 @@ class Store:
                 log.exception("no decision", extra={"action": "decide", "account": key})
         return done
 
-    def audit(self, taken: Taken) -> str | None:
-        """What the oracle finds wrong; None too when the account has changed since."""
-        found = self.of_keys([taken.key]).get(taken.key)
-        return None if found is None or found.revision != taken.revision else difference(taken, found.account)
+    def check_drift(self, sample: DriftSample) -> str | None:
+        """Describe how the columns differ from the oracle; None also when the account has changed since."""
+        found = self.of_keys([sample.key]).get(sample.key)
+        return None if found is None or found.revision != sample.revision else difference(sample, found.account)

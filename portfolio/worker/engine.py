@@ -8,6 +8,7 @@ decided in the database, never here.
 
 import asyncio
 import logging
+import random
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -22,7 +23,7 @@ from portfolio.margin.fx import Graph
 from portfolio.services.prices import FIELDS, tick_of
 from portfolio.valuation.book import OK, STALE, STOP, Book
 from portfolio.valuation.column_table import Flags, Ints
-from portfolio.valuation.drift_check import Sample
+from portfolio.valuation.drift_check import DriftSample, Sampler
 from portfolio.valuation.order_triggers import Triggers
 from portfolio.valuation.snapshot_json import static_of
 from portfolio.worker.database import Loaded, Store, job
@@ -81,7 +82,7 @@ class Engine:
         self._reloading: asyncio.Task[Ints] | None = None
         self._reload_after = 0.0
         self._busy: dict[str, float] = {}
-        self.sample = Sample(settings.PORTFOLIO_DRIFT_SAMPLE)
+        self.sample = Sampler(settings.PORTFOLIO_DRIFT_SAMPLE, random.Random())
 
     # --- Which accounts
 
@@ -256,18 +257,18 @@ class Engine:
         if self.sample.wanted(len(slots)):
             key = self.book.keys[int(slots[self.sample.pick(len(slots))])]
             if key is not None and key not in self._busy:
-                taken = self.sample.take(self.book, key, self._revision[key])
-                self._start(self._audit(taken))
+                sample = self.sample.take(self.book, key, self._revision[key])
+                self._start(self._check_drift(sample))
 
-    async def _audit(self, taken: Any) -> None:
+    async def _check_drift(self, sample: DriftSample) -> None:
         self.stats["drift_checks"] += 1
-        difference = await self._ask(self._store.audit, taken)
+        difference = await self._ask(self._store.check_drift, sample)
         if difference:
             self.stats["drift_alarms"] += 1
             log.error(
-                "columns and oracle differ: %s", difference, extra={"action": "drift", "account": taken.key}
+                "columns and oracle differ: %s", difference, extra={"action": "drift", "account": sample.key}
             )
-            self._changed.add(taken.key)
+            self._changed.add(sample.key)
 
     # --- Decisions
 

@@ -1,7 +1,6 @@
 """One portfolio process: listener, leases, the cycle, the sweep, and what it tells of itself."""
 
 import asyncio
-import io
 import logging
 import time
 from collections import Counter
@@ -9,14 +8,14 @@ from typing import Any
 
 import orjson
 from django.conf import settings
-from django.core.management import CommandError, call_command
+from django.contrib.auth.models import User
 from django.db import DatabaseError
 from redis.exceptions import RedisError
 
-from portfolio.management.commands.seed_portfolio import ACCOUNTS
-from portfolio.models import Account
+from portfolio.services.demo_accounts import create_demo_accounts, missing_accounts
 from portfolio.services.idempotency import forget_old
 from portfolio.services.symbol_holders import changes
+from portfolio.worker import equity_history
 from portfolio.worker.database import Store, job
 from portfolio.worker.engine import Engine
 from portfolio.worker.equity_history import EVERY_S, Curves
@@ -36,12 +35,15 @@ LOG_S = 60.0
 SEED_TRIES = 60
 
 
-def seed() -> None:
-    call_command("seed_portfolio", stdout=io.StringIO())
-
-
-def seeded() -> bool:
-    return Account.objects.filter(key__in=ACCOUNTS).count() == len(ACCOUNTS)
+def create_missing_demo_accounts() -> bool:
+    """Create the demo accounts whose prices are known; return whether all of them exist."""
+    owner = User.objects.filter(username="demo").first()
+    if owner is None:
+        return False
+    for key, missing in create_demo_accounts(owner):
+        if not missing:
+            equity_history.want(key)
+    return not missing_accounts()
 
 
 class Runner:
@@ -100,13 +102,12 @@ class Runner:
         await asyncio.to_thread(job, forget_old)
 
     async def _seed(self, stop: asyncio.Event) -> None:
-        """Development: accounts to look at, as soon as the simulated feed has prices for them."""
+        """Create the demo accounts of a development server once the simulated feed has their prices."""
         for _ in range(SEED_TRIES):
             try:
-                await asyncio.to_thread(job, seed)
-                if await asyncio.to_thread(job, seeded):
+                if await asyncio.to_thread(job, create_missing_demo_accounts):
                     return
-            except (CommandError, StocksBlitzError, DatabaseError, RedisError, OSError) as error:
+            except (StocksBlitzError, DatabaseError, RedisError, OSError) as error:
                 log.debug("demo accounts wait: %s", error)
             if await wait(stop, 2.0):
                 return
