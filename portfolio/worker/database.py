@@ -134,4 +134,6 @@ class Store:
     def check_drift(self, sample: DriftSample) -> str | None:
         """Describe how the columns differ from the oracle; None also when the account has changed since."""
         found = self.of_keys([sample.key]).get(sample.key)
-        return None if found is None or found.revision != sample.revision else difference(sample, found.account)
+        return (
+            None if found is None or found.revision != sample.revision else difference(sample, found.account)
+        )

@@ -6,8 +6,8 @@ from pathlib import Path
 from indicators.engine.kernels import Value
 from indicators.engine.spec import parse
 from stocksblitz.market.core.bars import Bar
-from tests.indicators.data import COMMON, agree, columns, parts_of
-from tests.indicators.test_replay_batch import ORACLES
+from tests.indicators.engine.data import COMMON, agree, columns, parts_of
+from tests.indicators.engine.test_replay_batch import ORACLES
 
 MINUTE = 60_000
 

@@ -7,7 +7,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.e2e.replays import MINUTE, Truth, cut, larger
 from tests.e2e.tabs import Tab, check_order, closed_bars, sign_in
-from tests.indicators.data import COMMON, read
+from tests.indicators.engine.data import COMMON, read
 
 pytestmark = pytest.mark.process
 

@@ -1,0 +1,89 @@
+"""Keys of one symbol that hold what nobody can read: that symbol waits, the others go on, and it comes back by itself."""
+
+import orjson
+import pytest
+
+from tests.indicators.worker.test_stream_runner import (  # noqa: F401  (fixtures among them)
+    STREAM,
+    T0,
+    bar,
+    closed,
+    feed,
+    listener,
+    runner,
+)
+
+
+async def instead(redis, name, value):
+    """A list in the place of whatever was there."""
+    await redis.delete(name)
+    await redis.lpush(name, value)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda redis, keys, symbol: redis.set(keys.market(symbol), "no hash"),
+        lambda redis, keys, symbol: redis.set(keys.bars(symbol, "1min"), "no sorted set"),
+        lambda redis, keys, symbol: redis.hset(keys.market(symbol), "bar:1min", '{"half":'),
+        lambda redis, keys, symbol: redis.hset(keys.market(symbol), "bar:1min", "[1, 2]"),
+        lambda redis, keys, symbol: redis.hset(keys.market(symbol), "greeks", "{'delta': 1}"),
+        lambda redis, keys, symbol: redis.hset(keys.market(symbol), "fresh_until", "soon"),
+        lambda redis, keys, symbol: redis.hset(keys.market(symbol), "source", b"\xff"),
+        lambda redis, keys, symbol: redis.hset(
+            keys.market(symbol), "bar:1min", orjson.dumps([bar(50).ts, *["nan"] * 5, T0, bar(49).ts])
+        ),
+        lambda redis, keys, symbol: redis.hset(
+            keys.market(symbol), "bar:1min", b"[1e300, 1, 1, 1, 1, 1, 1, %d]" % bar(49).ts
+        ),
+        lambda redis, keys, symbol: redis.zadd(keys.bars(symbol, "1min"), {"[]": bar(51).ts}),
+        lambda redis, keys, symbol: redis.hdel(keys.market(symbol), "source", "gen"),
+        lambda redis, keys, symbol: redis.set(keys.stream(symbol, "1min", "log"), "no list"),
+        lambda redis, keys, symbol: instead(redis, keys.stream(symbol, "1min", "fence"), "no number"),
+        lambda redis, keys, symbol: instead(redis, keys.stream(symbol, "1min", "pos"), "no text"),
+    ],
+)
+@pytest.mark.parametrize("lives", [True, False])
+async def test_a_symbol_whose_keys_are_spoilt_stops_no_other_and_comes_back(
+    runner,
+    feed,
+    listener,
+    aredis,
+    keys,
+    spoil,
+    lives,
+):
+    """Whatever stands in its keys, before its stream is opened or while it lives."""
+
+    async def whole():
+        for name in (keys.market("BADUSD"), keys.bars("BADUSD", "1min")):
+            await aredis.delete(name)
+        await aredis.zunionstore(keys.bars("BADUSD", "1min"), [keys.bars(*STREAM)])
+        await aredis.hset(keys.market("BADUSD"), mapping=await aredis.hgetall(keys.market(STREAM[0])))
+
+    async def turn():
+        runner._dirty.update((STREAM[0], "BADUSD"))
+        await runner.step()
+
+    await feed.form(100.0)
+    await whole()
+    await aredis.sadd(keys.wanted, "BADUSD|1min|SMA_3")
+    if lives:
+        await runner.reconcile()
+        await turn()
+        assert set(runner.streams()) == {STREAM, ("BADUSD", "1min")}
+    await spoil(aredis, keys, "BADUSD")
+    await aredis.sadd(keys.wanted, "BADUSD|1min|EMA_9")
+    await runner.reconcile()
+    for upto in (51, 52):
+        await listener.frames()
+        await feed.close(upto)
+        await feed.form(101.0)
+        await turn()
+        assert closed(await listener.frames()) == [bar(upto - 1).ts] or (upto == 51 and not lives)
+    await whole()
+    await turn()
+    await turn()
+    frame = orjson.loads(await aredis.get(keys.stream("BADUSD", "1min", "frame")))
+    assert frame["ohlcv"]["ts"] == bar(52).ts
+    assert frame["indicators"].keys() == {"SMA_3", "EMA_9"}
