@@ -27,7 +27,7 @@ DIRTY = 10_000
 
 
 def made_accounts(count: int, rng: random.Random, per: int = PER_ACCOUNT) -> dict[str, Any]:
-    from portfolio.margin.types import Account, Holding, Rules, Terms
+    from portfolio.margin.types import Holding, MarginAccount, Rules, Terms
 
     currencies = ("USD", "EUR", "GBP", "JPY")
     terms = [
@@ -43,7 +43,7 @@ def made_accounts(count: int, rng: random.Random, per: int = PER_ACCOUNT) -> dic
             Holding(number * per + i, t, rng.choice((1, -1)), lots, price, margin)
             for i, t in enumerate(chosen)
         ]
-        out[f"demo:{number}"] = Account(rules, Decimal(100_000), rows)
+        out[f"demo:{number}"] = MarginAccount(rules, Decimal(100_000), rows)
     return out
 
 
@@ -54,12 +54,12 @@ def pairs() -> Any:
 
 
 def quotes(rng: random.Random) -> dict[str, Any]:
-    from portfolio.valuation.price_columns import Tick
+    from portfolio.valuation.price_columns import PriceTick
 
     now = int(time.time() * 1000)
     names = [f"S{i}" for i in range(SYMBOLS)] + ["EURUSD", "GBPUSD", "USDJPY"]
     middle = {name: round(1.1 + rng.uniform(-0.01, 0.01), 5) for name in names}
-    return {name: Tick(at, at + 0.0002, now, now + 3_600_000) for name, at in middle.items()}
+    return {name: PriceTick(at, at + 0.0002, now, now + 3_600_000) for name, at in middle.items()}
 
 
 def columns() -> list[Line]:
@@ -94,11 +94,11 @@ async def cycle(count: int, per: int = PER_ACCOUNT) -> list[Line]:
     """One tick of one symbol that ``count`` accounts hold: to revalued, written and announced snapshots."""
     from portfolio.worker.engine import Engine
     from portfolio.worker.price_listener import PortfolioCalculatorListener
-    from stocksblitz.redis.client import connect, keys
-    from stocksblitz.workers.runtime import Leases
+    from stocksblitz.redis.client import connect, current_keys
+    from stocksblitz.workers.runtime import ShardLeases
 
-    redis, names, rng = connect(), keys(), random.Random(2)
-    leases = Leases(redis, names, "portfolio")
+    redis, names, rng = connect(), current_keys(), random.Random(2)
+    leases = ShardLeases(redis, names, "portfolio")
     await leases.step()
     listener = PortfolioCalculatorListener(redis, names, ("live", "demo"), bound=2_000_000)
     engine = Engine(redis, names, listener, leases, None)  # type: ignore[arg-type]  # nothing is closed here

@@ -18,9 +18,9 @@ async def flood(done: asyncio.Event) -> None:
         "for i in range(n):\n p.publish(sys.argv[1],f'S{i*7919%s}')\n if i%500==499: p.execute()\n"
         "p.execute()"
     )
-    from stocksblitz.redis.client import keys
+    from stocksblitz.redis.client import current_keys
 
-    argv = ["-c", code, keys().price_updates, str(MESSAGES), str(SYMBOLS)]
+    argv = ["-c", code, current_keys().price_updates, str(MESSAGES), str(SYMBOLS)]
     process = await asyncio.create_subprocess_exec(sys.executable, *argv)
     await process.wait()
     done.set()
@@ -83,9 +83,9 @@ async def ours(redis: Any, names: Any) -> tuple[int, float]:
 
 
 async def intake() -> list[Line]:
-    from stocksblitz.redis.client import connect, keys
+    from stocksblitz.redis.client import connect, current_keys
 
-    redis, names = connect(), keys()
+    redis, names = connect(), current_keys()
     await hold(redis, names)
     slow, spent = await literal(redis, names)
     base = slow / spent

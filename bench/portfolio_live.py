@@ -59,9 +59,9 @@ class Exchange:
     """Writes prices as a feed does, and hears what the engine says of them."""
 
     def __init__(self) -> None:
-        from stocksblitz.redis.client import connect, keys
+        from stocksblitz.redis.client import connect, current_keys
 
-        self.redis, self.names = connect(), keys()
+        self.redis, self.names = connect(), current_keys()
         self.pubsub = self.redis.pubsub()
 
     async def open(self) -> None:

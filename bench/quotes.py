@@ -94,16 +94,16 @@ def measure() -> dict[str, float]:
 
     from stocksblitz.market import quotes
     from stocksblitz.market.quotes.providers import Provider
-    from stocksblitz.market.quotes.types import Quote
-    from stocksblitz.redis.client import connect, shared
+    from stocksblitz.market.quotes.types import ProviderQuote
+    from stocksblitz.redis.client import connect, sync_client
 
     calls: list[str] = []
 
     class Slow(Provider):
-        async def fetch(self, symbol: str) -> Quote:
+        async def fetch(self, symbol: str) -> ProviderQuote:
             calls.append(symbol)
             await asyncio.sleep(SLOW_S)
-            return Quote(1.0)
+            return ProviderQuote(1.0)
 
     globals()["Slow"] = Slow
     settings.QUOTE_ACCOUNTS = {"slow": {"provider": f"{__name__}:Slow"}}
@@ -112,7 +112,7 @@ def measure() -> dict[str, float]:
         return quotes.get_instrument_current_price_sync("slow", symbol)
 
     ask("HIT")
-    client, kept, lock = shared(), {("slow", "HIT"): 1.0}, threading.Lock()
+    client, kept, lock = sync_client(), {("slow", "HIT"): 1.0}, threading.Lock()
     client.set("bench", b"1.0")
 
     def look_up() -> float:

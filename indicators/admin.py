@@ -17,7 +17,7 @@ from indicators.subscriptions import service as subscriptions
 from indicators.subscriptions.queries import live_counts, seen_at
 from stocksblitz.admin import ReadOnlyAdmin
 from stocksblitz.delivery import control
-from stocksblitz.redis.keys import member
+from stocksblitz.redis.keys import session_key
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -94,7 +94,7 @@ class SessionAdmin(ReadOnlyAdmin):
 
     @admin.display(description="last activity")
     def last_activity(self, session: Session) -> str:
-        seen = seen_at(member(session.user_id, str(session.session_id)))
+        seen = seen_at(session_key(session.user_id, str(session.session_id)))
         return f"{timesince(max(seen, session.last_seen) if seen else session.last_seen)} ago"
 
     @admin.action(description="End the selected sessions", permissions=["end"])
@@ -175,7 +175,7 @@ class SubscriptionAdmin(ReadOnlyAdmin):
                 timeframe=row.timeframe,
                 indicators=[row.indicator],
             )
-        touched = {member(row.session.user_id, str(row.session.session_id)) for row in rows}
+        touched = {session_key(row.session.user_id, str(row.session.session_id)) for row in rows}
         control.send_sync([control.order("resync", each) for each in sorted(touched)])
         self.message_user(request, f"{len(rows)} subscriptions dropped", messages.SUCCESS)
 

@@ -48,8 +48,8 @@ def forget_user(sender: object, instance: Any, **_: Any) -> None:
     """The rows go with the user; what Redis holds of them goes once that is committed."""
     from indicators.models import Session
     from indicators.subscriptions import service as subscriptions
-    from stocksblitz.redis.keys import member
+    from stocksblitz.redis.keys import session_key
 
     rows = Session.objects.filter(user_id=instance.pk).values_list("user_id", "session_id")
-    members = [member(user_id, str(session_id)) for user_id, session_id in rows]
+    members = [session_key(user_id, str(session_id)) for user_id, session_id in rows]
     transaction.on_commit(lambda: subscriptions.forget_sync(members))

@@ -17,7 +17,7 @@ from stocksblitz.delivery.connection import Client
 from stocksblitz.delivery.consumers import SocketConsumer, expiry
 from stocksblitz.delivery.messages import Close
 from stocksblitz.market.core.bars import TIMEFRAMES
-from stocksblitz.redis.keys import member
+from stocksblitz.redis.keys import session_key
 
 DELIBERATE = frozenset({1000, 1001})
 """Close codes by which a client says that it will not come back."""
@@ -38,7 +38,7 @@ class IndicatorConsumer(SocketConsumer):
         if (
             session.replaces
         ):  # whoever holds another socket of it reads which one is current, and closes its own
-            await control.announce("resync", member(user_id, session_id), except_conn=ws_conn_id)
+            await control.announce("resync", session_key(user_id, session_id), except_conn=ws_conn_id)
         client = self.new_client(session_id, ws_conn_id)
         self.hub.register(client, stored=True)
         client.reply(

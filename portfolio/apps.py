@@ -19,7 +19,7 @@ def end_sockets(
     import orjson
 
     from portfolio.services.symbol_holders import ended
-    from stocksblitz.redis.client import keys, shared
+    from stocksblitz.redis.client import current_keys, sync_client
 
     told = {"user_id": user_id, "login_id": str(login_id) if login_id else None, "session_id": session_id}
-    shared().publish(ended(keys()), orjson.dumps(told))
+    sync_client().publish(ended(current_keys()), orjson.dumps(told))

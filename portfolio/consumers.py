@@ -15,7 +15,7 @@ from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.delivery import messages as wire
 from stocksblitz.delivery.connection import Client
 from stocksblitz.delivery.consumers import SocketConsumer, expiry
-from stocksblitz.redis.client import keys
+from stocksblitz.redis.client import current_keys
 
 MOST_ACCOUNTS = 128
 
@@ -61,7 +61,7 @@ class PortfolioConsumer(SocketConsumer):
         """Watch first, read then: what changes in between is newer than what is sent, and follows."""
         watch = self.watches.watch(client, account)
         watch.sent = None
-        raw = await self.hub.redis.get(keys().snapshot(account))
+        raw = await self.hub.redis.get(current_keys().snapshot(account))
         if raw is None:
             raw = wire.encode(await database_sync_to_async(_computed)(self.identity.user_id, account))
         client.send(message("portfolio_snapshot", raw))

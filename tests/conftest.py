@@ -111,9 +111,9 @@ def namespace(settings) -> str:
 
 @pytest.fixture
 def keys(namespace):
-    from stocksblitz.redis.client import keys
+    from stocksblitz.redis.client import current_keys
 
-    return keys()
+    return current_keys()
 
 
 @pytest.fixture

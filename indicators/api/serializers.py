@@ -27,7 +27,7 @@ class SubscribeRequest(serializers.Serializer[Any]):
     session_id = serializers.UUIDField(required=False)
 
 
-class SubscribeResult(serializers.Serializer[Any]):
+class SubscribeResultSerializer(serializers.Serializer[Any]):
     indicator = serializers.CharField()
     new = serializers.BooleanField(help_text="whether the computation starts with this")
     ref_count = serializers.IntegerField(help_text="sessions that share the computation")
@@ -39,7 +39,7 @@ class SubscribeReply(serializers.Serializer[Any]):
     symbol = serializers.CharField()
     timeframe = serializers.CharField()
     indicators = serializers.ListField(child=serializers.CharField())
-    results = SubscribeResult(many=True)
+    results = SubscribeResultSerializer(many=True)
 
 
 class UnsubscribeRequest(serializers.Serializer[Any]):
@@ -51,7 +51,7 @@ class UnsubscribeRequest(serializers.Serializer[Any]):
     session_id = serializers.UUIDField(required=False)
 
 
-class UnsubscribeResult(serializers.Serializer[Any]):
+class UnsubscribeResultSerializer(serializers.Serializer[Any]):
     indicator = serializers.CharField()
     last = serializers.BooleanField(help_text="whether the computation ends with this")
     ref_count = serializers.IntegerField()
@@ -59,7 +59,7 @@ class UnsubscribeResult(serializers.Serializer[Any]):
 
 class UnsubscribeReply(serializers.Serializer[Any]):
     status = serializers.CharField()
-    results = UnsubscribeResult(many=True)
+    results = UnsubscribeResultSerializer(many=True)
 
 
 class HeartbeatEntry(serializers.Serializer[Any]):

@@ -13,7 +13,7 @@ from stocksblitz.market.core.bars import Bar
 
 
 @dataclass(slots=True)
-class Quote:
+class StreamQuote:
     """What the feed says beside the bars of a symbol."""
 
     generation: str = ""
@@ -24,7 +24,7 @@ class Quote:
 
 
 @dataclass(slots=True)
-class Position:
+class StreamPosition:
     """How far a stream has been published: enough for another worker to go on where this one ended."""
 
     epoch: str = ""
@@ -36,7 +36,7 @@ class Position:
         return f"{self.epoch}|{self.seq}|{self.closed_ts}|{self.generation}"
 
     @classmethod
-    def load(cls, raw: bytes | None) -> "Position":
+    def load(cls, raw: bytes | None) -> "StreamPosition":
         if not raw:
             return cls()
         epoch, seq, closed_ts, generation = raw.decode().split("|", 3)
@@ -63,9 +63,9 @@ class LiveStream:
     follows as closed frames, so that a takeover neither skips a bar nor repeats one.
     """
 
-    def __init__(self, symbol: str, timeframe: str, epoch: str, quote: Quote) -> None:
+    def __init__(self, symbol: str, timeframe: str, epoch: str, quote: StreamQuote) -> None:
         self.symbol, self.timeframe = symbol, timeframe
-        self.position = Position(epoch, 0, 0, quote.generation)
+        self.position = StreamPosition(epoch, 0, 0, quote.generation)
         self.quote = quote
         self.forming: Bar | None = None
         self.stale = False
@@ -86,7 +86,9 @@ class LiveStream:
     def ids(self) -> set[str]:
         return {spec.id for spec in self._engine.specs} | set(self._engine.broken)
 
-    def begin(self, bars: Sequence[Bar], specs: Iterable[Spec], published: Position, now_ms: int) -> Batch:
+    def begin(
+        self, bars: Sequence[Bar], specs: Iterable[Spec], published: StreamPosition, now_ms: int
+    ) -> Batch:
         """Open the kernels on these closed bars and publish the beginning of the epoch."""
         same_past = published.generation == self.position.generation or not published.epoch
         last = published.closed_ts if same_past and published.closed_ts else None
@@ -107,7 +109,7 @@ class LiveStream:
         self.close(missed, batch, now_ms)
         return batch
 
-    def follows(self, quote: Quote) -> bool:
+    def follows(self, quote: StreamQuote) -> bool:
         """Whether the bars to come belong to the past that this stream was opened on."""
         return quote.generation == self.position.generation
 

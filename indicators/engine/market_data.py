@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from indicators.engine.live_stream import Quote
+from indicators.engine.live_stream import StreamQuote
 from stocksblitz.market.core.bars import Bar
 
 log = logging.getLogger(__name__)
@@ -34,10 +34,10 @@ def forming_of(raw: bytes) -> Forming:
     return bar_of_row(row), int(row[7])
 
 
-def quote_of(fields: Sequence[bytes | None]) -> Quote:
+def quote_of(fields: Sequence[bytes | None]) -> StreamQuote:
     """What `_FIELDS` of the symbol say."""
     generation, source, fresh_until, greeks, oi = fields
-    return Quote(
+    return StreamQuote(
         (generation or b"").decode(),
         source.decode() if source else None,
         float(fresh_until or 0),

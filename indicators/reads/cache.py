@@ -20,7 +20,7 @@ from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.core.bars import TIMEFRAMES
 from stocksblitz.market.store.history import read_bars
 from stocksblitz.observability import metrics
-from stocksblitz.redis.client import keys, shared
+from stocksblitz.redis.client import current_keys, sync_client
 from stocksblitz.redis.keys import MOCK_TTL_S, computation
 from stocksblitz.workers.runtime import now_ms
 
@@ -85,7 +85,7 @@ def _await(pending: _Pending, jobs: Mapping[str, Job]) -> _Pending:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shelf:
+class CacheRead:
     """All that one round trip to Redis tells of some indicators of a stream."""
 
     latest: list[bytes | None]
@@ -102,15 +102,15 @@ class _Shelf:
         return str(int(2 * self.bar[7] - self.bar[0]) if self.bar[7] else 0), str(self.bar[0])
 
 
-def _read(symbol: str, timeframe: str, canonical: Sequence[str]) -> _Shelf:
-    names = keys()
-    pipe = shared().pipeline(transaction=False)
+def _read(symbol: str, timeframe: str, canonical: Sequence[str]) -> CacheRead:
+    names = current_keys()
+    pipe = sync_client().pipeline(transaction=False)
     pipe.mget([names.latest(symbol, timeframe, each) for each in canonical])
     pipe.smismember(names.wanted, [computation(symbol, timeframe, each) for each in canonical])
     pipe.get(names.stream(symbol, timeframe, "frame"))
     pipe.hmget(names.market(symbol), f"bar:{timeframe}", "fresh_until")
     latest, live, frame, (bar, fresh) = pipe.execute()
-    return _Shelf(
+    return CacheRead(
         latest=latest,
         live=[bool(each) for each in live],
         frame=orjson.loads(frame)["indicators"] if frame and any(live) else {},
@@ -119,7 +119,7 @@ def _read(symbol: str, timeframe: str, canonical: Sequence[str]) -> _Shelf:
     )
 
 
-def _found(shelf: _Shelf, index: int, canonical: str) -> dict[str, Any] | None:
+def _found(shelf: CacheRead, index: int, canonical: str) -> dict[str, Any] | None:
     """The value in the cache, if it is of the market's present: a live stream's newest frame, else ``latest``."""
     low, high = shelf.bounds
     live = shelf.frame.get(canonical) if shelf.live[index] else None
@@ -145,7 +145,7 @@ def _begin_current(symbol: str, timeframe: str, specs: Mapping[str, Spec]) -> _P
 
 
 def _current_job(symbol: str, timeframe: str, indicator: str, low: str, high: str) -> Job:
-    names = keys()
+    names = current_keys()
     return Job(
         key=names.latest(symbol, timeframe, indicator),
         lock=names.lock(symbol, timeframe, indicator),
@@ -196,7 +196,7 @@ def _begin_history(
         pending.answer.values = {each: [] for each in indicators}
         return result, pending
     jobs = {each: _history_job(symbol, timeframe, each, past.bars, past.generation) for each in indicators}
-    cached = shared().mget([job.key for job in jobs.values()])
+    cached = sync_client().mget([job.key for job in jobs.values()])
     for (each, job), raw in zip(list(jobs.items()), cached, strict=True):
         if raw is not None:
             _count(job.symbol, job.timeframe, each, hit=True)
@@ -206,7 +206,7 @@ def _begin_history(
 
 
 def _history_job(symbol: str, timeframe: str, indicator: str, bars: list[Any], generation: str) -> Job:
-    names, last, count = keys(), bars[-1][0], len(bars)
+    names, last, count = current_keys(), bars[-1][0], len(bars)
     part = f"{indicator}:{last}:{count}:{generation}"
     return Job(
         key=names.name("history", symbol, timeframe, part),

@@ -13,7 +13,7 @@ from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.delivery.messages import iso
 from stocksblitz.market.store.history import forming
 from stocksblitz.observability import aggregation
-from stocksblitz.redis.client import keys, shared
+from stocksblitz.redis.client import current_keys, sync_client
 from stocksblitz.workers.runtime import now_ms
 
 
@@ -45,8 +45,8 @@ def _ohlcv(bar: list[Any] | None, *, closed: bool) -> dict[str, Any] | None:
 
 def _blank(symbol: str, timeframe: str) -> dict[str, Any]:
     """As a frame, from what the feed says, while nobody has computed one yet."""
-    names = keys()
-    pipe = shared().pipeline(transaction=False)
+    names = current_keys()
+    pipe = sync_client().pipeline(transaction=False)
     pipe.hgetall(names.market(symbol))
     pipe.zrange(names.bars(symbol, timeframe), -1, -1)
     market, last = pipe.execute()
@@ -67,7 +67,7 @@ def _blank(symbol: str, timeframe: str) -> dict[str, Any]:
 
 def data(symbol: str, timeframe: str, specs: dict[str, Spec]) -> dict[str, Any]:
     """Bar, Greeks, open interest, and exactly these indicators under the ids they were asked by."""
-    raw = shared().get(keys().stream(symbol, timeframe, "frame"))
+    raw = sync_client().get(current_keys().stream(symbol, timeframe, "frame"))
     frame: dict[str, Any] = orjson.loads(raw) if raw else _blank(symbol, timeframe)
     values = dict(frame["indicators"])
     missing = {spec.id: spec for spec in specs.values() if spec.id not in values}

@@ -22,7 +22,7 @@ from indicators.reads.scripts import ASK
 from indicators.subscriptions import reference_counts
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.observability import metrics
-from stocksblitz.redis.client import keys, shared
+from stocksblitz.redis.client import current_keys, sync_client
 from stocksblitz.redis.keys import Keys
 from stocksblitz.workers.runtime import ALIVE_MS, now_ms
 
@@ -57,7 +57,7 @@ class Flight:
         return waiter
 
 
-class Desk:
+class SingleFlight:
     def __init__(self, names: Keys) -> None:
         self._keys = names
         self._flights: dict[str, Flight] = {}
@@ -96,7 +96,7 @@ class Desk:
     def _say(self, flights: Sequence[Flight]) -> None:
         """Ask Redis for each: cached by now, in work, or ours to put into the queue."""
         commands = [self._command(flight.job) for flight in flights]
-        for flight, answer in zip(flights, reference_counts.run(shared(), commands), strict=True):
+        for flight, answer in zip(flights, reference_counts.run(sync_client(), commands), strict=True):
             match answer[0]:
                 case b"cached":
                     flight.outcome = HIT
@@ -138,7 +138,7 @@ class Desk:
     def _run(self) -> None:
         idle_since = time.monotonic()
         while True:
-            pubsub = shared().pubsub(ignore_subscribe_messages=False)
+            pubsub = sync_client().pubsub(ignore_subscribe_messages=False)
             with suppress(RedisError, OSError):
                 pubsub.subscribe(self._keys.results)
                 idle_since = self._listen(pubsub, idle_since)
@@ -190,15 +190,15 @@ class Desk:
             self._say(waiting)
 
 
-_desks: dict[str, Desk] = {}
+_desks: dict[str, SingleFlight] = {}
 _making = threading.Lock()
 
 
-def desk() -> Desk:
+def desk() -> SingleFlight:
     """The desk of the running realm."""
-    names = keys()
+    names = current_keys()
     with _making:
-        return _desks.setdefault(names.prefix, Desk(names))
+        return _desks.setdefault(names.prefix, SingleFlight(names))
 
 
 def token() -> str:

@@ -21,7 +21,7 @@ from stocksblitz.delivery.hub import Hub
 from stocksblitz.delivery.messages import Close, Frame, iso, snapshot
 from stocksblitz.delivery.send_queue import Stream
 from stocksblitz.delivery.stream import StreamState
-from stocksblitz.redis.client import keys
+from stocksblitz.redis.client import current_keys
 from stocksblitz.workers.runtime import now_ms
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ ATTEMPTS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class SnapshotHistory:
     """Closed bars, oldest first, and for each canonical id a value per bar."""
 
     bars: list[list[float]]
@@ -44,7 +44,7 @@ class Past:
         return int(self.bars[-1][0]) if self.bars else 0
 
 
-EMPTY = Past([], {}, complete=True)
+EMPTY = SnapshotHistory([], {}, complete=True)
 
 
 def canonical_ids(asked: list[str]) -> dict[str, str]:
@@ -90,7 +90,7 @@ async def join(
 
 async def read_past(
     state: StreamState, stream: Stream, ids: dict[str, str], history: int | None, since_bar: int | None
-) -> Past:
+) -> SnapshotHistory:
     """The closed bars asked for, ending right before the newest frame's bar.
 
     StocksBlitzError ``unavailable`` when the market closes bars faster than they can be read.
@@ -109,20 +109,20 @@ async def read_past(
     )
 
 
-async def _fetch(stream: Stream, canonical: set[str], limit: int) -> Past:
+async def _fetch(stream: Stream, canonical: set[str], limit: int) -> SnapshotHistory:
     # One bar more: the newest closed bar may turn out to be the snapshot's own.
     try:
         answer = await cache.history(*stream, sorted(canonical), limit=limit + 1)
-        return Past(answer["bars"], answer["indicators"], answer["complete"])
+        return SnapshotHistory(answer["bars"], answer["indicators"], answer["complete"])
     except StocksBlitzError as error:
         if error.code != "unavailable" or not canonical:
             raise
         answer = await cache.history(*stream, [], limit=limit + 1)
         nothing: list[Any] = [None] * len(answer["bars"])
-        return Past(answer["bars"], dict.fromkeys(canonical, nothing), complete=False)
+        return SnapshotHistory(answer["bars"], dict.fromkeys(canonical, nothing), complete=False)
 
 
-def extended(past: Past, recent: Any) -> Past:
+def extended(past: SnapshotHistory, recent: Any) -> SnapshotHistory:
     """With the bars whose closed frames came in after it was read, as far as each follows the one before it."""
     fresh: list[Frame] = []
     last_ts = past.last_ts
@@ -137,7 +137,7 @@ def extended(past: Past, recent: Any) -> Past:
         for frame in fresh
     ]
     values = {each: known + [value_in(frame, each) for frame in fresh] for each, known in past.values.items()}
-    return Past(bars, values, past.complete)
+    return SnapshotHistory(bars, values, past.complete)
 
 
 def value_in(frame: Frame, canonical: str) -> Any:
@@ -145,15 +145,17 @@ def value_in(frame: Frame, canonical: str) -> Any:
     return entry["value"] if entry and entry["ready"] else None
 
 
-def up_to(past: Past, newest: Frame | None) -> Past:
+def up_to(past: SnapshotHistory, newest: Frame | None) -> SnapshotHistory:
     """Only what lies before the frame's bar."""
     if newest is None or past.last_ts < newest.ts:
         return past
     keep = sum(1 for bar in past.bars if bar[0] < newest.ts)
-    return Past(past.bars[:keep], {each: known[:keep] for each, known in past.values.items()}, past.complete)
+    return SnapshotHistory(
+        past.bars[:keep], {each: known[:keep] for each, known in past.values.items()}, past.complete
+    )
 
 
-def trimmed(past: Past, history: int | None, since_bar: int | None) -> Past:
+def trimmed(past: SnapshotHistory, history: int | None, since_bar: int | None) -> SnapshotHistory:
     """As much as was asked for; ``complete`` tells whether that is all of it."""
     if since_bar is not None:
         keep = sum(1 for bar in past.bars if bar[0] > since_bar)
@@ -162,22 +164,24 @@ def trimmed(past: Past, history: int | None, since_bar: int | None) -> Past:
         keep = min(history or 0, len(past.bars))
         complete = keep == history or past.complete
     start = len(past.bars) - keep
-    return Past(past.bars[start:], {each: known[start:] for each, known in past.values.items()}, complete)
+    return SnapshotHistory(
+        past.bars[start:], {each: known[start:] for each, known in past.values.items()}, complete
+    )
 
 
-def fitting(past: Past, frame: Frame, ids: dict[str, str], most: int) -> bytes:
+def fitting(past: SnapshotHistory, frame: Frame, ids: dict[str, str], most: int) -> bytes:
     """The framed snapshot with as many of the newest bars as fit into so many bytes: a session's memory is bounded."""
     framed = snapshot(frame, ids, as_history(past, frame, ids))
     while len(framed) > most and past.bars:
         keep = min(len(past.bars) - 1, int(0.95 * len(past.bars) * most / len(framed)))
         start = len(past.bars) - keep
         values = {each: known[start:] for each, known in past.values.items()}
-        past = Past(past.bars[start:], values, complete=False)
+        past = SnapshotHistory(past.bars[start:], values, complete=False)
         framed = snapshot(frame, ids, as_history(past, frame, ids))
     return framed
 
 
-def as_history(past: Past, frame: Frame, ids: dict[str, str]) -> dict[str, Any]:
+def as_history(past: SnapshotHistory, frame: Frame, ids: dict[str, str]) -> dict[str, Any]:
     past = up_to(past, frame)
     nothing: list[Any] = [None] * len(past.bars)
     return {
@@ -190,7 +194,7 @@ def as_history(past: Past, frame: Frame, ids: dict[str, str]) -> dict[str, Any]:
 async def blank_frame(hub: Hub, stream: Stream) -> Frame:
     """What is known of a stream that no compute worker has published yet: its bars, and no values."""
     symbol, timeframe = stream
-    names = keys()
+    names = current_keys()
     fields = await hub.redis.hmget(
         names.market(symbol), f"bar:{timeframe}", "greeks", "oi", "source", "fresh_until"
     )

@@ -10,7 +10,7 @@ from django.conf import settings
 
 from indicators.engine.spec import Spec
 from indicators.subscriptions import reference_counts
-from indicators.subscriptions.reference_counts import Command, Gone, State
+from indicators.subscriptions.reference_counts import Command, Expired, State
 from indicators.subscriptions.repository import Key, Record
 from indicators.subscriptions.state import Guard, Ids, Limits, Pair, asked_ids
 from stocksblitz.api.errors import StocksBlitzError
@@ -28,10 +28,10 @@ class Context:
     now_ms: int
     symbols: set[str]
     revoked: set[UUID]
-    lapsed: Mapping[Key, list[Gone]]
+    lapsed: Mapping[Key, list[Expired]]
 
 
-class Request(Protocol):
+class SessionRequest(Protocol):
     key: Key
 
     def change(self, record: Record, context: Context) -> Command | None:
@@ -91,7 +91,7 @@ def _check_login(login_id: UUID | None, context: Context) -> None:
         raise StocksBlitzError("session_ended", "this login has ended: sign in again")
 
 
-def _lapse(record: Record, gone: Sequence[Gone]) -> bool:
+def _lapse(record: Record, gone: Sequence[Expired]) -> bool:
     """Take away what ran out, unless the session changed since; returns whether anything went."""
     left = {each.computation for each in gone if each.version == record.session.version}
     rows = [
@@ -253,7 +253,7 @@ class Expire:
     """What ran out in Redis leaves the database too; returns whether the session lost anything."""
 
     key: Key
-    gone: Sequence[Gone]
+    gone: Sequence[Expired]
     lost: bool = False
 
     def change(self, record: Record, context: Context) -> Command | None:

@@ -16,12 +16,12 @@ from django.utils import timezone
 from indicators.models import Session
 from indicators.subscriptions import reference_counts
 from indicators.subscriptions.commands import Expire
-from indicators.subscriptions.reference_counts import Gone, State
+from indicators.subscriptions.reference_counts import Expired, State
 from indicators.subscriptions.repository import Key, Record, load
 from indicators.subscriptions.unit_of_work import writer
 from stocksblitz.delivery import control
 from stocksblitz.observability import aggregation, metrics
-from stocksblitz.redis.client import keys, shared
+from stocksblitz.redis.client import current_keys, sync_client
 from stocksblitz.workers.runtime import now_ms
 
 log = logging.getLogger(__name__)
@@ -33,9 +33,9 @@ CHUNK = 200
 
 def purge_sync() -> int:
     """Remove what ran out, in Redis and then in the database; returns how many interests that were."""
-    redis, names, now = shared(), keys(), now_ms()
+    redis, names, now = sync_client(), current_keys(), now_ms()
     wanted = sorted(each.decode() for each in redis.smembers(names.wanted))
-    lost: dict[str, list[Gone]] = defaultdict(list)
+    lost: dict[str, list[Expired]] = defaultdict(list)
     for chunk in batched(wanted, CHUNK):
         for each in reference_counts.gone(
             reference_counts.run(redis, [reference_counts.purge(names, now, chunk)])[0]
@@ -48,7 +48,7 @@ def purge_sync() -> int:
     return sum(map(len, lost.values()))
 
 
-def _expire(lost: Mapping[str, Sequence[Gone]]) -> None:
+def _expire(lost: Mapping[str, Sequence[Expired]]) -> None:
     futures: list[tuple[str, Future[Any]]] = []
     for name, gone in lost.items():
         futures.append((name, writer.submit(Expire(_key(name), gone))))
@@ -62,12 +62,12 @@ async def purge() -> int:
 
 
 def _marker() -> str:
-    return keys().name("built")
+    return current_keys().name("built")
 
 
 def _members() -> set[str]:
     """Every session that Redis knows to want something."""
-    redis, names = shared(), keys()
+    redis, names = sync_client(), current_keys()
     pipe = redis.pipeline(transaction=False)
     for each in redis.smembers(names.wanted):
         pipe.zrange(names.subscribers(*reference_counts.split(each.decode())), 0, -1)
@@ -92,9 +92,10 @@ def rebuild_sync() -> int:
     }
     for chunk in batched(sorted(found), CHUNK):
         reference_counts.run(
-            shared(), [reference_counts.apply(keys(), state, now_ms()) for state in _stored(chunk)]
+            sync_client(),
+            [reference_counts.apply(current_keys(), state, now_ms()) for state in _stored(chunk)],
         )
-    shared().set(_marker(), 1)
+    sync_client().set(_marker(), 1)
     log.debug("subscriptions rebuilt", extra={"action": "rebuild", "sessions": len(found)})
     return len(found)
 
@@ -123,7 +124,7 @@ async def rebuild() -> int:
 
 async def ensure_rebuilt() -> bool:
     """Rebuild where Redis came back empty; returns whether it had."""
-    if await asyncio.to_thread(shared().exists, _marker()):
+    if await asyncio.to_thread(sync_client().exists, _marker()):
         return False
     await rebuild()
     return True
@@ -136,7 +137,9 @@ def cleanup_sync() -> int:
     """
     removed = purge_sync()
     rebuild_sync()
-    aggregation.drop({reference_counts.split(each.decode()) for each in shared().smembers(keys().wanted)})
+    aggregation.drop(
+        {reference_counts.split(each.decode()) for each in sync_client().smembers(current_keys().wanted)}
+    )
     return removed
 
 

@@ -17,8 +17,8 @@ from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.delivery.messages import iso
 from stocksblitz.market.core.bars import TIMEFRAMES
 from stocksblitz.market.models import SYMBOL_PATTERN
-from stocksblitz.redis.client import keys, shared
-from stocksblitz.redis.keys import BARS_ONLY, computation, member
+from stocksblitz.redis.client import current_keys, sync_client
+from stocksblitz.redis.keys import BARS_ONLY, computation, session_key
 from stocksblitz.workers.runtime import now_ms
 
 type Entry = tuple[str, str, str]
@@ -31,9 +31,9 @@ async def touch(members: Sequence[tuple[int, str]]) -> list[bool]:
 
 
 def _touch(members: Sequence[tuple[int, str]]) -> list[bool]:
-    names, now = keys(), now_ms()
-    commands = [reference_counts.touch(names, member(*each), now) for each in members]
-    return [bool(answer) for answer in reference_counts.run(shared(), commands)]
+    names, now = current_keys(), now_ms()
+    commands = [reference_counts.touch(names, session_key(*each), now) for each in members]
+    return [bool(answer) for answer in reference_counts.run(sync_client(), commands)]
 
 
 def _computation(entry: Entry) -> str | None:
@@ -52,8 +52,8 @@ def heartbeat_sync(*, user_id: int, session_id: str, entries: Sequence[Entry]) -
     """Renew the entries named; returns for each whether it is (still) subscribed to."""
     meant = [_computation(entry) for entry in entries]
     named = [each for each in meant if each is not None]
-    command = reference_counts.heartbeat(keys(), member(user_id, session_id), now_ms(), named)
-    alive = iter(reference_counts.run(shared(), [command])[0] if named else ())
+    command = reference_counts.heartbeat(current_keys(), session_key(user_id, session_id), now_ms(), named)
+    alive = iter(reference_counts.run(sync_client(), [command])[0] if named else ())
     return [each is not None and bool(next(alive)) for each in meant]
 
 
@@ -64,7 +64,7 @@ async def heartbeat(*, user_id: int, session_id: str, entries: Sequence[Entry]) 
 def _seen(name: str) -> dict[str, int]:
     """When each computation of a session was last renewed (ms), and under ``""`` all of it; empty where Redis is away."""
     try:
-        stored = shared().hgetall(keys().session(name))
+        stored = sync_client().hgetall(current_keys().session(name))
     except RedisError:
         return {}
     seen = {field.decode()[2:]: int(ms) for field, ms in stored.items() if field.startswith(b"c:")}
@@ -79,7 +79,7 @@ def seen_at(name: str) -> datetime | None:
 
 def live_counts(computations: Sequence[tuple[str, str, str]]) -> list[int]:
     """How many live sessions share each; 0 where Redis is away."""
-    names, pipe = keys(), shared().pipeline(transaction=False)
+    names, pipe = current_keys(), sync_client().pipeline(transaction=False)
     for each in computations:
         pipe.zcount(names.subscribers(*each), f"({now_ms()}", "+inf")
     try:
@@ -100,7 +100,7 @@ def listing_sync(
     rows = Subscription.objects.filter(
         session__user_id=user_id, session__session_id=session_id, session__ended_at=None, **only
     ).order_by("pk")
-    seen = _seen(member(user_id, session_id))
+    seen = _seen(session_key(user_id, session_id))
     pairs: dict[tuple[str, str], dict[str, Any]] = {}
     for row in rows:
         since, name = _ms(row.subscribed_at), computation(row.symbol, row.timeframe, row.canonical)
@@ -141,7 +141,7 @@ async def current_socket(*, user_id: int, session_id: str) -> str | None:
 
 def active_sync(symbol: str | None = None, timeframe: str | None = None) -> list[dict[str, Any]]:
     """Every computation with a live subscriber: its count, who, since when. Times in ms, ``ttl`` in seconds."""
-    redis, names, now = shared(), keys(), now_ms()
+    redis, names, now = sync_client(), current_keys(), now_ms()
     wanted = [reference_counts.split(each.decode()) for each in redis.smembers(names.wanted)]
     chosen = sorted(w for w in wanted if symbol in (None, w[0]) and timeframe in (None, w[1]))
     pipe = redis.pipeline(transaction=False)
@@ -160,9 +160,9 @@ def active_sync(symbol: str | None = None, timeframe: str | None = None) -> list
 def _sockets(members: set[str]) -> dict[str, str | None]:
     """The current socket of each session, where it has one."""
     ordered = sorted(members)
-    pipe = shared().pipeline(transaction=False)
+    pipe = sync_client().pipeline(transaction=False)
     for name in ordered:
-        pipe.hget(keys().session(name), "ws")
+        pipe.hget(current_keys().session(name), "ws")
     return {name: ws.decode() if ws else None for name, ws in zip(ordered, pipe.execute(), strict=True)}
 
 

@@ -193,7 +193,7 @@ class Count(NamedTuple):
     after: int
 
 
-class Gone(NamedTuple):
+class Expired(NamedTuple):
     """One session's interest in one computation that ran out, at this version of the session."""
 
     member: str
@@ -270,9 +270,9 @@ def counts(answer: Sequence[int]) -> list[Count]:
     return [Count(*pair) for pair in zip(answer[:half], answer[half:], strict=True)]
 
 
-def gone(answer: Sequence[Sequence[bytes]]) -> list[Gone]:
+def gone(answer: Sequence[Sequence[bytes]]) -> list[Expired]:
     """What `purge` and `lapsed` answer."""
-    return [Gone(member.decode(), int(version), c.decode()) for member, version, c in answer]
+    return [Expired(member.decode(), int(version), c.decode()) for member, version, c in answer]
 
 
 def _queue(pipe: Any, commands: Sequence[Command]) -> Any:

@@ -7,9 +7,9 @@ from itertools import batched
 from uuid import UUID
 
 from indicators.models import Session, Subscription
-from indicators.subscriptions.state import Wants
+from indicators.subscriptions.state import SessionSubscriptions
 from stocksblitz.identity.models import Login
-from stocksblitz.redis.keys import member
+from stocksblitz.redis.keys import session_key
 
 CHUNK = 500
 """Parameters of one IN list."""
@@ -23,13 +23,13 @@ class Record:
     """One session in the hands of a group; ``dirty`` once it has to be written."""
 
     session: Session
-    wants: Wants = field(default_factory=Wants)
+    wants: SessionSubscriptions = field(default_factory=SessionSubscriptions)
     stored: dict[tuple[str, str, str], int] = field(default_factory=dict)
     dirty: bool = False
 
     @property
     def member(self) -> str:
-        return member(self.session.user_id, str(self.session.session_id))
+        return session_key(self.session.user_id, str(self.session.session_id))
 
     @property
     def live(self) -> bool:
@@ -47,7 +47,7 @@ class Record:
         self.changed()
 
     def end(self, now: datetime) -> None:
-        self.wants = Wants()
+        self.wants = SessionSubscriptions()
         self.session.ended_at = now
         self.session.ws_conn_id = ""
         self.changed()

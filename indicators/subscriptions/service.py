@@ -19,8 +19,8 @@ from indicators.subscriptions.commands import (
     End,
     Open,
     Release,
-    Request,
     SessionInfo,
+    SessionRequest,
     Subscribe,
     SubscribeResult,
     Unsubscribe,
@@ -50,8 +50,8 @@ from indicators.subscriptions.repository import Key
 from indicators.subscriptions.state import Guard
 from indicators.subscriptions.unit_of_work import writer
 from stocksblitz.delivery import control
-from stocksblitz.redis.client import keys, shared
-from stocksblitz.redis.keys import member
+from stocksblitz.redis.client import current_keys, sync_client
+from stocksblitz.redis.keys import session_key
 from stocksblitz.workers.runtime import now_ms
 
 __all__ = [
@@ -89,7 +89,7 @@ __all__ = [
 ]
 
 
-async def _write(request: Request) -> Any:
+async def _write(request: SessionRequest) -> Any:
     return await asyncio.wrap_future(writer.submit(request))
 
 
@@ -142,7 +142,7 @@ def subscribe_sync(
 def _tell_socket(request: Subscribe | Unsubscribe) -> None:
     """What was changed over REST, an open socket of the session has from now on."""
     if request.socket:
-        control.send_sync([control.order("resync", member(*request.key), ws_conn_id=request.socket)])
+        control.send_sync([control.order("resync", session_key(*request.key), ws_conn_id=request.socket)])
 
 
 async def unsubscribe(
@@ -184,7 +184,7 @@ async def end_session(*, user_id: int, session_id: str, ws_conn_id: str | None =
     key = _key(user_id, session_id)
     ended: bool = await _write(End(key, ws_conn_id))
     if ended and ws_conn_id is None:
-        await control.announce("close", member(*key))
+        await control.announce("close", session_key(*key))
     return ended
 
 
@@ -196,7 +196,7 @@ def _end(ended: Iterable[Key]) -> int:
     """End sessions, all in one group, and close their sockets; returns how many there were to end."""
     futures: dict[Key, Future[Any]] = {key: writer.submit(End(key)) for key in ended}
     closed = [key for key, future in futures.items() if future.result()]
-    control.send_sync([control.order("close", member(*key)) for key in closed])
+    control.send_sync([control.order("close", session_key(*key)) for key in closed])
     return len(closed)
 
 
@@ -228,5 +228,7 @@ async def end_user(user_id: int) -> int:
 def forget_sync(members: Sequence[str]) -> None:
     """Sessions whose rows are gone with their user leave Redis, and their sockets close."""
     gone = [State(each, version=-1, computations=frozenset(), ended=True) for each in members]
-    reference_counts.run(shared(), [reference_counts.apply(keys(), state, now_ms()) for state in gone])
+    reference_counts.run(
+        sync_client(), [reference_counts.apply(current_keys(), state, now_ms()) for state in gone]
+    )
     control.send_sync([control.order("close", each) for each in members])

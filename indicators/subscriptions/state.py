@@ -29,7 +29,7 @@ class Limits:
 
 
 @dataclass(slots=True)
-class Wants:
+class SessionSubscriptions:
     """All that one session asked for; each change is done wholly or raises and does nothing."""
 
     pairs: dict[Pair, Ids] = field(default_factory=dict)

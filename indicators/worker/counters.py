@@ -10,7 +10,7 @@ from stocksblitz.observability import metrics
 log = logging.getLogger(__name__)
 
 
-class Tally:
+class ComputeCounters:
     """``computed``: values so far, of all streams."""
 
     def __init__(self) -> None:

@@ -11,9 +11,9 @@ from django.conf import settings
 from indicators.reads.compute import OneShot
 from indicators.reads.job_queue import JobQueue
 from indicators.subscriptions import maintenance
-from indicators.worker.stream_runner import Runner
+from indicators.worker.stream_runner import StreamRunner
 from stocksblitz.observability import aggregation
-from stocksblitz.workers.runtime import HEARTBEAT_S, finish_within, persist, wait
+from stocksblitz.workers.runtime import HEARTBEAT_S, finish_within, retry_forever, wait
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class ComputeWorker:
     """Everything one ``compute_indicators`` does until it is stopped."""
 
     def __init__(self) -> None:
-        self.runner = Runner()
+        self.runner = StreamRunner()
         self._jobs = JobQueue(
             self.runner.redis, self.runner.keys, self.runner.leases.me, mock=settings.FEED.mock
         )
@@ -41,9 +41,11 @@ class ComputeWorker:
         try:
             async with finish_within(stop, FINISH_S), asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.runner.run(stop))
-                tasks.create_task(persist("leases", self._leases, stop, every=HEARTBEAT_S))
-                tasks.create_task(persist("reconciling", self.runner.reconcile, stop, every=RECONCILE_S))
-                tasks.create_task(persist("rebuilding", maintenance.ensure_rebuilt, stop, every=1.0))
+                tasks.create_task(retry_forever("leases", self._leases, stop, every=HEARTBEAT_S))
+                tasks.create_task(
+                    retry_forever("reconciling", self.runner.reconcile, stop, every=RECONCILE_S)
+                )
+                tasks.create_task(retry_forever("rebuilding", maintenance.ensure_rebuilt, stop, every=1.0))
                 tasks.create_task(self._clean_up(stop))
                 tasks.create_task(self._work_on_jobs(stop))
                 tasks.create_task(aggregation.run(stop))
@@ -76,7 +78,7 @@ class ComputeWorker:
                     await places.acquire()
                     running.create_task(self._work(job)).add_done_callback(lambda _: places.release())
 
-            await persist("taking jobs", take, stop, every=0)
+            await retry_forever("taking jobs", take, stop, every=0)
 
     async def _work(self, job: Any) -> None:
         began = time.monotonic()

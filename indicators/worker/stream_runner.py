@@ -11,16 +11,16 @@ import orjson
 from django.conf import settings
 from redis.exceptions import RedisError
 
-from indicators.engine.live_stream import Batch, LiveStream, Position, Quote
+from indicators.engine.live_stream import Batch, LiveStream, StreamPosition, StreamQuote
 from indicators.engine.market_data import FIELDS, Forming, Readable, bar_of, forming_of, quote_of, reaches
 from indicators.worker.active_streams import StreamId, Wanted
-from indicators.worker.counters import Tally
+from indicators.worker.counters import ComputeCounters
 from indicators.worker.publisher import Publisher
 from stocksblitz.market.core.bars import Bar
-from stocksblitz.redis.client import connect, each_answer, good, keys
+from stocksblitz.redis.client import connect, current_keys, each_answer, good
 from stocksblitz.redis.keys import BARS_ONLY, computation
 from stocksblitz.redis.subscriber import Subscriber
-from stocksblitz.workers.runtime import Leases, now_ms
+from stocksblitz.workers.runtime import ShardLeases, now_ms
 
 log = logging.getLogger(__name__)
 
@@ -35,14 +35,14 @@ AGAIN_S = 0.01
 """How soon to read again what was caught between two writes."""
 
 
-class Runner:
+class StreamRunner:
     """One worker. `step` does what is due; `run_leases`, `reconcile` and the subscriber tell it what that is."""
 
     def __init__(self) -> None:
         self.redis = connect()
-        self.keys = keys()
-        self.leases = Leases(self.redis, self.keys, "compute")
-        self.tally = Tally()
+        self.keys = current_keys()
+        self.leases = ShardLeases(self.redis, self.keys, "compute")
+        self.tally = ComputeCounters()
         self._publisher = Publisher(self.redis, self.keys, mock=settings.FEED.mock)
         self._bus = Subscriber(self._on_message, self._on_connect)
         self._wanted = Wanted()
@@ -226,7 +226,9 @@ class Runner:
                     )
         await self._write(batches)
 
-    async def _read_quotes(self, streams: list[StreamId]) -> tuple[dict[str, Quote], dict[StreamId, Forming]]:
+    async def _read_quotes(
+        self, streams: list[StreamId]
+    ) -> tuple[dict[str, StreamQuote], dict[StreamId, Forming]]:
         """In one round trip: what the feed says of each symbol, and the forming bar of each stream."""
         timeframes: dict[str, list[str]] = defaultdict(list)
         for symbol, timeframe in streams:
@@ -234,7 +236,7 @@ class Runner:
         pipe = self.redis.pipeline(transaction=False)
         for symbol, wanted in timeframes.items():
             pipe.hmget(self.keys.market(symbol), *FIELDS, *(f"bar:{each}" for each in wanted))
-        quotes: dict[str, Quote] = {}
+        quotes: dict[str, StreamQuote] = {}
         forming: dict[StreamId, Forming] = {}
         for (symbol, wanted), answer in zip(timeframes.items(), await each_answer(pipe), strict=True):
             with self._readable(symbol):
@@ -270,7 +272,7 @@ class Runner:
         return closed
 
     async def _begin(
-        self, streams: list[StreamId], quotes: dict[str, Quote], forming: dict[StreamId, Forming]
+        self, streams: list[StreamId], quotes: dict[str, StreamQuote], forming: dict[StreamId, Forming]
     ) -> dict[StreamId, Batch]:
         """Open streams: their history and how far they have been published, in one round trip."""
         if not streams:
@@ -284,14 +286,19 @@ class Runner:
         for stream, rows, position in zip(streams, answers[::2], answers[1::2], strict=True):
             with self._readable(stream[0]):
                 bars = [bar_of(raw) for raw in good(rows)]
-                published = Position.load(position if isinstance(position, bytes) else None)
+                published = StreamPosition.load(position if isinstance(position, bytes) else None)
                 batch = self._open(stream, bars, published, quotes[stream[0]], forming.get(stream))
                 if batch is not None:
                     batches[stream] = batch
         return batches
 
     def _open(
-        self, stream: StreamId, bars: list[Bar], published: Position, quote: Quote, forming: Forming | None
+        self,
+        stream: StreamId,
+        bars: list[Bar],
+        published: StreamPosition,
+        quote: StreamQuote,
+        forming: Forming | None,
     ) -> Batch | None:
         """Begin an epoch, unless it is too early for it."""
         fence = self.leases.fence(stream[0])

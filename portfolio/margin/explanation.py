@@ -5,7 +5,7 @@ from typing import Any
 
 from portfolio.margin.levels import equity_at
 from portfolio.margin.margin import Valuation, mark
-from portfolio.margin.types import BUY, Account, Holding, Market, Rules, money, places
+from portfolio.margin.types import BUY, Holding, MarginAccount, MarketPrices, Rules, money, places
 
 SIDE_NAMES = {1: "buy", -1: "sell"}
 
@@ -40,7 +40,7 @@ def numbers(valuation: Valuation, rules: Rules) -> dict[str, str | None]:
     }
 
 
-def _position(holding: Holding, valuation: Valuation, market: Market, rules: Rules) -> dict[str, Any]:
+def _position(holding: Holding, valuation: Valuation, market: MarketPrices, rules: Rules) -> dict[str, Any]:
     quote = market.quotes.get(holding.terms.symbol)
     return {
         "id": holding.id,
@@ -54,7 +54,7 @@ def _position(holding: Holding, valuation: Valuation, market: Market, rules: Rul
     }
 
 
-def _rates(account: Account, market: Market) -> dict[str, Any]:
+def _rates(account: MarginAccount, market: MarketPrices) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for source in sorted({h.terms.currency for h in account.positions} - {account.rules.currency}):
         path, rate = market.path(source, account.rules.currency), market.rate(source, account.rules.currency)
@@ -65,7 +65,7 @@ def _rates(account: Account, market: Market) -> dict[str, Any]:
     return found
 
 
-def inputs(account: Account, valuation: Valuation, market: Market) -> dict[str, Any]:
+def inputs(account: MarginAccount, valuation: Valuation, market: MarketPrices) -> dict[str, Any]:
     """Everything that the numbers came from: enough to reckon them again by hand."""
     rules = account.rules
     used = {h.terms.symbol for h in account.positions}

@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from portfolio.margin.margin import Valuation
-from portfolio.margin.types import BUY, HUNDRED, ZERO, Account, Market, Rules
+from portfolio.margin.types import BUY, HUNDRED, ZERO, MarginAccount, MarketPrices, Rules
 
 OK, MARGIN_CALL, STOP_OUT, STALE = "ok", "margin_call", "stop_out", "stale"
 
@@ -28,7 +28,7 @@ def state(valuation: Valuation, rules: Rules) -> str:
     return MARGIN_CALL if reached(rules.margin_call, valuation, rules) else OK
 
 
-def next_to_close(account: Account, valuation: Valuation) -> tuple[str, int] | None:
+def next_to_close(account: MarginAccount, valuation: Valuation) -> tuple[str, int] | None:
     """What goes first at stop-out: the pending order with the most margin, then the position with the
     largest loss.
 
@@ -48,7 +48,9 @@ def equity_at(level: Decimal, valuation: Valuation, rules: Rules) -> Decimal | N
     return None if not valuation.used else level * valuation.used / HUNDRED
 
 
-def price_at(level: Decimal, account: Account, valuation: Valuation, market: Market) -> Decimal | None:
+def price_at(
+    level: Decimal, account: MarginAccount, valuation: Valuation, market: MarketPrices
+) -> Decimal | None:
     """The closing-side price at which an account in one symbol reaches the level; None when there is no
     such price.
 

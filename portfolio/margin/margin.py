@@ -23,9 +23,9 @@ from portfolio.margin.types import (
     ONE,
     SELL,
     ZERO,
-    Account,
     Holding,
-    Market,
+    MarginAccount,
+    MarketPrices,
     Quote,
     Rules,
     Terms,
@@ -73,7 +73,7 @@ def gain(holding: Holding, price: Decimal) -> Decimal:
 
 
 def converted(
-    amount: Decimal, source: str, target: str, market: Market, *, mid: bool = False
+    amount: Decimal, source: str, target: str, market: MarketPrices, *, mid: bool = False
 ) -> Decimal | None:
     """A gain or loss in another currency; None when there is no rate."""
     rate = market.rate(source, target)
@@ -83,7 +83,7 @@ def converted(
     return amount * side
 
 
-def profit(holding: Holding, rules: Rules, market: Market) -> Decimal | None:
+def profit(holding: Holding, rules: Rules, market: MarketPrices) -> Decimal | None:
     """Unrealised P&L in the account's currency; None when a price or rate is missing."""
     quote = market.quotes.get(holding.terms.symbol)
     if quote is None:
@@ -93,7 +93,7 @@ def profit(holding: Holding, rules: Rules, market: Market) -> Decimal | None:
 
 
 def margin_of(
-    holding: Holding, price: Decimal, rules: Rules, market: Market, *, opened: bool = True
+    holding: Holding, price: Decimal, rules: Rules, market: MarketPrices, *, opened: bool = True
 ) -> Decimal | None:
     """Margin of a holding by itself at a price, in the account's currency; None when there is no rate."""
     amount = holding.quantity * holding.terms.lot_margin(rules.leverage, opened=opened)
@@ -106,7 +106,9 @@ def margin_of(
     return amount * side
 
 
-def opening_margin(holding: Holding, rules: Rules, market: Market, *, opened: bool = True) -> Decimal | None:
+def opening_margin(
+    holding: Holding, rules: Rules, market: MarketPrices, *, opened: bool = True
+) -> Decimal | None:
     """What is frozen on a position when it is opened, or on an order when it is placed: reckoned at its own
     price.
     """
@@ -114,7 +116,7 @@ def opening_margin(holding: Holding, rules: Rules, market: Market, *, opened: bo
     return margin_of(holding, holding.price, rules, own, opened=opened)
 
 
-def current_margin(holding: Holding, rules: Rules, market: Market) -> Decimal | None:
+def current_margin(holding: Holding, rules: Rules, market: MarketPrices) -> Decimal | None:
     """The frozen margin, or the one at the current price where it floats or could not be frozen yet."""
     if holding.margin is not None and not rules.floating:
         return holding.margin
@@ -172,7 +174,7 @@ def tier_factor(lots: Decimal, tiers: Sequence[tuple[Decimal, Decimal]]) -> Deci
 
 
 def used_margin(
-    account: Account, margins: Mapping[int, Decimal | None], order_margins: Mapping[int, Decimal | None]
+    account: MarginAccount, margins: Mapping[int, Decimal | None], order_margins: Mapping[int, Decimal | None]
 ) -> Decimal | None:
     """Margin of all positions and pending orders together; None when one of them is not known."""
     if any(margin is None for margin in (*margins.values(), *order_margins.values())):
@@ -197,7 +199,7 @@ def _charge(holdings: Iterable[Holding], side: int, margins: Mapping[int, Decima
     return Charge(sum((h.quantity for h in same), ZERO), sum((margins[h.id] or ZERO for h in same), ZERO))
 
 
-def value(account: Account, market: Market) -> Valuation:
+def value(account: MarginAccount, market: MarketPrices) -> Valuation:
     """The whole account at these prices."""
     rules = account.rules
     profits = {h.id: profit(h, rules, market) for h in account.positions}
@@ -217,7 +219,7 @@ def value(account: Account, market: Market) -> Valuation:
     )
 
 
-def _freshness(account: Account, market: Market) -> tuple[tuple[str, ...], bool, int | None]:
+def _freshness(account: MarginAccount, market: MarketPrices) -> tuple[tuple[str, ...], bool, int | None]:
     """What is missing, whether anything used is missing or old, and the time of the oldest price used."""
     missing: set[str] = set()
     used: set[str] = set()

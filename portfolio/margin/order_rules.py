@@ -3,7 +3,7 @@
 from dataclasses import replace
 from decimal import Decimal
 
-from portfolio.margin.types import BUY, Account, Holding, Quote
+from portfolio.margin.types import BUY, Holding, MarginAccount, Quote
 
 
 def triggered(kind: str, side: int, price: Decimal, quote: Quote) -> bool:
@@ -17,11 +17,11 @@ def triggered(kind: str, side: int, price: Decimal, quote: Quote) -> bool:
     return better if kind == "limit" else market == price or not better
 
 
-def with_order(account: Account, order: Holding) -> Account:
+def with_order(account: MarginAccount, order: Holding) -> MarginAccount:
     return replace(account, orders=[*account.orders, order])
 
 
-def with_position(account: Account, added: Holding) -> Account:
+def with_position(account: MarginAccount, added: Holding) -> MarginAccount:
     """The account after a fill: one more position, or the netted one larger, smaller, gone or turned round."""
     held = next((p for p in account.positions if p.terms.symbol == added.terms.symbol), None)
     if not account.rules.netting or held is None:

@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from portfolio.margin.types import Holding, Market
+from portfolio.margin.types import Holding, MarketPrices
 from stocksblitz.api.errors import StocksBlitzError
 
 MOST_LOTS = Decimal("1e11")
@@ -21,7 +21,7 @@ def bounded(amount: Decimal, most: Decimal, what: str) -> Decimal:
     return amount
 
 
-def check_size(holding: Holding, market: Market) -> None:
+def check_size(holding: Holding, market: MarketPrices) -> None:
     """Refuse a holding whose value no account could book."""
     bounded(holding.quantity, MOST_LOTS, "lots")
     quote = market.quotes.get(holding.terms.symbol)

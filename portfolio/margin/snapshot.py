@@ -8,11 +8,11 @@ from typing import Any
 from portfolio.margin import levels
 from portfolio.margin.explanation import SIDE_NAMES, numbers, plain, shown
 from portfolio.margin.margin import Valuation
-from portfolio.margin.types import Account, Market
+from portfolio.margin.types import MarginAccount, MarketPrices
 
 
 def _distances(
-    name: str, level: Decimal, account: Account, valuation: Valuation, market: Market
+    name: str, level: Decimal, account: MarginAccount, valuation: Valuation, market: MarketPrices
 ) -> dict[str, Any]:
     """How far a level is: in money of the account, and as a price where one symbol decides."""
     at = levels.equity_at(level, valuation, account.rules)
@@ -26,7 +26,7 @@ def _distances(
 
 
 def snapshot(
-    key: str, account: Account, valuation: Valuation, market: Market, **stamp: Any
+    key: str, account: MarginAccount, valuation: Valuation, market: MarketPrices, **stamp: Any
 ) -> dict[str, Any]:
     """``stamp``: version, epoch, ts (ms) and the source of the prices. Money in decimal strings, null where a
     price is missing.

@@ -88,7 +88,7 @@ class Quote(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Market:
+class MarketPrices:
     """What is known of prices at one moment; a quote that cannot be used is not in it."""
 
     quotes: Mapping[str, Quote]
@@ -107,11 +107,11 @@ class Market:
             else rate_along(path, {leg.symbol: self.quotes[leg.symbol][:2] for leg in path}, ONE)
         )
 
-    def traded_at(self, symbol: str, price: Decimal) -> "Market":
+    def traded_at(self, symbol: str, price: Decimal) -> "MarketPrices":
         """The same market with the symbol at the price that was just paid."""
         return replace(self, quotes={**self.quotes, symbol: Quote(price, price)})
 
-    def shocked(self, shares: Mapping[str, Decimal]) -> "Market":
+    def shocked(self, shares: Mapping[str, Decimal]) -> "MarketPrices":
         """The same market with prices moved by a share of themselves (0.05: five percent up); ``*`` moves
         all others.
         """
@@ -160,7 +160,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class MarginAccount:
     rules: Rules
     balance: Decimal
     positions: Sequence[Holding] = ()

@@ -26,7 +26,7 @@ from portfolio.worker.snapshot_writer import updates
 from stocksblitz.delivery.connection import Client
 from stocksblitz.delivery.hub import Hub
 from stocksblitz.delivery.messages import Close, encode, text_frame
-from stocksblitz.redis.client import keys
+from stocksblitz.redis.client import current_keys
 from stocksblitz.workers.runtime import now_ms
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class Watches:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = weakref.proxy(hub)
-        self._names = keys()
+        self._names = current_keys()
         self._missed = Missed()
         self._of: dict[str, dict[Client, Watch]] = defaultdict(dict)
         self._logins: dict[Client, UUID | None] = {}

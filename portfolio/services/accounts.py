@@ -15,7 +15,7 @@ from django.utils import timezone
 from portfolio.margin.margin import opening_margin, value
 from portfolio.margin.order_rules import triggered, with_order, with_position
 from portfolio.margin.size_limits import check_size
-from portfolio.margin.types import Holding, Market, Quote
+from portfolio.margin.types import Holding, MarketPrices, Quote
 from portfolio.models import KEY_PATTERN, Account, Fill, LedgerEntry, Order, Position
 from portfolio.services.account_lock import changing
 from portfolio.services.execution import Execution, frozen
@@ -186,7 +186,7 @@ def place_order(
     return order
 
 
-def execute(change: Any, order: Order, market: Market, price: Decimal) -> None:
+def execute(change: Any, order: Order, market: MarketPrices, price: Decimal) -> None:
     """Fill an order at a price and mark it as done."""
     order.status, order.filled_price, order.done_at = Order.Status.FILLED, price, timezone.now()
     order.margin = None
@@ -194,7 +194,9 @@ def execute(change: Any, order: Order, market: Market, price: Decimal) -> None:
     Execution(change, order.instrument, market, order=order).fill(order.side, order.quantity, price)
 
 
-def check_free_margin(account: Account, holding: Holding, market: Market, *, pending: bool) -> Decimal | None:
+def check_free_margin(
+    account: Account, holding: Holding, market: MarketPrices, *, pending: bool
+) -> Decimal | None:
     """Refuse what would need more margin than is free; returns the margin of the holding by itself."""
     check_size(holding, market)
     rules, now = rules_of(account), load_one(account)
@@ -227,7 +229,7 @@ def cancel_order(*, key: str, order_id: int, reason: str = "by the owner") -> Or
     return order
 
 
-def _market(account: Account, symbol: str, quote: Quote | None = None) -> Market:
+def _market(account: Account, symbol: str, quote: Quote | None = None) -> MarketPrices:
     """The prices of all that the account holds, with the quote at which it trades now."""
     market = read_market({symbol, *symbols_of(load_one(account))}, account.user_type)
-    return market if quote is None else Market({**market.quotes, symbol: quote}, market.graph)
+    return market if quote is None else MarketPrices({**market.quotes, symbol: quote}, market.graph)

@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from portfolio.margin.margin import converted, gain, opening_margin
 from portfolio.margin.size_limits import MOST_LOTS, MOST_MONEY, bounded, check_size
-from portfolio.margin.types import ZERO, Holding, Market
+from portfolio.margin.types import ZERO, Holding, MarketPrices
 from portfolio.models import Account, Fill, LedgerEntry, Order, Position
 from portfolio.services.account_lock import Change
 from portfolio.services.loader import rules_of, side_of
@@ -29,7 +29,7 @@ class Execution:
         self,
         change: Change,
         instrument: Instrument,
-        market: Market,
+        market: MarketPrices,
         *,
         order: Order | None = None,
         reason: str = "order",

@@ -76,7 +76,7 @@ class Catalogue:
 _FIELDS = ("account_id", "id", "instrument_id", "side", "quantity", "price", "margin")
 
 
-def load(accounts: Iterable[Account], catalogue: Catalogue | None = None) -> dict[str, margin_types.Account]:
+def load(accounts: Iterable[Account], catalogue: Catalogue | None = None) -> dict[str, margin_types.MarginAccount]:
     """What these accounts hold now: open positions and pending orders, the older first."""
     catalogue, rows = catalogue or Catalogue(), list(accounts)
     positions: dict[int, list[Holding]] = defaultdict(list)
@@ -89,7 +89,7 @@ def load(accounts: Iterable[Account], catalogue: Catalogue | None = None) -> dic
         waiting = Order.objects.filter(account_id__in=ids, status=Order.Status.PENDING).order_by("id")
         for account_id, *row in waiting.values_list(*_FIELDS, "type"):
             orders[account_id].append(_holding(catalogue, *row))
-    return {a.key: margin_types.Account(rules_of(a), a.balance, positions[a.pk], orders[a.pk]) for a in rows}
+    return {a.key: margin_types.MarginAccount(rules_of(a), a.balance, positions[a.pk], orders[a.pk]) for a in rows}
 
 
 def _holding(
@@ -98,9 +98,9 @@ def _holding(
     return Holding(pk, catalogue[instrument], _SIDES[side], quantity, price, *rest)
 
 
-def load_one(account: Account) -> margin_types.Account:
+def load_one(account: Account) -> margin_types.MarginAccount:
     return load([account])[account.key]
 
 
-def symbols_of(account: margin_types.Account) -> set[str]:
+def symbols_of(account: margin_types.MarginAccount) -> set[str]:
     return {holding.terms.symbol for holding in (*account.positions, *account.orders)}

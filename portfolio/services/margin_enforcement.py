@@ -12,7 +12,7 @@ from django.utils import timezone
 from portfolio.margin import explanation, levels
 from portfolio.margin.margin import mark, value
 from portfolio.margin.order_rules import triggered
-from portfolio.margin.types import Holding, Market
+from portfolio.margin.types import Holding, MarketPrices
 from portfolio.models import Account, MarginEvent, Order, Position
 from portfolio.services.account_lock import Change, changing
 from portfolio.services.accounts import check_free_margin, execute
@@ -173,14 +173,14 @@ def trigger(key: str) -> list[Order]:
         return [order for order in pending if _due(order, market) and _fill(change, order, market)]
 
 
-def _due(order: Order, market: Market) -> bool:
+def _due(order: Order, market: MarketPrices) -> bool:
     quote = market.quotes.get(order.instrument.symbol)
     if quote is None or not quote.fresh or order.price is None:
         return False
     return triggered(order.type, side_of(order.side), order.price, quote)
 
 
-def _fill(change: Change, order: Order, market: Market) -> bool:
+def _fill(change: Change, order: Order, market: MarketPrices) -> bool:
     """Take the order (whoever comes second gets none), then execute it, or reject it where margin is short."""
     taken = Order.objects.filter(pk=order.pk, status=Order.Status.PENDING)
     if taken.update(status=Order.Status.FILLED, margin=None) != 1:

@@ -6,11 +6,11 @@ from decimal import Decimal, InvalidOperation
 from django.conf import settings
 
 from portfolio.margin.fx import Graph, Pair
-from portfolio.margin.types import Market, Quote, Terms
-from portfolio.valuation.price_columns import Tick, usable
+from portfolio.margin.types import MarketPrices, Quote, Terms
+from portfolio.valuation.price_columns import PriceTick, usable
 from stocksblitz.market.feeds.spec import MOCK_FEEDS
 from stocksblitz.market.models import Instrument
-from stocksblitz.redis.client import keys, shared
+from stocksblitz.redis.client import current_keys, sync_client
 from stocksblitz.workers.runtime import now_ms
 
 FIELDS = ("bid", "ask", "last", "ts", "fresh_until", "source")
@@ -52,10 +52,10 @@ def _foreign(raw: Raw) -> bool:
     return not settings.FEED.mock and (raw[5] or b"").decode(errors="replace") in MOCK_FEEDS
 
 
-def tick_of(raw: Raw) -> Tick | None:
+def tick_of(raw: Raw) -> PriceTick | None:
     """The fields of a market hash as a row for the columns; None when there is no usable price."""
     sides = None if _foreign(raw) else _sides(raw)
-    return None if sides is None else Tick(float(sides[0]), float(sides[1]), *_times(raw))
+    return None if sides is None else PriceTick(float(sides[0]), float(sides[1]), *_times(raw))
 
 
 def quote_of(raw: Raw, now: int) -> Quote | None:
@@ -69,9 +69,9 @@ def quote_of(raw: Raw, now: int) -> Quote | None:
 
 def read_quotes(symbols: Iterable[str]) -> dict[str, Quote]:
     """The usable quotes of these symbols at this moment."""
-    names, pipe = sorted(set(symbols)), shared().pipeline(transaction=False)
+    names, pipe = sorted(set(symbols)), sync_client().pipeline(transaction=False)
     for name in names:
-        pipe.hmget(keys().market(name), FIELDS)
+        pipe.hmget(current_keys().market(name), FIELDS)
     found = zip(names, pipe.execute(), strict=True)
     now = now_ms()
     return {name: quote for name, raw in found if (quote := quote_of(raw, now)) is not None}
@@ -87,13 +87,13 @@ def read_graph() -> Graph:
     )
 
 
-def read_market(symbols: Iterable[str], user_type: str) -> Market:
+def read_market(symbols: Iterable[str], user_type: str) -> MarketPrices:
     """What an account with these symbols is reckoned with: their quotes, and those of every pair.
 
     Empty for an account that may not see the running realm's prices.
     """
     graph = read_graph()
-    return Market(read_quotes({*symbols, *graph.symbols}) if priced(user_type) else {}, graph)
+    return MarketPrices(read_quotes({*symbols, *graph.symbols}) if priced(user_type) else {}, graph)
 
 
 def terms_of(instrument: Instrument) -> Terms:

@@ -15,7 +15,7 @@ from portfolio.models import Account
 from portfolio.services.loader import load_one, symbols_of
 from portfolio.services.prices import read_market
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.redis.client import keys, shared
+from stocksblitz.redis.client import current_keys, sync_client
 from stocksblitz.workers.runtime import now_ms
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def current_snapshot(account: Account, shocks: dict[str, Decimal] | None = None)
     market = read_market(symbols_of(holdings), account.user_type)
     if shocks:
         market = market.shocked(shocks)
-    written = shared().get(keys().snapshot(account.key))
+    written = sync_client().get(current_keys().snapshot(account.key))
     last = orjson.loads(written) if written else {}
     stamp = {"version": last.get("version", 0), "epoch": last.get("epoch", 0), "ts": now_ms()}
     stamp["source"] = settings.FEED.name

@@ -11,7 +11,7 @@ from django.db import transaction
 from redis.exceptions import RedisError
 
 from portfolio.models import Account, MarginEvent, Position
-from stocksblitz.redis.client import keys, shared
+from stocksblitz.redis.client import current_keys, sync_client
 from stocksblitz.redis.keys import MOCK_TTL_S, Keys
 
 log = logging.getLogger(__name__)
@@ -43,14 +43,16 @@ def shape(event: MarginEvent) -> dict[str, Any]:
 def tell(event: MarginEvent) -> None:
     """Announce an event to the account's sockets once it is committed; should that be lost, they find it (`missed`)."""
     message = {"account": event.account.key, "event": shape(event)}
-    transaction.on_commit(lambda: shared().publish(events(keys()), orjson.dumps(message)), robust=True)
+    transaction.on_commit(
+        lambda: sync_client().publish(events(current_keys()), orjson.dumps(message)), robust=True
+    )
 
 
 def announce(account: Account, symbols: Iterable[str]) -> None:
     """After a commit: put the sets right and tell the engine. With Redis away its sweep does both later."""
     try:
         sync(account, symbols)
-        shared().publish(changes(keys()), account.key)
+        sync_client().publish(changes(current_keys()), account.key)
     except (RedisError, OSError) as error:
         log.warning(
             "holders wait for the sweep: %s", error, extra={"action": "announce", "account": account.key}
@@ -67,7 +69,7 @@ def sync(account: Account, symbols: Iterable[str]) -> None:
     while touched:
         revision = _revision(account)
         held = _held(account)
-        pipe, names = shared().pipeline(transaction=False), keys()
+        pipe, names = sync_client().pipeline(transaction=False), current_keys()
         for symbol in touched | held:
             name = names.holders(symbol, account.user_type)
             if symbol in held:
@@ -103,7 +105,7 @@ def truth() -> dict[tuple[str, str], set[str]]:
 
 def rebuild() -> tuple[int, int]:
     """Make the sets exactly what the database says; returns how many members were added and removed."""
-    redis, names, wanted = shared(), keys(), truth()
+    redis, names, wanted = sync_client(), current_keys(), truth()
     prefix = names.holders("", "").removesuffix("::")
     there = {
         (symbol, kind)

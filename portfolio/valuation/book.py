@@ -12,9 +12,9 @@ import numpy as np
 
 from portfolio.margin.fx import Graph
 from portfolio.margin.margin import tier_factor
-from portfolio.margin.types import BUY, ZERO, Account, Holding, Rules
+from portfolio.margin.types import BUY, ZERO, Holding, MarginAccount, Rules
 from portfolio.valuation.column_table import Flags, Floats, Ints, Table, sums
-from portfolio.valuation.price_columns import ASK, BID, MID, NEVER, Currencies, Prices, Tick
+from portfolio.valuation.price_columns import ASK, BID, MID, NEVER, Currencies, Prices, PriceTick
 
 OK, CALL, STOP, STALE = 0, 1, 2, 3
 STATES = ("ok", "margin_call", "stop_out", "stale")
@@ -79,7 +79,7 @@ class Book:
 
     # --- Prices
 
-    def tick(self, ticks: Mapping[str, Tick | None], now: int) -> list[str]:
+    def tick(self, ticks: Mapping[str, PriceTick | None], now: int) -> list[str]:
         """Take in prices, and the rates that follow from them; returns the symbols whose price or freshness
         changed (also what turned stale by the clock).
         """
@@ -105,7 +105,7 @@ class Book:
 
     # --- Accounts
 
-    def put(self, accounts: Mapping[str, Account]) -> Ints:
+    def put(self, accounts: Mapping[str, MarginAccount]) -> Ints:
         """Take in accounts, or replace what is known of them; returns their slots."""
         slots = np.array([self._slot(key) for key in accounts], np.int64)
         counts = np.array([len(a.positions) + len(a.orders) for a in accounts.values()], np.int64)
@@ -153,7 +153,7 @@ class Book:
         self.rows.charge[start : start + count] = 0.0
         self._dead += count
 
-    def _fill_slots(self, slots: Ints, accounts: Sequence[Account]) -> None:
+    def _fill_slots(self, slots: Ints, accounts: Sequence[MarginAccount]) -> None:
         s = self.slots
         rules = [account.rules for account in accounts]
         s.balance[slots] = [float(account.balance) for account in accounts]
@@ -167,12 +167,12 @@ class Book:
         s.single[slots] = [self._single(account) for account in accounts]
         s.unrealized[slots] = s.used[slots] = 0.0
 
-    def _single(self, account: Account) -> int:
+    def _single(self, account: MarginAccount) -> int:
         """The symbol of an account that holds one alone, else -1."""
         symbols = {holding.terms.symbol for holding in account.positions}
         return self.prices.number(symbols.pop()) if len(symbols) == 1 else -1
 
-    def _fill_rows(self, slots: Ints, accounts: Sequence[Account]) -> None:
+    def _fill_rows(self, slots: Ints, accounts: Sequence[MarginAccount]) -> None:
         lines = []
         for slot, account in zip(slots.tolist(), accounts, strict=True):
             lines += [self._line(slot, h, account.rules, pending=False) for h in account.positions]
@@ -352,11 +352,11 @@ class Book:
         return sorted(names)
 
 
-def _moving(account: Account) -> bool:
+def _moving(account: MarginAccount) -> bool:
     return account.rules.floating or any(holding.margin is None for holding in account.positions)
 
 
-def _tier(account: Account) -> float:
+def _tier(account: MarginAccount) -> float:
     lots = sum((holding.quantity for holding in (*account.positions, *account.orders)), ZERO)
     return float(tier_factor(lots, account.rules.tiers))
 

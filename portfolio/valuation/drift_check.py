@@ -10,7 +10,7 @@ import numpy as np
 
 from portfolio.margin.fx import Graph
 from portfolio.margin.margin import value
-from portfolio.margin.types import Account, Market, Quote
+from portfolio.margin.types import MarginAccount, MarketPrices, Quote
 from portfolio.valuation.book import Book
 
 if TYPE_CHECKING:
@@ -63,9 +63,9 @@ class Sampler:
         )
 
 
-def difference(sample: DriftSample, account: Account) -> str | None:
+def difference(sample: DriftSample, account: MarginAccount) -> str | None:
     """Describe the first difference between the columns and the oracle; None when they agree."""
-    wanted = value(account, Market(sample.quotes, sample.graph))
+    wanted = value(account, MarketPrices(sample.quotes, sample.graph))
     scale = sample.largest + abs(float(account.balance)) + 1
     for name, got, exact in (
         ("equity", sample.equity, wanted.equity),

@@ -19,7 +19,7 @@ NEVER = np.iinfo(np.int64).max
 """The time of a price that nothing waits for: the minimum of times passes over it."""
 
 
-class Tick(NamedTuple):
+class PriceTick(NamedTuple):
     """A price as read: ``ts`` in ms, ``fresh_until`` on the wall clock in ms."""
 
     bid: float
@@ -102,7 +102,7 @@ class Prices(Cells):
         super()._grow(more)
         self.fresh_until = np.concatenate([self.fresh_until, np.zeros(more // 3, np.int64)])
 
-    def put(self, symbol: str, tick: Tick | None, now: int) -> bool:
+    def put(self, symbol: str, tick: PriceTick | None, now: int) -> bool:
         """Take in a price (None or an unusable one: not known); returns whether anything about it changed."""
         row = self.number(symbol)
         if tick is None or not usable(tick.bid, tick.ask):

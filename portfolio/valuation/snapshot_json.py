@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 
 from portfolio.margin.explanation import SIDE_NAMES, plain
-from portfolio.margin.types import Account, Holding, places
+from portfolio.margin.types import Holding, MarginAccount, places
 from portfolio.valuation.book import STATES, Book
 from portfolio.valuation.column_table import Floats, Ints
 
@@ -32,7 +32,7 @@ class Static:
     template: bytes
 
 
-def static_of(key: str, account: Account, source: str) -> Static:
+def static_of(key: str, account: MarginAccount, source: str) -> Static:
     """``source``: where the prices come from."""
     rules, digits = account.rules, places(account.rules.currency)
     number = b'"%%.%df"' % digits

@@ -16,8 +16,8 @@ from portfolio.services.margin_enforcement import enforce, trigger
 from portfolio.services.prices import priced, read_graph
 from portfolio.valuation.drift_check import DriftSample, difference
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.redis.client import keys as realm
-from stocksblitz.redis.client import shared
+from stocksblitz.redis.client import current_keys as realm
+from stocksblitz.redis.client import sync_client
 from stocksblitz.redis.keys import MOCK_TTL_S
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ BATCH = 1000
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    account: margin_types.Account
+    account: margin_types.MarginAccount
     revision: int
     state: str
     shard: int
@@ -94,7 +94,7 @@ class Store:
         for key, loaded in found.items():
             for symbol in {h.terms.symbol for h in loaded.account.positions}:
                 members.setdefault(realm().holders(symbol, key.partition(":")[0]), []).append(key)
-        pipe = shared().pipeline(transaction=False)
+        pipe = sync_client().pipeline(transaction=False)
         for name, rows in members.items():
             for start in range(0, len(rows), BATCH):
                 pipe.sadd(name, *rows[start : start + BATCH])
@@ -105,7 +105,7 @@ class Store:
     def keep_holders(self, symbols: Iterable[str]) -> None:
         """In the mock realm sets end by themselves when nobody renews them."""
         if settings.FEED.mock:
-            pipe = shared().pipeline(transaction=False)
+            pipe = sync_client().pipeline(transaction=False)
             for symbol in symbols:
                 for kind in settings.PORTFOLIO_USER_TYPES:
                     pipe.expire(realm().holders(symbol, kind), MOCK_TTL_S)

@@ -29,9 +29,9 @@ from portfolio.valuation.snapshot_json import static_of
 from portfolio.worker.database import Loaded, Store, job
 from portfolio.worker.price_listener import PortfolioCalculatorListener
 from portfolio.worker.snapshot_outbox import Outbox
-from portfolio.worker.snapshot_writer import Writer
+from portfolio.worker.snapshot_writer import SnapshotWriter
 from stocksblitz.redis.keys import Keys
-from stocksblitz.workers.runtime import SHARDS, Leases, now_ms, shard_of
+from stocksblitz.workers.runtime import SHARDS, ShardLeases, now_ms, shard_of
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,12 @@ _COUNTS = (
 
 class Engine:
     def __init__(
-        self, redis: Any, names: Keys, listener: PortfolioCalculatorListener, leases: Leases, store: Store
+        self,
+        redis: Any,
+        names: Keys,
+        listener: PortfolioCalculatorListener,
+        leases: ShardLeases,
+        store: Store,
     ) -> None:
         self._redis = redis
         self._names = names
@@ -72,7 +77,7 @@ class Engine:
         self.book = Book(Graph(()))
         self.triggers = Triggers()
         self.stats: Counter[str] = Counter()
-        self.outbox = Outbox(self.book, Writer(redis, names), self.stats)
+        self.outbox = Outbox(self.book, SnapshotWriter(redis, names), self.stats)
         self.recent: dict[str, set[str]] = {kind: set() for kind in listener.user_types}
         self.unknown: dict[str, float] = {}
         self._unloaded: set[int] = set()

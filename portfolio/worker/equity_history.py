@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from portfolio.valuation.book import STALE, Book
-from stocksblitz.redis.client import keys, shared
+from stocksblitz.redis.client import current_keys, sync_client
 from stocksblitz.redis.keys import Keys
 from stocksblitz.workers.runtime import now_ms
 
@@ -26,13 +26,15 @@ def _curve(names: Keys, account: str) -> str:
 
 def want(account: str) -> None:
     """Have the account's equity kept for another day."""
-    shared().zadd(_wanted(keys()), {account: now_ms() + WANTED_S * 1000})
+    sync_client().zadd(_wanted(current_keys()), {account: now_ms() + WANTED_S * 1000})
 
 
 def read(account: str) -> list[list[float]]:
     """``[ts, equity]``, oldest first; it is kept from the first time that it is asked for."""
     want(account)
-    rows = (raw.decode().partition(",") for raw in shared().lrange(_curve(keys(), account), 0, -1))
+    rows = (
+        raw.decode().partition(",") for raw in sync_client().lrange(_curve(current_keys(), account), 0, -1)
+    )
     return [[int(ts), float(equity)] for ts, _, equity in rows]
 
 

@@ -24,8 +24,8 @@ from portfolio.worker.status import COUNTED, DIRTY, MOST_NAMES, STATISTICS, name
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.observability import aggregation as process_metrics
 from stocksblitz.observability import metrics
-from stocksblitz.redis.client import connect, keys
-from stocksblitz.workers.runtime import Leases, now_ms, persist, stop_event, wait
+from stocksblitz.redis.client import connect, current_keys
+from stocksblitz.workers.runtime import ShardLeases, now_ms, retry_forever, stop_event, wait
 
 log = logging.getLogger(__name__)
 
@@ -46,11 +46,11 @@ def create_missing_demo_accounts() -> bool:
     return not missing_accounts()
 
 
-class Runner:
+class PortfolioProcess:
     def __init__(self) -> None:
         self.redis = connect()
-        self.names = keys()
-        self.leases = Leases(self.redis, self.names, KIND)
+        self.names = current_keys()
+        self.leases = ShardLeases(self.redis, self.names, KIND)
         self.listener = PortfolioCalculatorListener(
             self.redis,
             self.names,
@@ -71,18 +71,18 @@ class Runner:
         await self.listener.start_listener()
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(persist("portfolio leases", self.engine.lease, stop, every=1.0))
-                tasks.create_task(persist("portfolio loading", self.engine.load, stop, every=0.1))
+                tasks.create_task(retry_forever("portfolio leases", self.engine.lease, stop, every=1.0))
+                tasks.create_task(retry_forever("portfolio loading", self.engine.load, stop, every=0.1))
                 tasks.create_task(
-                    persist(
+                    retry_forever(
                         "portfolio sweep", self.engine.sweep, stop, every=float(settings.PORTFOLIO_SWEEP_S)
                     )
                 )
                 tasks.create_task(process_metrics.run(stop))
-                tasks.create_task(persist("idempotency keys", self._forget, stop, every=3600.0))
-                tasks.create_task(persist("portfolio statistics", self.mirror, stop, every=MIRROR_S))
-                tasks.create_task(persist("portfolio cycle", self._cycle, stop, every=0.0))
-                tasks.create_task(persist("portfolio curves", self.curves.step, stop, every=EVERY_S))
+                tasks.create_task(retry_forever("idempotency keys", self._forget, stop, every=3600.0))
+                tasks.create_task(retry_forever("portfolio statistics", self.mirror, stop, every=MIRROR_S))
+                tasks.create_task(retry_forever("portfolio cycle", self._cycle, stop, every=0.0))
+                tasks.create_task(retry_forever("portfolio curves", self.curves.step, stop, every=EVERY_S))
                 if settings.DEBUG and settings.FEED.name == "simulated":
                     tasks.create_task(self._seed(stop))
         finally:
@@ -153,4 +153,4 @@ class Runner:
 
 async def run() -> None:
     with stop_event() as stop:
-        await Runner().run(stop)
+        await PortfolioProcess().run(stop)

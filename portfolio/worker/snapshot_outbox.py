@@ -10,7 +10,7 @@ import numpy as np
 from portfolio.valuation.book import Book
 from portfolio.valuation.column_table import Flags, Ints, Table
 from portfolio.valuation.snapshot_json import Static, bodies, stamped
-from portfolio.worker.snapshot_writer import Writer
+from portfolio.worker.snapshot_writer import SnapshotWriter
 from stocksblitz.workers.runtime import now_ms
 
 MOST_WRITES = 10_000
@@ -41,7 +41,7 @@ class _Row(NamedTuple):
 class Outbox:
     """One entry per account however often it is queued; first come, first written."""
 
-    def __init__(self, book: Book, writer: Writer, stats: Counter[str]) -> None:
+    def __init__(self, book: Book, writer: SnapshotWriter, stats: Counter[str]) -> None:
         self._book = book
         self._writer = writer
         self._stats = stats

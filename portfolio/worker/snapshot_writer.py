@@ -47,7 +47,7 @@ def updates(names: Keys) -> str:
     return names.name("portfolio", "updates")
 
 
-class Writer:
+class SnapshotWriter:
     def __init__(self, redis: Any, names: Keys) -> None:
         self._redis = redis
         self._names = names

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from stocksblitz.redis.client import keys, shared
+from stocksblitz.redis.client import current_keys, sync_client
 from stocksblitz.workers.runtime import ALIVE_MS, now_ms
 
 STATISTICS, DIRTY = "statistics", "dirty"
@@ -35,13 +35,13 @@ _SUMMED = (*COUNTED, "accounts", "positions", "shards")
 
 def name(part: str) -> str:
     """Hash of one part: worker id to JSON with the time (ms) of the report."""
-    return keys().name("portfolio", part)
+    return current_keys().name("portfolio", part)
 
 
 def _reports(part: str) -> list[dict[str, Any]]:
     """What workers that live have said."""
     since = now_ms() - ALIVE_MS
-    rows = [orjson.loads(raw) for raw in shared().hvals(name(part))]
+    rows = [orjson.loads(raw) for raw in sync_client().hvals(name(part))]
     return [row for row in rows if row["ts"] >= since]
 
 

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from stocksblitz.api import problems
 from stocksblitz.observability import aggregation
-from stocksblitz.redis.client import keys, shared
+from stocksblitz.redis.client import current_keys, sync_client
 from stocksblitz.workers.runtime import ALIVE_MS, WORKERS, now_ms
 
 
@@ -29,7 +29,7 @@ def healthz(request: HttpRequest) -> HttpResponse:
 
 def _redis() -> bool:
     try:
-        return bool(shared().ping())
+        return bool(sync_client().ping())
     except (RedisError, OSError):
         return False
 
@@ -46,10 +46,10 @@ def _database() -> bool:
 def _workers() -> dict[str, bool]:
     """Which kinds of workers live; of the feed also whether it has handed over its past."""
     since = now_ms() - ALIVE_MS
-    pipe = shared().pipeline(transaction=False)
+    pipe = sync_client().pipeline(transaction=False)
     for kind in WORKERS:
-        pipe.zcount(keys().workers(kind), since, "+inf")
-    pipe.exists(keys().feed_marker)
+        pipe.zcount(current_keys().workers(kind), since, "+inf")
+    pipe.exists(current_keys().feed_marker)
     try:
         *alive, complete = pipe.execute()
     except (RedisError, OSError):

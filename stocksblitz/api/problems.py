@@ -24,7 +24,7 @@ from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
 
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.redis.client import realm_keys, shared
+from stocksblitz.redis.client import realm_keys, sync_client
 
 log = logging.getLogger(__name__)
 
@@ -249,7 +249,7 @@ MINUTE_MS = 60_000
 
 @cache
 def _bucket() -> Any:
-    return shared().register_script(_BUCKET)
+    return sync_client().register_script(_BUCKET)
 
 
 def take(scope: str, who: str, per_minute: int) -> int:

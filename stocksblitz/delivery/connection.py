@@ -9,13 +9,13 @@ from stocksblitz.delivery.messages import Close, Frame, View, encode, lagged, te
 from stocksblitz.delivery.send_queue import Mailbox, Stream
 from stocksblitz.delivery.transports import Outlet
 from stocksblitz.observability import metrics
-from stocksblitz.redis.keys import member
+from stocksblitz.redis.keys import session_key
 
 PIECE = 32_768
 """Bytes of a backlog written at once."""
 
 
-class Turn:
+class WriteBatch:
     """Whose messages leave at the end of this turn of the event loop: streams that are due together leave in one write.
 
     ``call_soon`` has `flush` called once the turn ends; without it the caller flushes each client.
@@ -63,7 +63,7 @@ class Client:
     def __init__(self, *, user_id: int, session_id: str, ws_conn_id: str, outlet: Outlet, bound: int) -> None:
         self.user_id = user_id
         self.session_id = session_id
-        self.member = member(user_id, session_id)
+        self.member = session_key(user_id, session_id)
         self.ws_conn_id = ws_conn_id
         self.outlet = outlet
         self.write = outlet.writer()
@@ -79,7 +79,7 @@ class Client:
         self.stalled_at: float | None = None
         self._bound = bound
         self._mailbox = Mailbox()
-        self.turn = Turn()
+        self.turn = WriteBatch()
         outlet.on_pause = self.stall
         outlet.on_resume = self.resume
         outlet.on_alive = self.alive

@@ -18,7 +18,7 @@ from django.conf import settings
 from redis.exceptions import RedisError
 
 from stocksblitz.delivery import control
-from stocksblitz.delivery.connection import Client, Turn
+from stocksblitz.delivery.connection import Client, WriteBatch
 from stocksblitz.delivery.credential_check import Standing
 from stocksblitz.delivery.limits import renew_sockets
 from stocksblitz.delivery.messages import Close, Frame
@@ -26,7 +26,7 @@ from stocksblitz.delivery.replay_backpressure import Pace
 from stocksblitz.delivery.send_queue import Stream
 from stocksblitz.delivery.stream import StreamState
 from stocksblitz.observability import aggregation, metrics
-from stocksblitz.redis.client import connect, keys
+from stocksblitz.redis.client import connect, current_keys
 from stocksblitz.redis.subscriber import Subscriber
 from stocksblitz.workers.runtime import worker_id
 
@@ -49,10 +49,10 @@ class Hub:
         self.clients: dict[str, Client] = {}
         self._streams: dict[Stream, StreamState] = {}
         self._channels: dict[str, StreamState] = {}
-        self._turn = Turn(self._at_end_of_turn)
+        self._turn = WriteBatch(self._at_end_of_turn)
         self._pace = Pace(self, worker_id())
         self._standing = Standing(self.clients)
-        self._keys = keys()
+        self._keys = current_keys()
         self._redis: Any = None
         self._bus = Subscriber(self._on_message, self._on_connect)
         self._tasks: set[asyncio.Task[Any]] = set()

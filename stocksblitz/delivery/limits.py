@@ -5,7 +5,7 @@ from typing import Any
 
 from django.conf import settings
 
-from stocksblitz.redis.client import keys
+from stocksblitz.redis.client import current_keys
 from stocksblitz.workers.runtime import now_ms
 
 SOCKET_TTL_MS = 120_000
@@ -51,7 +51,7 @@ class MessageRate:
 
 
 def _key(user_id: int) -> str:
-    return keys().name("sockets", str(user_id))
+    return current_keys().name("sockets", str(user_id))
 
 
 async def claim_socket(redis: Any, user_id: int, ws_conn_id: str, *, replaces: str = "") -> bool:

@@ -10,7 +10,7 @@ from django.conf import settings
 from redis.exceptions import RedisError
 
 from stocksblitz.delivery.send_queue import Stream
-from stocksblitz.redis.client import keys
+from stocksblitz.redis.client import current_keys
 from stocksblitz.workers.runtime import now_ms
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Pace:
     """Idle unless the feed is a replay at full speed."""
 
     def __init__(self, hub: "Hub", me: str) -> None:
-        self._hub, self._me, self._keys = hub, me, keys()
+        self._hub, self._me, self._keys = hub, me, current_keys()
         self._joining: Counter[Stream] = Counter()
         self._told: dict[Stream, int] = {}
         self._telling = False

@@ -5,7 +5,7 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 
-from stocksblitz.delivery.connection import Client, Turn
+from stocksblitz.delivery.connection import Client, WriteBatch
 from stocksblitz.delivery.messages import Close, Frame, View, empty_history, lagged, snapshot, view_key
 from stocksblitz.delivery.send_queue import Stream
 from stocksblitz.observability import metrics
@@ -19,9 +19,9 @@ RECENT = 128
 class StreamState:
     """Frames come in by `take`; in order they go out at once, else they are held until `mend` is given the log."""
 
-    def __init__(self, stream: Stream, turn: Turn | None = None) -> None:
+    def __init__(self, stream: Stream, turn: WriteBatch | None = None) -> None:
         self.stream = stream
-        self.turn = turn or Turn()
+        self.turn = turn or WriteBatch()
         self.newest: Frame | None = None
         self.recent: deque[Frame] = deque(maxlen=RECENT)
         self.views: dict[tuple[str, ...], View] = {}

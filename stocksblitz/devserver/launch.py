@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 
 from stocksblitz.devserver import embedded_redis
 from stocksblitz.devserver.supervisor import Console, Program, Supervisor, die_with_parent, read_procfile
-from stocksblitz.redis.client import connect, keys
+from stocksblitz.redis.client import connect, current_keys
 from stocksblitz.workers.runtime import STOP_SIGNALS, WORKERS, wait
 
 STOP_DEADLINE_S = 12.0
@@ -113,7 +113,7 @@ async def forget_workers() -> None:
     """Nobody works with a Redis that has just started: heartbeats that it kept are of processes that ended."""
     async with contextlib.aclosing(connect()) as client:
         for kind in WORKERS:
-            await client.delete(keys().workers(kind))
+            await client.delete(current_keys().workers(kind))
 
 
 def prepare() -> None:

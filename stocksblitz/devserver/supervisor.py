@@ -84,7 +84,7 @@ class Console:
 
 
 @dataclass
-class Runner:
+class ProgramRunner:
     """One program, started again whenever it ends, until `stop`."""
 
     program: Program
@@ -198,12 +198,12 @@ class Supervisor:
         self.env = env
         self.cwd = cwd
         self._changed = changed
-        self._groups: list[list[Runner]] = []
+        self._groups: list[list[ProgramRunner]] = []
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, programs: Sequence[Program]) -> None:
         """Start these beside what runs already."""
-        group = [Runner(each, self.console, self.env, self.cwd, self._report) for each in programs]
+        group = [ProgramRunner(each, self.console, self.env, self.cwd, self._report) for each in programs]
         self._groups.append(group)
         self._tasks += [asyncio.create_task(runner.keep()) for runner in group]
 

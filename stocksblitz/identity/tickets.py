@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import orjson
 from django.conf import settings
 
-from stocksblitz.redis.client import realm_keys, shared
+from stocksblitz.redis.client import realm_keys, sync_client
 
 _TICKET = re.compile(r"[A-Za-z0-9_-]{16,64}\Z")
 
@@ -30,7 +30,7 @@ def _name(text: str) -> str:
 def issue(ticket: Ticket) -> str:
     text = secrets.token_urlsafe(24)
     body = orjson.dumps([ticket.user_id, ticket.login_id, ticket.expires_at, ticket.key])
-    shared().set(_name(text), body, ex=settings.WS_TICKET_TTL)
+    sync_client().set(_name(text), body, ex=settings.WS_TICKET_TTL)
     return text
 
 
@@ -38,5 +38,5 @@ def redeem(text: str) -> Ticket | None:
     """What the ticket stands for, once; None for one that is unknown, used or late."""
     if not _TICKET.match(text):
         return None
-    body = shared().getdel(_name(text))
+    body = sync_client().getdel(_name(text))
     return Ticket(*orjson.loads(body)) if body else None

@@ -19,7 +19,7 @@ from prometheus_client import Metric
 from redis.exceptions import RedisError
 
 from stocksblitz.observability import metrics
-from stocksblitz.redis.client import realm_keys, shared
+from stocksblitz.redis.client import realm_keys, sync_client
 from stocksblitz.workers.runtime import now_ms
 
 log = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ class Mirror:
                 Series(series.name, ()).dump() if series.computation else b"",
                 repr(delta),
             ]
-        shared().eval(
+        sync_client().eval(
             _PUSH, 4, _name("counters"), _name("sums"), _name("changed"), _name("seq", self.me), *args
         )
         self._unsure = None
@@ -135,7 +135,7 @@ class Mirror:
             self._changed[series] = now
 
     def _tell_gauges(self, gauges: dict[bytes, float]) -> None:
-        pipe = shared().pipeline(transaction=False)
+        pipe = sync_client().pipeline(transaction=False)
         pipe.zadd(_name("processes"), {self.me: now_ms()})
         if gauges:
             pipe.hset(_name("gauges", self.me), mapping=gauges)
@@ -216,20 +216,22 @@ def start() -> None:
 
 def totals() -> dict[str, float]:
     """The sums over all labels of the counters of single indicators, by sample name."""
-    return {Series.load(raw).name: float(value) for raw, value in shared().hgetall(_name("sums")).items()}
+    return {
+        Series.load(raw).name: float(value) for raw, value in sync_client().hgetall(_name("sums")).items()
+    }
 
 
 def counter(name: str) -> float:
     """The sum of a counter without labels."""
-    return float(shared().hget(_name("counters"), Series(name, ()).dump()) or 0)
+    return float(sync_client().hget(_name("counters"), Series(name, ()).dump()) or 0)
 
 
 def drop(wanted: set[tuple[str, str, str]]) -> int:
     """Forget the series of computations that nobody wants and that stood still for a while; returns how many."""
-    old = shared().zrangebyscore(_name("changed"), "-inf", now_ms() - UNUSED_MS)
+    old = sync_client().zrangebyscore(_name("changed"), "-inf", now_ms() - UNUSED_MS)
     gone = [raw for raw in old if Series.load(raw).computation not in wanted]
     if gone:
-        pipe = shared().pipeline(transaction=False)
+        pipe = sync_client().pipeline(transaction=False)
         pipe.hdel(_name("counters"), *gone)
         pipe.zrem(_name("changed"), *gone)
         pipe.execute()
@@ -237,7 +239,7 @@ def drop(wanted: set[tuple[str, str, str]]) -> int:
 
 
 def _gathered() -> dict[Series, float]:
-    redis, alive = shared(), now_ms() - GAUGES_S * 1000
+    redis, alive = sync_client(), now_ms() - GAUGES_S * 1000
     redis.zremrangebyscore(_name("processes"), "-inf", alive)
     processes = [each.decode() for each in redis.zrange(_name("processes"), 0, -1)]
     pipe = redis.pipeline(transaction=False)

@@ -26,7 +26,7 @@ CONNECTIONS = 64
 """Of one client: enough for Redis, which answers one command at a time, and few enough for thousands of tabs."""
 
 
-def keys() -> Keys:
+def current_keys() -> Keys:
     """The names of the realm that the running feed writes to."""
     return Keys(f"{settings.REDIS_NAMESPACE}{settings.FEED.prefix}")
 
@@ -66,7 +66,7 @@ def _shared(url: str) -> Any:
     return sync_redis.Redis.from_pool(sync_redis.BlockingConnectionPool.from_url(url, **merged))
 
 
-def shared() -> Any:
+def sync_client() -> Any:
     """The process's client for threads (views, admin, commands), with a connection pool beneath."""
     return _shared(settings.REDIS_URL)
 

@@ -110,7 +110,7 @@ class Keys:
         return f"{self.prefix}sb:{':'.join(parts)}"
 
 
-def member(user_id: int | str, session_id: str) -> str:
+def session_key(user_id: int | str, session_id: str) -> str:
     """How a session is named in every set of subscribers."""
     return f"{user_id}:{session_id}"
 

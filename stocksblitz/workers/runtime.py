@@ -102,7 +102,7 @@ async def wait(stop: asyncio.Event, seconds: float) -> bool:
     return stop.is_set()
 
 
-async def persist(
+async def retry_forever(
     name: str, step: Callable[[], Awaitable[Any]], stop: asyncio.Event, *, every: float, cap: float = 2.0
 ) -> None:
     """Repeat ``step`` every so many seconds until the stop; what Redis or the database fails at is tried again.
@@ -152,7 +152,7 @@ return 0
 
 
 @dataclass
-class Leases:
+class ShardLeases:
     """The shards that this worker may work on, each with its fencing number.
 
     A fence is the larger of the old one plus one and the clock in milliseconds, so that it grows even over a Redis that

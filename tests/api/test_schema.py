@@ -20,7 +20,7 @@ from portfolio.services import accounts
 from stocksblitz.identity import tokens
 from stocksblitz.identity.models import Login
 from stocksblitz.market.models import Instrument
-from stocksblitz.redis.client import keys, shared
+from stocksblitz.redis.client import current_keys, sync_client
 
 load_all_checks()
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -57,7 +57,7 @@ def account(described):
     """An account that is really there, with a position, a pending order and a price; returns their ids."""
     now = int(time.time() * 1000)
     row = {"bid": 100, "ask": 101, "last": 100, "ts": now, "fresh_until": now + 600_000}
-    shared().hset(keys().market(SYMBOL), mapping=row)
+    sync_client().hset(current_keys().market(SYMBOL), mapping=row)
     owner = User.objects.create(username="owner")
     rich = Decimal(10) ** 9
     accounts.open_account(key=KEY, owner=owner, currency="USD", balance=rich, leverage=100)

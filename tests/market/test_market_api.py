@@ -17,7 +17,7 @@ from stocksblitz.market.calendars.sessions import session_at
 from stocksblitz.market.core.bars import MINUTE_MS
 from stocksblitz.market.models import Bar, Instrument, OptionContract
 from stocksblitz.redis.client import connect
-from stocksblitz.redis.client import keys as names
+from stocksblitz.redis.client import current_keys as names
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -108,10 +108,10 @@ def test_bars(client, redis, keys):
 
 def test_older_bars_of_the_real_realm_are_in_the_database(client, redis, settings):
     from stocksblitz.market.feeds.spec import FeedSpec
-    from stocksblitz.redis.client import keys
+    from stocksblitz.redis.client import current_keys
 
     settings.FEED = FeedSpec.parse("external")
-    redis.zadd(keys().bars("NIFTY50", "1min"), {orjson.dumps(bar_row(3)): bar_row(3)[0]})
+    redis.zadd(current_keys().bars("NIFTY50", "1min"), {orjson.dumps(bar_row(3)): bar_row(3)[0]})
     for i in range(4):
         ts, opened, high, low, close, volume, session = bar_row(i)
         Bar.objects.create(

@@ -77,7 +77,7 @@ def price(redis, keys):
     """Write a symbol's price as a feed does, and tell of it."""
 
     def write(symbol, bid, ask=None, *, ts=None, tell=True, **fields):
-        from stocksblitz.redis.client import keys as names
+        from stocksblitz.redis.client import current_keys as names
 
         now = int(time.time() * 1000)
         ask = bid if ask is None else ask

@@ -21,7 +21,7 @@ import sys
 import stocksblitz.asgi
 from django.contrib import admin
 from django.urls import get_resolver
-import stocksblitz.server
+import stocksblitz.server.websocket
 assert get_resolver().url_patterns and admin.site._registry
 print(*[name for name in {NUMERICS!r} if name in sys.modules])
 """

@@ -3,7 +3,7 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
-from stocksblitz.redis.client import CONNECTIONS, connect, shared
+from stocksblitz.redis.client import CONNECTIONS, connect, sync_client
 
 BURST = 2 * CONNECTIONS
 HOLD_S = 0.2
@@ -21,5 +21,5 @@ async def test_a_burst_waits_for_connections_instead_of_failing(namespace: str) 
 
 def test_threads_wait_for_connections_instead_of_failing(namespace: str) -> None:
     with ThreadPoolExecutor(BURST) as threads:
-        answers = list(threads.map(lambda _: shared().blpop(namespace, HOLD_S), range(BURST)))
+        answers = list(threads.map(lambda _: sync_client().blpop(namespace, HOLD_S), range(BURST)))
     assert answers == [None] * BURST

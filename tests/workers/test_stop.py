@@ -18,7 +18,7 @@ WORKERS = {"compute": "compute_indicators", "feed": "run_feed", "portfolio": "li
 
 HANGS = """
 import asyncio, threading, time
-import stocksblitz.worker
+import stocksblitz.workers.runtime
 stocksblitz.workers.runtime.STOP_S = 0.5
 
 async def main():

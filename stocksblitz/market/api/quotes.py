@@ -11,7 +11,7 @@ from rest_framework.views import APIView
 
 from stocksblitz.api.schema import documented
 from stocksblitz.market.quotes.stats import COUNTS, read
-from stocksblitz.redis.client import keys, shared
+from stocksblitz.redis.client import current_keys, sync_client
 
 
 class Counts(serializers.Serializer[Any]):
@@ -41,7 +41,7 @@ class QuoteStatsView(APIView):
     @documented(QuoteStats, tags=["market"])
     def get(self, request: Request) -> Response:
         """How quotes were answered, over all processes; at most about a second old."""
-        sums = read(shared(), keys())
+        sums = read(sync_client(), current_keys())
         rows = [{"account": a, "provider": p, **_rated(counts)} for (a, p), counts in sorted(sums.items())]
         providers = {
             provider: _sum(counts for (_, each), counts in sums.items() if each == provider)

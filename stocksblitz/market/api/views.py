@@ -23,7 +23,7 @@ from stocksblitz.market.models import Instrument, OptionContract
 from stocksblitz.market.quotes import FEED_ACCOUNT, get_instrument_current_price_sync
 from stocksblitz.market.store.history import MOST_BARS, read_bars
 from stocksblitz.market.store.instruments import check_symbol
-from stocksblitz.redis.client import keys, shared
+from stocksblitz.redis.client import current_keys, sync_client
 from stocksblitz.workers.runtime import now_ms
 
 MOST_SYMBOLS = 500
@@ -134,9 +134,9 @@ class ChainView(APIView):
         if given := request.query_params.get("expiry"):
             rows = rows.filter(expiry__date=_day(given))
         contracts = list(rows.select_related("instrument"))
-        pipe = shared().pipeline(transaction=False)
+        pipe = sync_client().pipeline(transaction=False)
         for name in (symbol, *(contract.instrument.symbol for contract in contracts)):
-            pipe.hmget(keys().market(name), *_QUOTED)
+            pipe.hmget(current_keys().market(name), *_QUOTED)
         own, *quotes = pipe.execute()
         shown = [_contract(contract, quote) for contract, quote in zip(contracts, quotes, strict=True)]
         return Response({"symbol": symbol, "greeks": _json(own[4]), "oi": _json(own[5]), "contracts": shown})

@@ -12,8 +12,8 @@ from uuid import uuid4
 import orjson
 
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.market.core.bars import EVERY_DAY, Session, Sessions, utc_day
-from stocksblitz.redis.client import keys, shared
+from stocksblitz.market.core.bars import EVERY_DAY, Sessions, TradingSession, utc_day
+from stocksblitz.redis.client import current_keys, sync_client
 from stocksblitz.redis.keys import Keys
 
 WAIT_S = 4.0
@@ -45,16 +45,16 @@ def sessions_of(exchange: str, moments: Iterable[int]) -> Sessions:
     years = {gmtime(ts / 1000).tm_year for ts in moments}
     tables = _tables(exchange, range(min(years), max(years) + 1)) if years else {}
 
-    def session_at(ts: int) -> Session:
+    def session_at(ts: int) -> TradingSession:
         opens, closes, certain = tables[gmtime(ts / 1000).tm_year]
         i = bisect_right(opens, ts) - 1
-        return Session(opens[i], closes[i], opens[i + 1], certain[i])
+        return TradingSession(opens[i], closes[i], opens[i + 1], certain[i])
 
     return session_at
 
 
 def _tables(exchange: str, years: Iterable[int]) -> dict[int, Table]:
-    redis, names, deadline = shared(), keys(), time.monotonic() + WAIT_S
+    redis, names, deadline = sync_client(), current_keys(), time.monotonic() + WAIT_S
     found: dict[int, bytes | None] = {year: redis.get(kept(names, exchange, year)) for year in years}
     missing = [year for year, raw in found.items() if raw is None]
     answers = names.name("sessions", "answers", uuid4().hex)

@@ -22,7 +22,15 @@ from zoneinfo import ZoneInfo
 
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.calendars.overrides import OVERRIDES, check_exchange
-from stocksblitz.market.core.bars import EVERY_DAY, MINUTE_MS, TIMEFRAMES, Session, ending, opening, utc_day
+from stocksblitz.market.core.bars import (
+    EVERY_DAY,
+    MINUTE_MS,
+    TIMEFRAMES,
+    TradingSession,
+    ending,
+    opening,
+    utc_day,
+)
 
 CONTINUOUS = "continuous:"
 NEW_YORK = "America/New_York"
@@ -60,13 +68,13 @@ def check_year(exchange: str, year: int) -> None:
         )
 
 
-def session_at(exchange: str, ts: int) -> Session:
+def session_at(exchange: str, ts: int) -> TradingSession:
     """The session that a moment belongs to: the one that is open, else the last one that was."""
     if exchange in EVERY_DAY:
         return utc_day(ts)
     opens, closes, certain = table(exchange, gmtime(ts / 1000).tm_year)
     i = bisect_right(opens, ts) - 1
-    return Session(opens[i], closes[i], opens[i + 1], certain[i])
+    return TradingSession(opens[i], closes[i], opens[i + 1], certain[i])
 
 
 def bar_open(exchange: str, timeframe: str, ts: int) -> int:

@@ -36,7 +36,7 @@ class Bar(NamedTuple):
     session: int = 0
 
 
-class Session(NamedTuple):
+class TradingSession(NamedTuple):
     """A session from ``open`` to ``close``; moments up to ``until`` (the next open) belong to it too.
 
     ``certain`` is False when no calendar covers the year and the exchange's ordinary week stands in.
@@ -52,19 +52,19 @@ EVERY_DAY = ("24x7", "continuous:24x7")
 """Exchanges that never close: each UTC day is a session."""
 
 
-def utc_day(ts: int) -> Session:
+def utc_day(ts: int) -> TradingSession:
     """The session of a moment on such an exchange."""
     start = ts - ts % DAY_MS
-    return Session(start, start + DAY_MS, start + DAY_MS)
+    return TradingSession(start, start + DAY_MS, start + DAY_MS)
 
 
 Closed = tuple[str, Bar]
 """A timeframe and a bar of it that is final."""
-Sessions = Callable[[int], Session]
+Sessions = Callable[[int], TradingSession]
 """A moment (ms UTC) to the exchange session it belongs to."""
 
 
-def opening(session: Session, length: int, ts: int) -> int:
+def opening(session: TradingSession, length: int, ts: int) -> int:
     """Where the bar of that length (ms) begins which the moment belongs to.
 
     A moment at or after the close belongs to the session's last bar; a day's bar is the whole session.
@@ -74,7 +74,7 @@ def opening(session: Session, length: int, ts: int) -> int:
     return session.open + (min(ts, session.close - 1) - session.open) // length * length
 
 
-def ending(session: Session, length: int, start: int) -> int:
+def ending(session: TradingSession, length: int, start: int) -> int:
     """When the bar ends that begins at ``start``: its length later, at the latest with the session."""
     return session.close if length >= TIMEFRAMES["1d"] else min(start + length, session.close)
 
@@ -115,11 +115,11 @@ class Ladder:
         self.last: dict[str, int] = {}
         """Timeframe to the opening time of the bar closed last."""
         self._sessions = sessions
-        self._session = Session(0, 0, 0)
+        self._session = TradingSession(0, 0, 0)
         self._open: dict[str, Bar] = {}
         self._ends: dict[str, int] = {}
 
-    def session(self, ts: int) -> Session:
+    def session(self, ts: int) -> TradingSession:
         """The session a moment belongs to; mostly the one of the call before."""
         if not self._session.open <= ts < self._session.until:
             self._session = self._sessions(ts)

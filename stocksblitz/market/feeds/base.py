@@ -12,7 +12,7 @@ Past = Mapping[str, Sequence[Bar]]
 
 
 @dataclass(slots=True)
-class Quote:
+class FeedQuote:
     """The newest price of a symbol; ``volume`` is what was traded since the session opened, ``ts`` is in ms."""
 
     last: float
@@ -23,14 +23,14 @@ class Quote:
 
 
 @dataclass(slots=True)
-class Market:
+class SymbolState:
     """What the feed holds of one symbol, and whether it differs from what was written."""
 
     symbol: str
     gen: int
     """Grows when the past was written anew."""
     timeframes: tuple[str, ...] = tuple(TIMEFRAMES)
-    quote: Quote | None = None
+    quote: FeedQuote | None = None
     fresh_until: int = 0
     """Wall clock (ms) at which the price gets stale."""
     forming: dict[str, Bar] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class Feed(ABC):
     """Whether the past of every market has been handed over."""
 
     def __init__(self) -> None:
-        self.markets: dict[str, Market] = {}
+        self.markets: dict[str, SymbolState] = {}
 
     @property
     def finished(self) -> bool:

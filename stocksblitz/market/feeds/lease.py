@@ -2,10 +2,10 @@
 
 import time
 
-from stocksblitz.workers.runtime import LEASE_MS, Leases, now_ms
+from stocksblitz.workers.runtime import LEASE_MS, ShardLeases, now_ms
 
 
-class FeedLease(Leases):
+class FeedLease(ShardLeases):
     """A single lease. ``ours`` is trusted only as long as the last renewal surely holds in Redis."""
 
     async def renew(self) -> bool:

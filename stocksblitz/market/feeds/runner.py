@@ -16,12 +16,12 @@ from stocksblitz.market.feeds.bar_archive import Archive
 from stocksblitz.market.feeds.base import Feed
 from stocksblitz.market.feeds.lease import FeedLease
 from stocksblitz.market.feeds.spec import FeedSpec
-from stocksblitz.market.feeds.writer import Writer
+from stocksblitz.market.feeds.writer import MarketWriter
 from stocksblitz.market.store.purge import purge
 from stocksblitz.observability import aggregation
-from stocksblitz.redis.client import connect, keys
+from stocksblitz.redis.client import connect, current_keys
 from stocksblitz.redis.keys import Keys
-from stocksblitz.workers.runtime import HEARTBEAT_S, now_ms, persist, stop_event, wait
+from stocksblitz.workers.runtime import HEARTBEAT_S, now_ms, retry_forever, stop_event, wait
 
 log = logging.getLogger(__name__)
 
@@ -54,15 +54,15 @@ def make_feed(spec: FeedSpec, redis: Any, names: Keys, archive: Archive) -> Feed
     )
 
 
-class Runner:
+class FeedProcess:
     """One feed process. ``once``: end when the feed has nothing more to do."""
 
     def __init__(self, spec: FeedSpec, *, once: bool = False) -> None:
-        self.redis, self.keys, self.once = connect(), keys(), once
+        self.redis, self.keys, self.once = connect(), current_keys(), once
         self.archive = Archive(self.redis, self.keys)
         self.feed = make_feed(spec, self.redis, self.keys, self.archive)
         archive = None if spec.mock else self.archive
-        self.writer = Writer(self.redis, self.keys, self.feed, mock=spec.mock, archive=archive)
+        self.writer = MarketWriter(self.redis, self.keys, self.feed, mock=spec.mock, archive=archive)
         self.lease = FeedLease(self.redis, self.keys, "feed")
         self.opened = False
 
@@ -82,7 +82,7 @@ class Runner:
             if stop.is_set() or await self.lease.renew():
                 ours.set()
 
-        task = asyncio.create_task(persist("lease", attempt, ours, every=0.2))
+        task = asyncio.create_task(retry_forever("lease", attempt, ours, every=0.2))
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
         ours.set()
@@ -92,13 +92,13 @@ class Runner:
     async def _work(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as tasks:
             side = [
-                tasks.create_task(persist("lease", self._hold, stop, every=HEARTBEAT_S)),
+                tasks.create_task(retry_forever("lease", self._hold, stop, every=HEARTBEAT_S)),
                 tasks.create_task(self.feed.intake(stop)),
                 tasks.create_task(aggregation.run(stop)),
-                tasks.create_task(persist("sessions", self._tell_sessions, stop, every=0)),
-                tasks.create_task(persist("archive", lambda: self._save(stop), stop, every=0)),
+                tasks.create_task(retry_forever("sessions", self._tell_sessions, stop, every=0)),
+                tasks.create_task(retry_forever("archive", lambda: self._save(stop), stop, every=0)),
             ]
-            await persist("feed", lambda: self._turn(stop), stop, every=0, cap=0.5)
+            await retry_forever("feed", lambda: self._turn(stop), stop, every=0, cap=0.5)
             for task in side:
                 task.cancel()
 

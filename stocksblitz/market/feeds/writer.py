@@ -10,7 +10,7 @@ from django.conf import settings
 from redis.exceptions import RedisError
 
 from stocksblitz.market.core.bars import Bar, Closed
-from stocksblitz.market.feeds.base import Feed, Market
+from stocksblitz.market.feeds.base import Feed, SymbolState
 from stocksblitz.observability.metrics import feed_flush
 from stocksblitz.redis.keys import MOCK_TTL_S, Keys
 from stocksblitz.workers.runtime import now_ms
@@ -39,7 +39,7 @@ def newest(closed: Sequence[Closed], limit: int) -> list[Closed]:
     return kept
 
 
-class Writer:
+class MarketWriter:
     """Writes what changed of a feed's markets. Nothing is forgotten while Redis is away, only bounded."""
 
     def __init__(self, redis: Any, keys: Keys, feed: Feed, *, mock: bool, archive: Any = None) -> None:
@@ -119,7 +119,7 @@ class Writer:
             pipe.zremrangebyrank(name, 0, -settings.HOT_BARS - 1)
         self._bury(pipe, name)
 
-    async def _write(self, changed: list[Market], taken: dict[str, list[Closed]]) -> None:
+    async def _write(self, changed: list[SymbolState], taken: dict[str, list[Closed]]) -> None:
         """Bars, then what names them, then the news. All is put together before the first await: one moment's truth."""
         bars, quotes, news = (self.redis.pipeline(transaction=False) for _ in range(3))
         bars.get(self.marker)
@@ -157,7 +157,7 @@ class Writer:
             for timeframe, bars in by_timeframe.items():
                 self.store(pipe, symbol, timeframe, bars)
 
-    def _fields(self, market: Market) -> dict[str, Any]:
+    def _fields(self, market: SymbolState) -> dict[str, Any]:
         fields: dict[str, Any] = {
             "source": self.feed.source,
             "fresh_until": market.fresh_until,
@@ -184,7 +184,7 @@ class Writer:
                 pipe.publish(self.keys.price_updates, symbol)
         pipe.publish(self.keys.bar_updates, orjson.dumps({"symbols": symbols, "ts": now_ms()}))
 
-    def _put_back(self, changed: Iterable[Market], taken: dict[str, list[Closed]]) -> None:
+    def _put_back(self, changed: Iterable[SymbolState], taken: dict[str, list[Closed]]) -> None:
         for market in changed:
             waiting = taken[market.symbol] + market.closed
             market.dirty, market.closed = True, newest(waiting, settings.HOT_BARS)

@@ -14,9 +14,9 @@ from django.core.signals import setting_changed
 
 from stocksblitz.market.quotes.config import FEED_ACCOUNT, parse_accounts
 from stocksblitz.market.quotes.fetcher import Config
-from stocksblitz.market.quotes.service import Desk
+from stocksblitz.market.quotes.service import QuoteService
 from stocksblitz.market.quotes.types import Outcome, Price
-from stocksblitz.redis.client import keys
+from stocksblitz.redis.client import current_keys
 
 __all__ = [
     "FEED_ACCOUNT",
@@ -28,7 +28,7 @@ __all__ = [
     "reset",
 ]
 
-_desk: Desk | None = None
+_desk: QuoteService | None = None
 _making = threading.Lock()
 
 
@@ -50,18 +50,18 @@ def configuration() -> Config:
     """What the settings say. ImproperlyConfigured when they are wrong."""
     return Config(
         accounts=parse_accounts(settings.QUOTE_ACCOUNTS),
-        keys=keys(),
+        keys=current_keys(),
         ttl=settings.PRICE_CACHE_TIME,
         stretch=max(1, settings.PRICE_CACHE_STRETCH),
         timeout=settings.QUOTE_TIMEOUT,
     )
 
 
-def _open() -> Desk:
+def _open() -> QuoteService:
     global _desk
     with _making:
         if _desk is None:
-            _desk = Desk(configuration())
+            _desk = QuoteService(configuration())
         return _desk
 
 

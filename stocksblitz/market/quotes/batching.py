@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 
-class Turn[Ask, Answer]:
+class Batcher[Ask, Answer]:
     """Collects asks until the loop has run everything that is ready, then sends them as one.
 
     ``send`` takes the asks and returns their answers in the same order; an answer that is an exception is

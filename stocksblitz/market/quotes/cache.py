@@ -2,17 +2,17 @@
 
 from dataclasses import dataclass
 
-from stocksblitz.market.quotes.types import Outcome, Price, Quote
+from stocksblitz.market.quotes.types import Outcome, Price, ProviderQuote
 
 Key = tuple[str, str]
 """Account and symbol."""
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CachedPrice:
     """A quote, when it was fetched, and until when it may be given out."""
 
-    quote: Quote
+    quote: ProviderQuote
     provider: str
     fetched: float
     expires: float
@@ -42,17 +42,17 @@ class PriceCache:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._entries: dict[Key, Entry] = {}
+        self._entries: dict[Key, CachedPrice] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def get(self, key: Key, now: float) -> Entry | None:
+    def get(self, key: Key, now: float) -> CachedPrice | None:
         """The entry, or None when there is none or it has expired."""
         entry = self._entries.get(key)
         return entry if entry is not None and now < entry.expires else None
 
-    def put(self, key: Key, entry: Entry) -> None:
+    def put(self, key: Key, entry: CachedPrice) -> None:
         self._entries.pop(key, None)  # so that insertion order stays the order of age
         if len(self._entries) >= self._size:
             del self._entries[next(iter(self._entries))]

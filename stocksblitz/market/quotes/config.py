@@ -12,7 +12,7 @@ FEED_ACCOUNT = "feed"
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class ProviderAccount:
     """One account. Times in seconds; what is not a field here goes to the provider as its options."""
 
     name: str
@@ -29,17 +29,17 @@ class Account:
     breaker_seconds: float = 30.0
 
 
-_OWN = {each.name for each in fields(Account)} - {"name", "options"}
+_OWN = {each.name for each in fields(ProviderAccount)} - {"name", "options"}
 _WHOLE = {"burst", "attempts", "breaker_failures"}
 
 
-def _account(name: str, raw: object) -> Account:
+def _account(name: str, raw: object) -> ProviderAccount:
     if not isinstance(raw, Mapping) or not isinstance(raw.get("provider"), str):
         raise ImproperlyConfigured(f'QUOTE_ACCOUNTS: account {name!r} needs an object with a "provider"')
     own = {key: value for key, value in raw.items() if key in _OWN}
     for key in own.keys() - {"provider"}:
         _check(name, key, own[key])
-    return Account(name, **own, options={key: value for key, value in raw.items() if key not in _OWN})
+    return ProviderAccount(name, **own, options={key: value for key, value in raw.items() if key not in _OWN})
 
 
 def _check(name: str, key: str, value: object) -> None:
@@ -52,7 +52,7 @@ def _check(name: str, key: str, value: object) -> None:
         )
 
 
-def parse_accounts(setting: str | Mapping[str, Any]) -> dict[str, Account]:
+def parse_accounts(setting: str | Mapping[str, Any]) -> dict[str, ProviderAccount]:
     """Read the setting: JSON ``{"name": {"provider": …, …}}``, or the path of a file that holds it.
 
     The account ``feed`` is always there. ImproperlyConfigured says what is wrong, and never shows an option's
@@ -71,5 +71,5 @@ def parse_accounts(setting: str | Mapping[str, Any]) -> dict[str, Account]:
             ) from None
     if not isinstance(document, Mapping):
         raise ImproperlyConfigured("QUOTE_ACCOUNTS is a JSON object: account name to its settings")
-    accounts = {FEED_ACCOUNT: Account(FEED_ACCOUNT, "feed")}
+    accounts = {FEED_ACCOUNT: ProviderAccount(FEED_ACCOUNT, "feed")}
     return accounts | {name: _account(name, raw) for name, raw in document.items()}

@@ -12,15 +12,15 @@ from redis.exceptions import RedisError
 
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.models import SYMBOL_PATTERN
-from stocksblitz.market.quotes.batching import Turn
-from stocksblitz.market.quotes.cache import Entry, Key
-from stocksblitz.market.quotes.config import Account
-from stocksblitz.market.quotes.leases import LEASE_MS, Leases
+from stocksblitz.market.quotes.batching import Batcher
+from stocksblitz.market.quotes.cache import CachedPrice, Key
+from stocksblitz.market.quotes.config import ProviderAccount
+from stocksblitz.market.quotes.leases import LEASE_MS, FetchLeases
 from stocksblitz.market.quotes.provider_client import Line
 from stocksblitz.market.quotes.providers import provider_class
 from stocksblitz.market.quotes.rate_limit import RateLimit
-from stocksblitz.market.quotes.stats import Tally, carry
-from stocksblitz.market.quotes.types import Outcome, Quote
+from stocksblitz.market.quotes.stats import QuoteCounters, carry
+from stocksblitz.market.quotes.types import Outcome, ProviderQuote
 from stocksblitz.redis.client import connect
 from stocksblitz.redis.keys import Keys
 from stocksblitz.workers.runtime import now_ms
@@ -35,7 +35,7 @@ _PIPELINE = 500
 class Config:
     """What a process's quotes stand on. Times in seconds where they are not named otherwise."""
 
-    accounts: Mapping[str, Account]
+    accounts: Mapping[str, ProviderAccount]
     keys: Keys
     ttl: float
     stretch: int
@@ -46,13 +46,15 @@ class Config:
 class Fetcher:
     """All of it runs in one event loop. ``clock`` is steady and in seconds."""
 
-    def __init__(self, config: Config, tallies: Mapping[str, Tally], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, config: Config, tallies: Mapping[str, QuoteCounters], clock: Callable[[], float]
+    ) -> None:
         self._config, self._tallies, self._clock = config, tallies, clock
         self._redis = connect()
-        self._scripts: Turn[tuple[str, list[str], list[Any]], Any] = Turn(self._send, _PIPELINE)
+        self._scripts: Batcher[tuple[str, list[str], list[Any]], Any] = Batcher(self._send, _PIPELINE)
         self._lines: dict[str, Line] = {}
 
-    async def fetch(self, key: Key, waiting: Callable[[], int]) -> tuple[Entry, Outcome]:
+    async def fetch(self, key: Key, waiting: Callable[[], int]) -> tuple[CachedPrice, Outcome]:
         """A price that is new, or that another process has just fetched. ``waiting`` tells how many wait for
         it here.
 
@@ -74,7 +76,7 @@ class Fetcher:
             return entry, "wait" if waited else "hit"
         return await self._call(line, key, waiting), "call"
 
-    async def _call(self, line: Line, key: Key, waiting: Callable[[], int]) -> Entry:
+    async def _call(self, line: Line, key: Key, waiting: Callable[[], int]) -> CachedPrice:
         """Fetch while we hold the lease, and give it back however that ends."""
         try:
             quote = await line.fetch(key[1])
@@ -83,7 +85,7 @@ class Fetcher:
             raise
         return self._entry(line, quote, await self._give_back(key, quote, waiting()) / 1000)
 
-    async def _give_back(self, key: Key, quote: Quote | None, waiting: int) -> int:
+    async def _give_back(self, key: Key, quote: ProviderQuote | None, waiting: int) -> int:
         """For how many ms the price counts. Without Redis it counts here all the same, and the lease runs
         out."""
         ttl_ms = round(self._config.ttl * 1000)
@@ -97,11 +99,11 @@ class Fetcher:
             self._tallies[key[0]].add("stretched")
         return ttl
 
-    def _entry(self, line: Line, quote: Quote, ttl: float, age: float = 0.0) -> Entry:
+    def _entry(self, line: Line, quote: ProviderQuote, ttl: float, age: float = 0.0) -> CachedPrice:
         now = self._clock()
         if quote.ts is None:
             quote = quote._replace(ts=now_ms())
-        return Entry(quote, line.account.provider, now - age, now + ttl)
+        return CachedPrice(quote, line.account.provider, now - age, now + ttl)
 
     def _line(self, name: str, symbol: str) -> Line:
         """The account's one line, made when it is first needed."""
@@ -121,8 +123,8 @@ class Fetcher:
         return self._lines[name]
 
     @cached_property
-    def _leases(self) -> Leases:
-        return Leases(self._redis, self._config.keys, self._run, lease_ms=self._config.lease_ms)
+    def _leases(self) -> FetchLeases:
+        return FetchLeases(self._redis, self._config.keys, self._run, lease_ms=self._config.lease_ms)
 
     async def _run(self, script: str, names: list[str], args: list[Any]) -> Any:
         return await self._scripts.ask((script, names, args))

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from stocksblitz.market.quotes.cache import Key
 from stocksblitz.market.quotes.rate_limit import Run
-from stocksblitz.market.quotes.types import Quote
+from stocksblitz.market.quotes.types import ProviderQuote
 from stocksblitz.redis.keys import Keys
 
 log = logging.getLogger(__name__)
@@ -61,12 +61,12 @@ return 1
 class Shared(NamedTuple):
     """A price that some process fetched, and for how many ms it still counts."""
 
-    quote: Quote
+    quote: ProviderQuote
     ttl_ms: int
     left_ms: int
 
 
-class Leases:
+class FetchLeases:
     """The leases that one process holds or waits for; all of it runs in one event loop."""
 
     def __init__(self, redis: Any, keys: Keys, run: Run, *, lease_ms: int = LEASE_MS) -> None:
@@ -110,7 +110,9 @@ class Leases:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(bell.wait(), min(POLL_S, (left_ms + 1) / 1000))
 
-    async def settle(self, key: Key, quote: Quote | None, *, ttl_ms: int, most_ms: int, waiting: int) -> int:
+    async def settle(
+        self, key: Key, quote: ProviderQuote | None, *, ttl_ms: int, most_ms: int, waiting: int
+    ) -> int:
         """Give the lease back, share the quote (None: the fetch failed), and wake who waits.
 
         Returns for how long the price counts: ``ttl_ms``, or longer when many wait, ``most_ms`` at most.
@@ -163,4 +165,4 @@ def _label(key: Key) -> str:
 
 def _shared(raw: bytes, left_ms: int) -> Shared:
     ttl_ms, _, fields = raw.partition(b" ")
-    return Shared(Quote(*orjson.loads(fields)), int(ttl_ms), left_ms)
+    return Shared(ProviderQuote(*orjson.loads(fields)), int(ttl_ms), left_ms)

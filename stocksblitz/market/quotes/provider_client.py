@@ -9,12 +9,12 @@ from purgatory.domain.model import OpenedState
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.market.quotes.batching import Turn
-from stocksblitz.market.quotes.config import Account
+from stocksblitz.market.quotes.batching import Batcher
+from stocksblitz.market.quotes.config import ProviderAccount
 from stocksblitz.market.quotes.providers import Provider, ProviderError
 from stocksblitz.market.quotes.rate_limit import RateLimit
-from stocksblitz.market.quotes.stats import Tally
-from stocksblitz.market.quotes.types import Quote
+from stocksblitz.market.quotes.stats import QuoteCounters
+from stocksblitz.market.quotes.types import ProviderQuote
 
 RETRY_WAIT = wait_random_exponential(multiplier=0.1, max=1.0)
 
@@ -26,14 +26,16 @@ def _transient(error: BaseException) -> bool:
 class Line:
     """Asks the provider for prices; whatever it fails with comes out as a StocksBlitzError."""
 
-    def __init__(self, account: Account, provider: Provider, limit: RateLimit | None, tally: Tally) -> None:
+    def __init__(
+        self, account: ProviderAccount, provider: Provider, limit: RateLimit | None, tally: QuoteCounters
+    ) -> None:
         self.account, self.provider, self._limit, self._tally = account, provider, limit, tally
         self._breakers = AsyncCircuitBreakerFactory(
             account.breaker_failures, account.breaker_seconds, exclude=[StocksBlitzError]
         )
-        self._turn: Turn[str, Quote | None] = Turn(self._fetch, provider.batch)
+        self._turn: Batcher[str, ProviderQuote | None] = Batcher(self._fetch, provider.batch)
 
-    async def fetch(self, symbol: str) -> Quote:
+    async def fetch(self, symbol: str) -> ProviderQuote:
         """A new price. StocksBlitzError unavailable when the provider fails or has none."""
         quote = await self._turn.ask(symbol)
         if quote is None:
@@ -47,7 +49,7 @@ class Line:
     def _who(self) -> str:
         return f"Quote account {self.account.name} ({self.account.provider})"
 
-    async def _fetch(self, symbols: Sequence[str]) -> list[Quote | None]:
+    async def _fetch(self, symbols: Sequence[str]) -> list[ProviderQuote | None]:
         try:
             quotes = await self._persist(symbols)
         except StocksBlitzError:
@@ -67,7 +69,7 @@ class Line:
             return [quotes.get(symbol) for symbol in symbols]
         raise StocksBlitzError("unavailable", f"{self._who} {reason}. Try again later.")
 
-    async def _persist(self, symbols: Sequence[str]) -> Mapping[str, Quote]:
+    async def _persist(self, symbols: Sequence[str]) -> Mapping[str, ProviderQuote]:
         attempts = AsyncRetrying(
             stop=stop_after_attempt(self.account.attempts),
             wait=RETRY_WAIT,
@@ -76,7 +78,7 @@ class Line:
         )
         return await attempts(self._attempt, symbols)
 
-    async def _attempt(self, symbols: Sequence[str]) -> Mapping[str, Quote]:
+    async def _attempt(self, symbols: Sequence[str]) -> Mapping[str, ProviderQuote]:
         breaker = await self._breakers.get_breaker(self.account.name)
         breaker.context.handle_new_request()  # raises while it is open: nobody queues for nothing
         if self._limit:
@@ -86,7 +88,7 @@ class Line:
             async with asyncio.timeout(self.account.timeout):
                 return await self._call(symbols)
 
-    async def _call(self, symbols: Sequence[str]) -> Mapping[str, Quote]:
+    async def _call(self, symbols: Sequence[str]) -> Mapping[str, ProviderQuote]:
         if self.provider.batch > 1 and len(symbols) > 1:
             return await self.provider.fetch_many(symbols)
         quote = await self.provider.fetch(symbols[0])

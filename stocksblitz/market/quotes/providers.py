@@ -13,8 +13,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 from redis.exceptions import RedisError, ResponseError
 
-from stocksblitz.market.quotes.types import Quote, number, quote_of
-from stocksblitz.redis.client import connect, each_answer, keys
+from stocksblitz.market.quotes.types import ProviderQuote, number, quote_of
+from stocksblitz.redis.client import connect, current_keys, each_answer
 
 
 class ProviderError(Exception):
@@ -42,11 +42,11 @@ class Provider(ABC):
         self.options = options
 
     @abstractmethod
-    async def fetch(self, symbol: str) -> Quote | None:
+    async def fetch(self, symbol: str) -> ProviderQuote | None:
         """One call to the source; None when it has no price. Raises ProviderError (or TimeoutError,
         OSError)."""
 
-    async def fetch_many(self, symbols: Sequence[str]) -> Mapping[str, Quote]:
+    async def fetch_many(self, symbols: Sequence[str]) -> Mapping[str, ProviderQuote]:
         """One call for several symbols; a symbol without a price is left out. Needed where ``batch`` > 1."""
         raise NotImplementedError
 
@@ -65,11 +65,11 @@ class FeedProvider(Provider):
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._redis = connect()
 
-    async def fetch(self, symbol: str) -> Quote | None:
+    async def fetch(self, symbol: str) -> ProviderQuote | None:
         return (await self.fetch_many([symbol])).get(symbol)
 
-    async def fetch_many(self, symbols: Sequence[str]) -> Mapping[str, Quote]:
-        names = keys()
+    async def fetch_many(self, symbols: Sequence[str]) -> Mapping[str, ProviderQuote]:
+        names = current_keys()
         pipe = self._redis.pipeline(transaction=False)
         for symbol in symbols:
             pipe.hmget(names.market(symbol), self._FIELDS)
@@ -82,7 +82,7 @@ class FeedProvider(Provider):
         return {symbol: quote for symbol, quote in quotes.items() if quote}
 
     @staticmethod
-    def _quote(row: Sequence[bytes | None]) -> Quote | None:
+    def _quote(row: Sequence[bytes | None]) -> ProviderQuote | None:
         last, bid, ask, ts, fresh_until = row
         return quote_of(last, bid, ask, ts=_whole(ts), fresh_until=_whole(fresh_until))
 
@@ -128,11 +128,11 @@ class HttpProvider(Provider):
         if "price" not in options and not {"bid", "ask"} <= options.keys():
             raise ImproperlyConfigured('http provider: the path "price" is needed, or "bid" and "ask"')
 
-    async def fetch(self, symbol: str) -> Quote | None:
+    async def fetch(self, symbol: str) -> ProviderQuote | None:
         document = await self._get(self._url.replace("{symbol}", self._their(symbol)))
         return self._read(document, symbol)
 
-    async def fetch_many(self, symbols: Sequence[str]) -> Mapping[str, Quote]:
+    async def fetch_many(self, symbols: Sequence[str]) -> Mapping[str, ProviderQuote]:
         theirs = ",".join(self._their(symbol) for symbol in symbols)
         document = await self._get(str(self._batch_url).replace("{symbols}", theirs))
         quotes = {symbol: self._read(document, symbol) for symbol in symbols}
@@ -141,7 +141,7 @@ class HttpProvider(Provider):
     def _their(self, symbol: str) -> str:
         return quoted(self._theirs.get(symbol, symbol), safe="")
 
-    def _read(self, document: Any, symbol: str) -> Quote | None:
+    def _read(self, document: Any, symbol: str) -> ProviderQuote | None:
         their = self._theirs.get(symbol, symbol)
         price, bid, ask, ts = (dig(document, path.split("."), their) for path in self._paths.values())
         stamp = number(ts)

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from redis.exceptions import RedisError
 
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.market.quotes.cache import Entry, Key, PriceCache
+from stocksblitz.market.quotes.cache import CachedPrice, Key, PriceCache
 from stocksblitz.market.quotes.fetcher import Config, Fetcher
-from stocksblitz.market.quotes.stats import Tally
+from stocksblitz.market.quotes.stats import QuoteCounters
 from stocksblitz.market.quotes.types import Outcome, Price
 
 log = logging.getLogger(__name__)
@@ -27,27 +27,27 @@ CACHE_SIZE = 50_000
 
 
 @dataclass(slots=True)
-class Landing:
+class FetchResult:
     """How a flight ended: with an entry, or with the error for whoever began it."""
 
-    entry: Entry | None = None
+    entry: CachedPrice | None = None
     outcome: Outcome = "call"
     error: StocksBlitzError | None = None
 
 
 @dataclass(slots=True)
-class Flight:
+class Fetch:
     """A fetch that runs: when it was asked for, and how many others wait for it."""
 
     began: float
     waiters: int = 0
-    landing: Future[Landing] = field(default_factory=Future)
-    _bridges: dict[asyncio.AbstractEventLoop, asyncio.Future[Landing]] = field(default_factory=dict)
+    landing: Future[FetchResult] = field(default_factory=Future)
+    _bridges: dict[asyncio.AbstractEventLoop, asyncio.Future[FetchResult]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.landing.set_running_or_notify_cancel()  # from now on no waiter's cancellation can end it
 
-    async def landed(self) -> Landing:
+    async def landed(self) -> FetchResult:
         """Wait for the landing in any event loop; all tasks of one are woken together."""
         if self.landing.done():
             return self.landing.result()
@@ -61,16 +61,18 @@ def _stopping() -> StocksBlitzError:
     return StocksBlitzError("unavailable", "The process is stopping. Try again.")
 
 
-class Desk:
+class QuoteService:
     """``ask`` for tasks, ``ask_sync`` for threads. ``clock`` is steady and in seconds."""
 
     def __init__(self, config: Config, clock: Callable[[], float] = time.monotonic) -> None:
         self._config, self._clock = config, clock
         self._cache = PriceCache(CACHE_SIZE)
-        self._flights: dict[Key, Flight] = {}
+        self._flights: dict[Key, Fetch] = {}
         self._lock = threading.Lock()
         self._closed = False
-        self._tallies = {name: Tally(name, account.provider) for name, account in config.accounts.items()}
+        self._tallies = {
+            name: QuoteCounters(name, account.provider) for name, account in config.accounts.items()
+        }
         self._loop = asyncio.new_event_loop()
         self._fetcher = Fetcher(config, self._tallies, clock)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -112,7 +114,7 @@ class Desk:
         entry = self._cache.get(key, now)
         return self._tell(key, entry, "hit", now) if entry else None
 
-    def _board(self, key: Key) -> tuple[Flight, bool]:
+    def _board(self, key: Key) -> tuple[Fetch, bool]:
         """The flight to wait for, and whether the caller is the one it was begun for."""
         if key[0] not in self._tallies:
             known = ", ".join(sorted(self._tallies))
@@ -125,16 +127,16 @@ class Desk:
             if flight := self._flights.get(key):
                 flight.waiters += 1
                 return flight, False
-            flight = Flight(self._clock())
+            flight = Fetch(self._clock())
             if entry := self._cache.get(key, flight.began):  # one has landed since we looked
-                flight.landing.set_result(Landing(entry, "hit"))
+                flight.landing.set_result(FetchResult(entry, "hit"))
                 return flight, False
             self._flights[key] = flight
         self._loop.call_soon_threadsafe(self._spawn, self._fly, key, flight)
         return flight, True
 
     def _settle(
-        self, key: Key, flight: Flight, landing: Landing, *, leads: bool, asked: float
+        self, key: Key, flight: Fetch, landing: FetchResult, *, leads: bool, asked: float
     ) -> Price | None:
         """The caller's answer, or None: try again, for the fetch of somebody else failed or its price is too
         old by now.
@@ -153,7 +155,7 @@ class Desk:
             return self._tell(key, landing.entry, outcome, now)
         return None
 
-    def _tell(self, key: Key, entry: Entry, outcome: Outcome, now: float) -> Price:
+    def _tell(self, key: Key, entry: CachedPrice, outcome: Outcome, now: float) -> Price:
         self._tallies[key[0]].answered(outcome)
         price = entry.price(outcome, now)
         if log.isEnabledFor(logging.DEBUG):
@@ -181,12 +183,12 @@ class Desk:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _fly(self, key: Key, flight: Flight) -> None:
-        landing = Landing(error=_stopping())
+    async def _fly(self, key: Key, flight: Fetch) -> None:
+        landing = FetchResult(error=_stopping())
         try:
-            landing = Landing(*await self._fetcher.fetch(key, lambda: flight.waiters))
+            landing = FetchResult(*await self._fetcher.fetch(key, lambda: flight.waiters))
         except StocksBlitzError as error:
-            landing = Landing(error=StocksBlitzError(error.code, error.message))
+            landing = FetchResult(error=StocksBlitzError(error.code, error.message))
             log.info(
                 "no quote: %s",
                 error.message,
@@ -196,13 +198,13 @@ class Desk:
             log.exception(
                 "fetching a quote broke", extra={"action": "failure", "account": key[0], "symbol": key[1]}
             )
-            landing = Landing(
+            landing = FetchResult(
                 error=StocksBlitzError("unavailable", f"The price of {key[1]} cannot be fetched now.")
             )
         finally:
             self._land(key, flight, landing)
 
-    def _land(self, key: Key, flight: Flight, landing: Landing) -> None:
+    def _land(self, key: Key, flight: Fetch, landing: FetchResult) -> None:
         """Keep what was fetched and let go of the key, before anybody wakes."""
         with self._lock:
             del self._flights[key]

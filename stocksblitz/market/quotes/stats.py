@@ -14,7 +14,7 @@ COUNTS = ("hits", "misses", "waits", "api_calls", "failures", "stretched")
 longer as many waited."""
 
 
-class Tally:
+class QuoteCounters:
     """The counts of one account in this process, not yet carried to Redis."""
 
     def __init__(self, account: str, provider: str) -> None:
@@ -59,7 +59,7 @@ def stats_name(keys: Keys) -> str:
     return keys.name("quotes", "stats")
 
 
-async def carry(redis: Any, keys: Keys, tallies: list[Tally]) -> None:
+async def carry(redis: Any, keys: Keys, tallies: list[QuoteCounters]) -> None:
     """Add what was counted here to the sums of all processes. RedisError: nothing is lost, it goes with the
     next."""
     drained = [(tally, counts) for tally in tallies if (counts := tally.drain())]

@@ -8,7 +8,7 @@ Outcome = Literal["hit", "wait", "call"]
 for this."""
 
 
-class Quote(NamedTuple):
+class ProviderQuote(NamedTuple):
     """One instrument as its provider tells it. Only the price is always known."""
 
     price: float
@@ -47,12 +47,14 @@ def number(raw: Any) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def quote_of(last: object, bid: object = None, ask: object = None, **times: int | None) -> Quote | None:
+def quote_of(
+    last: object, bid: object = None, ask: object = None, **times: int | None
+) -> ProviderQuote | None:
     """Last price, else the middle of bid and ask; None when there is neither. A last price of 0 means no
     trade yet."""
     traded, low, high = number(last), number(bid), number(ask)
     if traded:
-        return Quote(traded, low, high, **times)
+        return ProviderQuote(traded, low, high, **times)
     if low is None or high is None:
         return None
-    return Quote((low + high) / 2, low, high, **times)
+    return ProviderQuote((low + high) / 2, low, high, **times)

@@ -8,7 +8,7 @@ import orjson
 from django.conf import settings
 
 from stocksblitz.market.models import Bar
-from stocksblitz.redis.client import keys, shared
+from stocksblitz.redis.client import current_keys, sync_client
 
 type Row = list[Any]
 """``[ts, open, high, low, close, volume]``; ts is the opening time in ms."""
@@ -17,7 +17,7 @@ MOST_BARS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class History:
     """Closed bars, oldest first. ``complete``: as many as were asked for; ``generation`` changes when the past does."""
 
     bars: list[Row]
@@ -25,10 +25,10 @@ class Past:
     generation: str = ""
 
 
-def read_bars(symbol: str, timeframe: str, limit: int, before: int | None = None) -> Past:
+def read_bars(symbol: str, timeframe: str, limit: int, before: int | None = None) -> History:
     """The last ``limit`` closed bars, of those that opened before ``before`` (ms) where given."""
-    names, upper = keys(), "+inf" if before is None else f"({before}"
-    pipe = shared().pipeline(transaction=False)
+    names, upper = current_keys(), "+inf" if before is None else f"({before}"
+    pipe = sync_client().pipeline(transaction=False)
     pipe.zrevrangebyscore(names.bars(symbol, timeframe), upper, "-inf", 0, limit)
     pipe.hget(names.market(symbol), "gen")
     members, generation = pipe.execute()
@@ -36,7 +36,7 @@ def read_bars(symbol: str, timeframe: str, limit: int, before: int | None = None
     if len(bars) < limit and not settings.FEED.mock:
         older = stored_bars(symbol, timeframe, limit - len(bars), bars[0][0] if bars else before)
         bars = [row[:6] for row in older] + bars
-    return Past(bars, len(bars) == limit, (generation or b"").decode())
+    return History(bars, len(bars) == limit, (generation or b"").decode())
 
 
 def stored_bars(symbol: str, timeframe: str, limit: int, before: int | None) -> list[Row]:

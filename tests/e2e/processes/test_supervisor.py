@@ -156,7 +156,7 @@ def test_nothing_is_left_when_the_supervisor_is_killed(tmp_path):
     code = f"""
 import asyncio, os, sys
 from pathlib import Path
-from stocksblitz.supervisor import Console, Program, Supervisor
+from stocksblitz.devserver.supervisor import Console, Program, Supervisor
 async def main():
     console, folder = Console(open(1, 'wb', buffering=0)), Path({str(tmp_path)!r})
     supervisor = Supervisor(console, os.environ, folder, lambda pids: None)

@@ -11,12 +11,12 @@ import django
 django.setup()
 
 from indicators.reads.job_queue import JobQueue
-from stocksblitz.redis.client import connect, keys
+from stocksblitz.redis.client import connect, current_keys
 from stocksblitz.workers.runtime import now_ms, worker_id
 
 
 async def main(seconds: float) -> None:
-    redis, names, me = connect(), keys(), worker_id()
+    redis, names, me = connect(), current_keys(), worker_id()
     queue = JobQueue(redis, names, me)
 
     async def compute(job):

@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from indicators.reads.snapshot import Past, extended, fitting, read_past
+from indicators.reads.snapshot import SnapshotHistory, extended, fitting, read_past
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.delivery.stream import StreamState
 from tests.delivery.frames import STREAM, frame
@@ -62,7 +62,7 @@ async def test_a_past_with_a_hole_is_never_shown(stored):
 
 
 def test_only_what_follows_is_added():
-    past = Past([[at(1), 1.0, 2.0, 0.5, 1.5, 10.0]], {"RSI_14": [50.0]}, complete=True)
+    past = SnapshotHistory([[at(1), 1.0, 2.0, 0.5, 1.5, 10.0]], {"RSI_14": [50.0]}, complete=True)
     assert times(extended(past, [closed(1), closed(2), closed(3)])) == [1, 2, 3]
     assert times(extended(past, [closed(2), closed(5)])) == [1, 2]
     assert times(extended(past, [closed(3)])) == [1]
@@ -73,7 +73,10 @@ def test_a_snapshot_that_is_too_large_has_the_newest_bars():
     """A session's memory is bounded, also for one whose values have many parts."""
     bars = [[at(n), 1.0 / 3, 2.0 / 3, 0.5 / 3, 1.5 / 3, 10.0 / 3] for n in range(3_000)]
     parts = dict.fromkeys(("BBL", "BBM", "BBU", "BBB", "BBP"), 1.0 / 3)
-    past, ids = Past(bars, {"BBANDS_20_2": [parts] * 3_000}, complete=True), {"mine": "BBANDS_20_2"}
+    past, ids = (
+        SnapshotHistory(bars, {"BBANDS_20_2": [parts] * 3_000}, complete=True),
+        {"mine": "BBANDS_20_2"},
+    )
     newest = frame(9, ts=at(3_000), prev=at(2_999))
 
     def history(most):

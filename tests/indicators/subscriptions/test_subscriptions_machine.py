@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 from indicators.engine.spec import parse, parse_request
 from indicators.models import Subscription
 from indicators.subscriptions import service as subscriptions
-from stocksblitz.redis.client import keys, shared
+from stocksblitz.redis.client import current_keys, sync_client
 from stocksblitz.workers.runtime import now_ms
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -100,9 +100,9 @@ class Machine(RuleBasedStateMachine):
     @rule(user=users, tab=tabs, indicator=st.sampled_from(IDS), symbol=symbols, timeframe=timeframes)
     def expire(self, user, tab, indicator, symbol, timeframe):
         """One thing a session has runs out, and the cleaner comes by."""
-        name = keys().subscribers(symbol, timeframe, meant(indicator))
+        name = current_keys().subscribers(symbol, timeframe, meant(indicator))
         member = f"{self.people[user]}:{self.tabs[tab]}"
-        shared().zadd(name, {member: 1}, xx=True)
+        sync_client().zadd(name, {member: 1}, xx=True)
         subscriptions.purge_sync()
         have = self.have(user, tab)
         have -= {(s, t, i) for s, t, i in have if (s, t, meant(i)) == (symbol, timeframe, meant(indicator))}
@@ -121,8 +121,8 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def lose_redis(self):
-        for name in shared().scan_iter(f"{keys().prefix}*"):
-            shared().delete(name)
+        for name in sync_client().scan_iter(f"{current_keys().prefix}*"):
+            sync_client().delete(name)
         subscriptions.rebuild_sync()
 
     @rule()
@@ -152,13 +152,13 @@ def meant(indicator):
 
 def counted():
     """What Redis says: who shares each computation."""
-    redis, found = shared(), {}
-    for each in redis.smembers(keys().wanted):
-        name = keys().subscribers(*each.decode().split("|"))
+    redis, found = sync_client(), {}
+    for each in redis.smembers(current_keys().wanted):
+        name = current_keys().subscribers(*each.decode().split("|"))
         found[each.decode()] = {
             member.decode() for member in redis.zrangebyscore(name, f"({now_ms()}", "+inf")
         }
-    prefix = keys().subscribers("", "", "").rstrip(":")
+    prefix = current_keys().subscribers("", "", "").rstrip(":")
     assert sum(1 for _ in redis.scan_iter(f"{prefix}*")) == len(found)
     return found
 

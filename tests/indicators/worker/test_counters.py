@@ -1,9 +1,9 @@
 """What operators see of compute: values, and indicators that an error stopped."""
 
 from indicators.engine import kernels
-from indicators.engine.live_stream import Batch, LiveStream, Position, Quote
+from indicators.engine.live_stream import Batch, LiveStream, StreamPosition, StreamQuote
 from indicators.engine.spec import parse
-from indicators.worker.counters import Tally
+from indicators.worker.counters import ComputeCounters
 from stocksblitz.observability.metrics import REGISTRY
 from tests.indicators.engine.data import random_bars
 
@@ -15,10 +15,10 @@ def broken() -> float:
 
 
 def test_an_indicator_that_breaks_is_told_once_until_it_is_wanted_anew(monkeypatch):
-    bars, tally, before = random_bars(60), Tally(), broken()
+    bars, tally, before = random_bars(60), ComputeCounters(), broken()
     monkeypatch.setitem(kernels.FACTORIES, "SMA", lambda length: 1 / 0)
-    live = LiveStream(*STREAM, "a.1", Quote())
-    batch = live.begin(bars, [parse("SMA_20"), parse("RSI_14")], Position(), 0)
+    live = LiveStream(*STREAM, "a.1", StreamQuote())
+    batch = live.begin(bars, [parse("SMA_20"), parse("RSI_14")], StreamPosition(), 0)
     tally.count(STREAM, live, batch)
     tally.count(STREAM, live, Batch())
     assert (broken() - before, tally.computed) == (1, 2)

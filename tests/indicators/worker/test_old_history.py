@@ -33,7 +33,7 @@ def row(bar):
 @pytest.mark.parametrize("indicator", ["SMA_20", "EMA_9", "RSI_14", "OBV", "VWAP"])
 async def test_old_bars_have_values_as_new_ones_do(settings, aredis, keys, indicator):
     settings.FEED = FeedSpec.parse("external")
-    from stocksblitz.redis.client import keys as names
+    from stocksblitz.redis.client import current_keys as names
 
     bars = list(past())
     rows = [models.Bar(symbol="BTCUSD", timeframe="1min", **row(bar)) for bar in bars]

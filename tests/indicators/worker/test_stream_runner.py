@@ -7,8 +7,8 @@ import pytest
 from django.conf import settings
 from redis.exceptions import RedisError
 
-from indicators.engine.live_stream import Position
-from indicators.worker.stream_runner import Runner
+from indicators.engine.live_stream import StreamPosition
+from indicators.worker.stream_runner import StreamRunner
 from stocksblitz.market.core.bars import Bar
 from stocksblitz.workers.runtime import now_ms, shard_of
 from tests.conftest import PATIENCE_S
@@ -81,7 +81,7 @@ async def listener(aredis, keys):
 async def runner(aredis, keys, feed):
     await aredis.sadd(keys.wanted, "BTCUSD|1min|RSI_14", "BTCUSD|1min|SMA_3")
     await feed.close(50)
-    runner = Runner()
+    runner = StreamRunner()
     await runner.leases.step()
     await runner.reconcile()
     yield runner
@@ -157,7 +157,7 @@ async def test_a_takeover_goes_on_where_the_other_ended(runner, feed, listener, 
     await runner.leases.close()
     await feed.close(55)
     await feed.form(101.0)
-    other = Runner()
+    other = StreamRunner()
     try:
         await other.leases.step()
         await other.reconcile()
@@ -176,7 +176,7 @@ async def test_who_lost_the_lease_cannot_write_over_the_newer_one(runner, feed, 
     await tick(runner)
     shard = shard_of(STREAM[0])
     await aredis.delete(keys.lease("compute", shard))
-    other = Runner()
+    other = StreamRunner()
     try:
         await other.leases.step()
         await other.reconcile()
@@ -235,7 +235,7 @@ async def test_what_a_stream_left_that_ended_while_nobody_computed_goes(
     await runner.leases.close()
     assert await aredis.exists(*parts) == 3
     await aredis.delete(keys.wanted)
-    later = Runner()
+    later = StreamRunner()
     await later.leases.step()
     await later.reconcile()
     await later.step()
@@ -361,7 +361,7 @@ async def test_a_price_that_gets_too_old_is_said_once(runner, feed, listener, mo
 
 
 async def test_a_worker_that_starts_second_gets_its_share(aredis, keys):
-    first, second = Runner(), Runner()
+    first, second = StreamRunner(), StreamRunner()
     try:
         await first.leases.step()
         assert len(first.leases.held) == 64
@@ -378,7 +378,7 @@ async def test_a_worker_that_starts_second_gets_its_share(aredis, keys):
 
 
 def test_a_position_survives_being_written_down():
-    position = Position("18c.1", 7, T0, "3")
-    assert Position.load(position.dump().encode()) == position
-    assert Position.load(None) == Position()
+    position = StreamPosition("18c.1", 7, T0, "3")
+    assert StreamPosition.load(position.dump().encode()) == position
+    assert StreamPosition.load(None) == StreamPosition()
     assert settings.FRAME_LOG > 0

@@ -3,7 +3,7 @@
 import pytest
 
 from stocksblitz.market.feeds.base import Feed
-from stocksblitz.market.feeds.writer import Writer
+from stocksblitz.market.feeds.writer import MarketWriter
 from stocksblitz.redis.keys import Keys
 
 
@@ -43,4 +43,4 @@ def puppet():
 
 @pytest.fixture
 def writer(aredis, mock_keys, puppet):
-    return Writer(aredis, mock_keys, puppet, mock=True)
+    return MarketWriter(aredis, mock_keys, puppet, mock=True)

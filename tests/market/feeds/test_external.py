@@ -16,9 +16,9 @@ from stocksblitz.market.core.greeks import price
 from stocksblitz.market.feeds import bar_archive as archive_module
 from stocksblitz.market.feeds.bar_archive import Archive
 from stocksblitz.market.feeds.external.feed import AHEAD_MS, GRACE_MS, ExternalFeed
-from stocksblitz.market.feeds.external.ticks import Tick
+from stocksblitz.market.feeds.external.ticks import ExternalTick
 from stocksblitz.market.feeds.spec import FeedSpec
-from stocksblitz.market.feeds.writer import Writer
+from stocksblitz.market.feeds.writer import MarketWriter
 from stocksblitz.market.models import Bar as StoredBar
 from stocksblitz.market.models import Instrument, OptionContract
 from stocksblitz.workers.runtime import now_ms
@@ -37,7 +37,7 @@ class Outside:
         self.redis, self.keys = redis, keys
         self.archive = Archive(aredis, keys)
         self.feed = ExternalFeed(FeedSpec.parse(f"external{option}"), aredis, keys, self.archive)
-        self.writer = Writer(aredis, keys, self.feed, mock=False, archive=self.archive)
+        self.writer = MarketWriter(aredis, keys, self.feed, mock=False, archive=self.archive)
         self.stop = asyncio.Event()
 
     async def open(self):
@@ -167,7 +167,7 @@ async def test_a_tick_from_the_future_closes_nothing(outside):
     out, now = await outside(), noon()
     await out.price(last=10.0, ts=now)
     before = out.seen
-    out.feed._take("AAA", Tick(98.0, 99.0, 99.0, 1.0, now + AHEAD_MS + 60_000), now)
+    out.feed._take("AAA", ExternalTick(98.0, 99.0, 99.0, 1.0, now + AHEAD_MS + 60_000), now)
     assert out.seen == before
     await out.price(last=11.0, ts=now + 1)
     assert out.feed.listings["AAA"].bars.part.close == 11.0
@@ -207,13 +207,13 @@ async def test_a_price_gets_stale_only_while_its_exchange_is_open(outside):
     friday = 1_795_168_740_000  # 20 November 2026, 15:29 in India
     monday = calendars.next_open("XNSE", friday)
     shown = out.feed.markets["IND"]
-    out.feed._take("IND", Tick(10.0, 10.0, 10.0, 1.0, friday), friday)
+    out.feed._take("IND", ExternalTick(10.0, 10.0, 10.0, 1.0, friday), friday)
     assert shown.fresh_until == friday + 10_000
     await out.feed.step(friday + 20_000)
     assert shown.fresh_until == friday + 10_000  # stale: the exchange is open
     await out.feed.step(friday + 60_000)
     assert shown.fresh_until == monday + 10_000
-    out.feed._take("IND", Tick(10.0, 10.0, 10.0, 1.0, friday + 55_000), friday + 55_000)
+    out.feed._take("IND", ExternalTick(10.0, 10.0, 10.0, 1.0, friday + 55_000), friday + 55_000)
     assert shown.fresh_until == monday + 10_000  # it may be that old once the exchange has closed
 
 
@@ -222,7 +222,7 @@ async def test_a_year_without_a_calendar_is_told_once_and_stops_nothing(outside,
     out = await outside()
     at = 1_863_748_800_000  # 22 January 2029, 13:30 in India
     for second in range(3):
-        out.feed._take("IND", Tick(10.0, 10.0, 10.0, 1.0, at + 1000 * second), at + 1000 * second)
+        out.feed._take("IND", ExternalTick(10.0, 10.0, 10.0, 1.0, at + 1000 * second), at + 1000 * second)
     assert out.feed.listings["IND"].bars.part is not None
     assert [record.year for record in caplog.records if record.action == "uncovered_year"] == [2029]
 

@@ -3,7 +3,7 @@
 import pytest
 from django.core.management import call_command
 
-from stocksblitz.market.feeds.runner import Runner
+from stocksblitz.market.feeds.runner import FeedProcess
 from stocksblitz.market.store.purge import purge
 
 MARKET_DATA = (
@@ -51,7 +51,7 @@ async def test_another_feed_begins_without_the_data_of_the_one_before(redis, moc
     from stocksblitz.market.feeds.spec import FeedSpec
 
     fill(redis, mock_keys.prefix)
-    runner = Runner(FeedSpec.parse("simulated?symbols=BTCUSD"), once=True)
+    runner = FeedProcess(FeedSpec.parse("simulated?symbols=BTCUSD"), once=True)
     await runner.run()
     assert not redis.exists(mock_keys.market("AAA"))
     assert redis.zcard(mock_keys.bars("BTCUSD", "1h")) == 50

@@ -9,7 +9,7 @@ import pytest
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.feeds.replay.feed import ReplayFeed, glimpse
 from stocksblitz.market.feeds.spec import FeedSpec
-from stocksblitz.market.feeds.writer import Writer
+from stocksblitz.market.feeds.writer import MarketWriter
 from stocksblitz.market.models import Bar as StoredBar
 from stocksblitz.market.models import Instrument
 from stocksblitz.workers.runtime import now_ms
@@ -26,7 +26,7 @@ class Player:
 
     def __init__(self, setting, aredis, keys):
         self.feed = ReplayFeed(FeedSpec.parse(setting), aredis, keys)
-        self.writer = Writer(aredis, keys, self.feed, mock=True)
+        self.writer = MarketWriter(aredis, keys, self.feed, mock=True)
 
     async def open(self):
         intact = await self.writer.inspect()

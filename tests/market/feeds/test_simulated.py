@@ -12,7 +12,7 @@ from stocksblitz.market.feeds.simulated.option_prices import contracts, expiries
 from stocksblitz.market.feeds.simulated.price_path import TICK_MS, Simulation, bars
 from stocksblitz.market.feeds.simulated.profiles import PROFILES
 from stocksblitz.market.feeds.spec import FeedSpec
-from stocksblitz.market.feeds.writer import Writer
+from stocksblitz.market.feeds.writer import MarketWriter
 from stocksblitz.market.models import Bar as StoredBar
 from stocksblitz.market.models import Instrument, OptionContract
 from tests.market.feeds.reading import forming, grouped, hot, market, same
@@ -30,7 +30,7 @@ def make(aredis, mock_keys, settings):
     def make(seed=7, profiles=FEW[1:], hot_bars=200):
         settings.HOT_BARS = hot_bars
         feed = SimulatedFeed(seed, aredis, mock_keys, profiles)
-        return feed, Writer(aredis, mock_keys, feed, mock=True)
+        return feed, MarketWriter(aredis, mock_keys, feed, mock=True)
 
     return make
 

@@ -5,7 +5,7 @@ import pytest
 from redis.exceptions import ConnectionError as RedisDown
 
 from stocksblitz.market.core.bars import Bar
-from stocksblitz.market.feeds.base import Market, Quote
+from stocksblitz.market.feeds.base import FeedQuote, SymbolState
 from stocksblitz.redis.keys import MOCK_TTL_S
 from tests.conftest import eventually
 from tests.market.feeds.reading import forming, hot, market
@@ -19,8 +19,8 @@ def bar(minute, close=10.0):
 
 def moved(feed, symbol="AAA", **fields):
     """A market that has just changed."""
-    quote = Quote(10.0, 9.5, 10.5, 7.0, 3 * MINUTE)
-    feed.markets[symbol] = Market(symbol, 1, quote=quote, dirty=True, fresh_until=99, **fields)
+    quote = FeedQuote(10.0, 9.5, 10.5, 7.0, 3 * MINUTE)
+    feed.markets[symbol] = SymbolState(symbol, 1, quote=quote, dirty=True, fresh_until=99, **fields)
     return feed.markets[symbol]
 
 

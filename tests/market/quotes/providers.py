@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stocksblitz.market.quotes.providers import Provider
-from stocksblitz.market.quotes.types import Quote
+from stocksblitz.market.quotes.types import ProviderQuote
 from stocksblitz.redis.client import connect
 
 
@@ -19,7 +19,7 @@ class Counting(Provider):
         self._redis = connect()
         self._name = options["name"]
 
-    async def fetch(self, symbol: str) -> Quote | None:
+    async def fetch(self, symbol: str) -> ProviderQuote | None:
         number = await self._redis.hincrby(f"{self._name}:calls", symbol, 1)
         running = await self._redis.hincrby(f"{self._name}:running", symbol, 1)
         if running > 1:
@@ -27,7 +27,7 @@ class Counting(Provider):
         await asyncio.sleep(self.options.get("seconds", 0.2))
         await self._redis.hset(f"{self._name}:ended", symbol, time.time())
         await self._redis.hincrby(f"{self._name}:running", symbol, -1)
-        return Quote(100.0 + number)
+        return ProviderQuote(100.0 + number)
 
     async def close(self) -> None:
         await self._redis.aclose()
@@ -49,13 +49,13 @@ class Scripted(Provider):
         super().__init__(options)
         type(self).made += 1
 
-    async def fetch(self, symbol: str) -> Quote | None:
+    async def fetch(self, symbol: str) -> ProviderQuote | None:
         self.calls.append(symbol)
         await self._take_time()
         answer = self.script.pop(0) if self.script else 1.0
         if isinstance(answer, BaseException):
             raise answer
-        return None if answer is None else Quote(float(answer))  # type: ignore[arg-type]  # a script of numbers
+        return None if answer is None else ProviderQuote(float(answer))  # type: ignore[arg-type]  # a script of numbers
 
     async def _take_time(self) -> None:
         await asyncio.sleep(self.seconds)
@@ -69,7 +69,7 @@ class Batching(Scripted):
     batch = 100
     batches: list[list[str]] = []
 
-    async def fetch_many(self, symbols: Sequence[str]) -> Mapping[str, Quote]:
+    async def fetch_many(self, symbols: Sequence[str]) -> Mapping[str, ProviderQuote]:
         self.batches.append(list(symbols))
         await self._take_time()
-        return {symbol: Quote(float(len(symbol))) for symbol in symbols if symbol != "MISSING"}
+        return {symbol: ProviderQuote(float(len(symbol))) for symbol in symbols if symbol != "MISSING"}

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.market.quotes.config import Account
+from stocksblitz.market.quotes.config import ProviderAccount
 from stocksblitz.market.quotes.fetcher import Config
 from stocksblitz.market.quotes.providers import Provider, ProviderError
-from stocksblitz.market.quotes.service import Desk, Landing
-from stocksblitz.market.quotes.types import Quote
+from stocksblitz.market.quotes.service import FetchResult, QuoteService
+from stocksblitz.market.quotes.types import ProviderQuote
 from stocksblitz.redis.keys import Keys
 from tests.conftest import eventually
 
@@ -67,7 +67,7 @@ class Held(Provider):
 
     world: World
 
-    async def fetch(self, symbol: str) -> Quote | None:
+    async def fetch(self, symbol: str) -> ProviderQuote | None:
         loop = asyncio.get_running_loop()
         key = (self.options["account"], symbol)
         call = Call(key, self.options["process"], loop, loop.create_future())
@@ -95,16 +95,16 @@ class Quotes(RuleBasedStateMachine):
         self.numbers = itertools.count(1)
         self.good: dict[tuple[str, str], dict[float, int]] = {}
         self.asks: list[Ask] = []
-        self.dead: list[Desk] = []
+        self.dead: list[QuoteService] = []
         self.threads = ThreadPoolExecutor(32)
         self.loop = asyncio.new_event_loop()
         threading.Thread(target=self.loop.run_forever, daemon=True).start()
         self.desks = [self._desk(i) for i in range(2)]
 
-    def _desk(self, process: int) -> Desk:
+    def _desk(self, process: int) -> QuoteService:
         provider = f"{__name__}:Held"
         accounts = {
-            name: Account(
+            name: ProviderAccount(
                 name,
                 provider,
                 {"process": process, "account": name},
@@ -115,7 +115,7 @@ class Quotes(RuleBasedStateMachine):
             for name in "ab"
         }
         config = Config(accounts, self.names, ttl=TTL, stretch=1, timeout=60, lease_ms=10_000)
-        return Desk(config, clock=lambda: time.monotonic() + self.ahead)
+        return QuoteService(config, clock=lambda: time.monotonic() + self.ahead)
 
     @rule(process=PROCESSES, key=KEYS, thread=st.booleans())
     def ask(self, process: int, key: tuple[str, str], thread: bool) -> None:
@@ -135,7 +135,7 @@ class Quotes(RuleBasedStateMachine):
         if outcome == "price":
             price = float(next(self.numbers))
             self.good.setdefault(call.key, {})[price] = self.epoch
-            result = Quote(price)
+            result = ProviderQuote(price)
         else:
             self.failed += 1
         self.world.end(call)
@@ -180,7 +180,7 @@ class Quotes(RuleBasedStateMachine):
                 self.redis.delete(name)
         desk._closed = True  # so that its threads end with it
         for flight in desk._flights.values():
-            flight.landing.set_result(Landing(error=StocksBlitzError("unavailable", "killed")))
+            flight.landing.set_result(FetchResult(error=StocksBlitzError("unavailable", "killed")))
         self.dead.append(desk)  # a killed process cleans nothing up, so neither may the garbage collector
         self.desks[process] = self._desk(process)
         self._calm()

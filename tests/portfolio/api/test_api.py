@@ -73,7 +73,7 @@ def test_the_worked_example_of_the_manual(rest, account, price):
 
 
 def test_holders_follow_every_write(rest, account, price, redis, keys):
-    from stocksblitz.redis.client import keys as names
+    from stocksblitz.redis.client import current_keys as names
 
     key, holders = account(), names().holders("EURUSD", "live")
     price("EURUSD", "1.2790")
@@ -90,7 +90,7 @@ def test_holders_follow_every_write(rest, account, price, redis, keys):
 def test_holders_are_rebuilt_from_the_database(rest, account, price, redis):
     from django.core.management import call_command
 
-    from stocksblitz.redis.client import keys as names
+    from stocksblitz.redis.client import current_keys as names
 
     key = account()
     price("EURUSD", "1.2790")

@@ -12,9 +12,9 @@ from portfolio.margin.fx import Graph, Pair, rate_along
 from portfolio.margin.levels import MARGIN_CALL, STALE, STOP_OUT, equity_at, next_to_close, reached, state
 from portfolio.margin.margin import Valuation, converted, gain, opening_margin, tier_factor
 from portfolio.margin.margin import value as oracle
-from portfolio.margin.types import BUY, SELL, Account, Holding, Market, Quote, Rules, Terms, money
+from portfolio.margin.types import BUY, SELL, Holding, MarginAccount, MarketPrices, Quote, Rules, Terms, money
 from portfolio.valuation.book import Book
-from portfolio.valuation.price_columns import Tick
+from portfolio.valuation.price_columns import PriceTick
 from tests.portfolio.valuation.test_book import check
 
 PAIRS = Graph(Pair(s, s[:3], s[3:]) for s in ("AUDUSD", "EURGBP", "EURUSD", "GBPUSD", "USDCHF", "USDJPY"))
@@ -28,7 +28,7 @@ NOT_APPLICABLE = {
 def market(**quotes):
     """EURUSD="1.1" or EURUSD="1.0999/1.1001"."""
     sides = {symbol: text.split("/") for symbol, text in quotes.items()}
-    return Market({s: Quote(D(p[0]), D(p[-1]), 1) for s, p in sides.items()}, PAIRS)
+    return MarketPrices({s: Quote(D(p[0]), D(p[-1]), 1) for s, p in sides.items()}, PAIRS)
 
 
 def forex(symbol, **over):
@@ -52,13 +52,13 @@ def book(account_rules, balance, at, positions, orders=()):
 
     held = [opened(i + 1, row, True) for i, row in enumerate(positions)]
     waiting = [opened(i + 101, row, False) for i, row in enumerate(orders)]
-    return Account(account_rules, D(balance), held, waiting)
+    return MarginAccount(account_rules, D(balance), held, waiting)
 
 
 def value(account, at):
     """The oracle's valuation, after the columns have been seen to say the same."""
     columns = Book(at.graph)
-    columns.tick({s: Tick(float(q.bid), float(q.ask), q.ts, 2**60) for s, q in at.quotes.items()}, 1)
+    columns.tick({s: PriceTick(float(q.bid), float(q.ask), q.ts, 2**60) for s, q in at.quotes.items()}, 1)
     columns.put({"demo:1": account})
     columns.revalue()
     check(columns, "demo:1", account, at)
@@ -198,11 +198,11 @@ def nt_12():
     terms = cfd("BTCUSDT", "USDT")
     graph = Graph([Pair("USDTEUR", "USDT", "EUR")])
     quotes = {"BTCUSDT": Quote(D(60000), D(60000), 1), "USDTEUR": Quote(D("0.9"), D("0.9"), 1)}
-    account = Account(Rules("EUR"), D(0), [Holding(1, terms, BUY, D(1), D(50000), D(1))])
-    without = value(account, Market({"BTCUSDT": quotes["BTCUSDT"]}, graph))
+    account = MarginAccount(Rules("EUR"), D(0), [Holding(1, terms, BUY, D(1), D(50000), D(1))])
+    without = value(account, MarketPrices({"BTCUSDT": quotes["BTCUSDT"]}, graph))
     assert without.unrealized is None
     assert without.equity is None
-    whole = Market(quotes, graph)
+    whole = MarketPrices(quotes, graph)
     exposure = converted(D(60000), "USDT", "EUR", whole)
     return {**numbers(value(account, whole)), "net_exposure": exposure}
 

@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from portfolio.realtime.watchers import get_watches
-from portfolio.worker.snapshot_writer import Writer
+from portfolio.worker.snapshot_writer import SnapshotWriter
 from stocksblitz.identity import revocation, tickets
 from tests.conftest import PATIENCE_S, aeventually
 
@@ -51,9 +51,9 @@ async def ask(socket, **message):
 
 
 async def write(aredis, keys, account, epoch, version, equity="1.00"):
-    from stocksblitz.redis.client import keys as names
+    from stocksblitz.redis.client import current_keys as names
 
-    writer = Writer(aredis, names())
+    writer = SnapshotWriter(aredis, names())
     body = {"epoch": epoch, "version": version, "ts": 1, "account": account, "equity": equity}
     refused = await writer.write([account], [orjson.dumps(body)])
     await writer.announce([account])
@@ -96,7 +96,7 @@ async def test_an_account_without_a_snapshot_is_reckoned_once(connect, account, 
 
 
 async def test_a_lost_announcement_is_made_up_for(connect, account, aredis, keys):
-    from stocksblitz.redis.client import keys as names
+    from stocksblitz.redis.client import current_keys as names
 
     key = account()
     await write(aredis, keys, key, 5, 10)

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from portfolio.margin.fx import Graph, Pair
 from portfolio.margin.levels import price_at, state
 from portfolio.margin.margin import converted, gain, mark, opening_margin, value
-from portfolio.margin.types import BUY, SELL, Account, Holding, Market, Quote, Rules, Terms
+from portfolio.margin.types import BUY, SELL, Holding, MarginAccount, MarketPrices, Quote, Rules, Terms
 from portfolio.valuation.book import STATES, Book
-from portfolio.valuation.price_columns import Tick
+from portfolio.valuation.price_columns import PriceTick
 
 CURRENCIES = ("USD", "EUR", "GBP", "JPY", "CHF", "AUD", "CAD", "NZD", "INR", "SEK", "SGD", "ZAR")
 WORTH = dict(
@@ -103,19 +103,19 @@ def make_account(rng, terms, market, number):
             orders.append(made)
         else:
             positions.append(made)
-    return Account(rules, D(rng.randrange(-1000, 100000)), positions, orders)
+    return MarginAccount(rules, D(rng.randrange(-1000, 100000)), positions, orders)
 
 
 def make(seed, accounts=40, gone=()):
     rng = random.Random(seed)
     terms = make_terms(rng)
-    market = Market(make_quotes(rng, terms, gone), GRAPH)
+    market = MarketPrices(make_quotes(rng, terms, gone), GRAPH)
     return {f"demo:{n}": make_account(rng, terms, market, n) for n in range(accounts)}, market
 
 
 def ticks(market):
     return {
-        symbol: Tick(float(q.bid), float(q.ask), q.ts, NOW + 1000 if q.fresh else NOW - 1)
+        symbol: PriceTick(float(q.bid), float(q.ask), q.ts, NOW + 1000 if q.fresh else NOW - 1)
         for symbol, q in market.quotes.items()
     }
 
@@ -193,7 +193,7 @@ def test_revaluing_only_what_a_tick_touches_equals_revaluing_everything(seed):
             q = quotes[symbol]
             factor = D(str(round(rng.uniform(0.97, 1.03), 5)))
             quotes[symbol] = Quote(q.bid * factor, q.ask * factor, NOW, fresh=True)
-        market = Market(quotes, GRAPH)
+        market = MarketPrices(quotes, GRAPH)
         if rng.random() < 0.5:  # an account changes in between
             key, number = f"demo:{rng.randrange(50)}", rng.randrange(1000, 2000)
             accounts[key] = make_account(rng, make_terms(random.Random(seed)), market, number)
@@ -217,9 +217,9 @@ def test_money_scales_with_its_size(seed, factor):
                 for h in holdings
             ]
 
-        small = value(Account(rules, account.balance, account.positions, account.orders), market)
+        small = value(MarginAccount(rules, account.balance, account.positions, account.orders), market)
         large = value(
-            Account(
+            MarginAccount(
                 rules,
                 account.balance * factor,
                 scaled(account.positions, factor),
@@ -276,16 +276,16 @@ def test_a_price_turns_stale_by_the_clock_alone():
 
 @pytest.mark.parametrize(
     "tick",
-    [Tick(1.2, 1.1, NOW, NOW + 1), Tick(0.0, 1.1, NOW, NOW + 1), Tick(math.nan, 1.1, NOW, NOW + 1),
-     Tick(1.1, math.inf, NOW, NOW + 1), Tick(-1.0, 1.0, NOW, NOW + 1), None],
+    [PriceTick(1.2, 1.1, NOW, NOW + 1), PriceTick(0.0, 1.1, NOW, NOW + 1), PriceTick(math.nan, 1.1, NOW, NOW + 1),
+     PriceTick(1.1, math.inf, NOW, NOW + 1), PriceTick(-1.0, 1.0, NOW, NOW + 1), None],
     ids=["crossed", "zero", "nan", "infinite", "negative", "gone"],
 )  # fmt: skip
 def test_a_quote_that_cannot_be_used_is_missing(tick):
     terms = Terms("EURUSD", "USD", "EUR", contract_size=D(100000), mode="forex")
-    account = Account(Rules("USD", D(100)), D(1000), [Holding(1, terms, BUY, D(1), D("1.1"), D(1100))])
+    account = MarginAccount(Rules("USD", D(100)), D(1000), [Holding(1, terms, BUY, D(1), D("1.1"), D(1100))])
     book = Book(GRAPH)
     book.put({"demo:1": account})
-    book.tick({"EURUSD": Tick(1.1, 1.1001, NOW, NOW + 1000)}, NOW)
+    book.tick({"EURUSD": PriceTick(1.1, 1.1001, NOW, NOW + 1000)}, NOW)
     book.revalue()
     assert not book.slots.stale[1]
     changed = book.tick({"EURUSD": tick}, NOW)

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from portfolio.models import Account, LedgerEntry, MarginEvent, Order, Position
-from portfolio.worker.process import Runner
+from portfolio.worker.process import PortfolioProcess
 from tests.conftest import PATIENCE_S, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -26,7 +26,7 @@ class Process:
         assert self._ready.wait(PATIENCE_S)
 
     async def _main(self):
-        self.runner, self.stop = Runner(), asyncio.Event()
+        self.runner, self.stop = PortfolioProcess(), asyncio.Event()
         self.loop = asyncio.get_running_loop()
         self._ready.set()
         await self.runner.run(self.stop)
@@ -57,10 +57,10 @@ def start(real, instruments):
 
 @pytest.fixture
 def snapshot(redis):
-    from stocksblitz.redis.client import keys
+    from stocksblitz.redis.client import current_keys
 
     def read(account):
-        raw = redis.get(keys().snapshot(account))
+        raw = redis.get(current_keys().snapshot(account))
         return orjson.loads(raw) if raw else None
 
     return read
@@ -113,7 +113,7 @@ def test_a_tick_becomes_a_snapshot_equal_to_the_oracle(start, rest, account, pri
 
 def test_versions_grow_and_only_changes_are_announced(start, rest, account, price, snapshot, redis):
     from portfolio.worker.snapshot_writer import updates
-    from stocksblitz.redis.client import keys
+    from stocksblitz.redis.client import current_keys
 
     key = account()
     price("EURUSD", "1.1", "1.1001")
@@ -121,7 +121,7 @@ def test_versions_grow_and_only_changes_are_announced(start, rest, account, pric
     process = start()
     eventually(lambda: process.engine.stats["announced"] == 1)
     listener = redis.pubsub()
-    listener.subscribe(updates(keys()))
+    listener.subscribe(updates(current_keys()))
     versions = [snapshot(key)["version"]]
     for n in range(3):
         price("EURUSD", f"1.1{n + 1}", f"1.1{n + 1}01")
@@ -139,7 +139,7 @@ def test_versions_grow_and_only_changes_are_announced(start, rest, account, pric
 
 
 def test_a_missing_or_stale_price_flags_and_suspends(start, rest, account, price, snapshot, redis):
-    from stocksblitz.redis.client import keys
+    from stocksblitz.redis.client import current_keys
 
     key = account(balance="5000")
     book(rest, key)
@@ -154,8 +154,8 @@ def test_a_missing_or_stale_price_flags_and_suspends(start, rest, account, price
     assert not MarginEvent.objects.exists()
     price("EURUSD", "1.1", "1.1001")
     eventually(lambda: snapshot(key)["stale"] is False)
-    redis.delete(keys().market("EURUSD"))
-    redis.publish(keys().price_updates, "EURUSD")
+    redis.delete(current_keys().market("EURUSD"))
+    redis.publish(current_keys().price_updates, "EURUSD")
     eventually(lambda: snapshot(key)["equity"] is None)
     assert Position.objects.get().status == "open"
 
@@ -277,12 +277,12 @@ def test_an_order_that_margin_does_not_cover_is_rejected(start, rest, account, p
 
 
 def test_status_and_dirty_users_are_told_to_the_web(start, rest, account, price, redis, snapshot):
-    from stocksblitz.redis.client import keys
+    from stocksblitz.redis.client import current_keys
 
     key = account()
     price("EURUSD", "1.1")
     book(rest, key)
-    redis.sadd(keys().holders("EURUSD", "live"), "live:1001")
+    redis.sadd(current_keys().holders("EURUSD", "live"), "live:1001")
     start()
     eventually(lambda: snapshot(key))
     price("EURUSD", "1.2")

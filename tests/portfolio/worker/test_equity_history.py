@@ -5,16 +5,16 @@ from decimal import Decimal as D
 import pytest
 
 from portfolio.margin.fx import Graph
-from portfolio.margin.types import Account, Rules
+from portfolio.margin.types import MarginAccount, Rules
 from portfolio.valuation.book import Book
 from portfolio.worker import equity_history
-from stocksblitz.redis.client import keys as names
+from stocksblitz.redis.client import current_keys as names
 
 
 @pytest.fixture
 def book():
     made = Book(Graph(()))
-    made.put({key: Account(Rules("USD"), D("12.5")) for key in ("demo:1", "demo:2")})
+    made.put({key: MarginAccount(Rules("USD"), D("12.5")) for key in ("demo:1", "demo:2")})
     made.revalue()
     return made
 

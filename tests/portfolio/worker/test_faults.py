@@ -76,10 +76,10 @@ def engine(real, instruments, people):
 
 @pytest.fixture
 def snapshot():
-    from stocksblitz.redis.client import keys, shared
+    from stocksblitz.redis.client import current_keys, sync_client
 
     def read(account):
-        raw = shared().get(keys().snapshot(account))
+        raw = sync_client().get(current_keys().snapshot(account))
         return orjson.loads(raw) if raw else None
 
     return read
@@ -88,13 +88,13 @@ def snapshot():
 @pytest.fixture
 def tick():
     """Write a price through the client of the settings, whatever Redis they name now."""
-    from stocksblitz.redis.client import keys, shared
+    from stocksblitz.redis.client import current_keys, sync_client
 
     def write(symbol, bid):
         now = int(time.time() * 1000)
         row = {"bid": bid, "ask": bid, "ts": now, "fresh_until": now + 120_000}
-        shared().hset(keys().market(symbol), mapping=row)
-        shared().publish(keys().price_updates, symbol)
+        sync_client().hset(current_keys().market(symbol), mapping=row)
+        sync_client().publish(current_keys().price_updates, symbol)
 
     return write
 
@@ -185,10 +185,10 @@ def test_another_process_takes_over_within_five_seconds(engine, people, tick, sn
 
 def shared_out():
     """Whether two workers hold leases."""
-    from stocksblitz.redis.client import keys, shared
+    from stocksblitz.redis.client import current_keys, sync_client
 
-    names = [keys().lease("portfolio", shard) for shard in range(64)]
-    return len({raw.split(b"|")[0] for raw in shared().mget(names) if raw}) == 2
+    names = [current_keys().lease("portfolio", shard) for shard in range(64)]
+    return len({raw.split(b"|")[0] for raw in sync_client().mget(names) if raw}) == 2
 
 
 def test_a_paused_engine_overwrites_nothing_and_closes_nothing_when_it_wakes(engine, people, tick, snapshot):
@@ -289,9 +289,9 @@ def test_redis_is_killed_and_comes_back_empty(engine, people, tick, snapshot, tm
         eventually(lambda: agrees(snapshot, "live:1"))
         eventually(lambda: Position.objects.get(pk=position).status == "closed")
         closed_once(position)
-        from stocksblitz.redis.client import keys, shared
+        from stocksblitz.redis.client import current_keys, sync_client
 
-        eventually(lambda: shared().smembers(keys().holders("EURUSD", "live")) == {b"live:1"})
+        eventually(lambda: sync_client().smembers(current_keys().holders("EURUSD", "live")) == {b"live:1"})
         assert worker.poll() is None
     finally:
         server.kill()

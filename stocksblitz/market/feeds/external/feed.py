@@ -17,20 +17,20 @@ from redis.exceptions import ResponseError
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.calendars import sessions as calendars
 from stocksblitz.market.core import greeks
-from stocksblitz.market.core.bars import TIMEFRAMES, Bar, Session, TickBars
+from stocksblitz.market.core.bars import TIMEFRAMES, Bar, TickBars, TradingSession
 from stocksblitz.market.core.options import Chain, Interest, chains
 from stocksblitz.market.feeds.bar_archive import Archive, bar_of
-from stocksblitz.market.feeds.base import Feed, Market, Past
+from stocksblitz.market.feeds.base import Feed, Past, SymbolState
 from stocksblitz.market.feeds.external.derivatives import reckon
 from stocksblitz.market.feeds.external.recovery import restore
-from stocksblitz.market.feeds.external.ticks import Listing, Tick, number
+from stocksblitz.market.feeds.external.ticks import ExternalTick, Listing, number
 from stocksblitz.market.feeds.instruments import active_contracts, active_exchanges
 from stocksblitz.market.feeds.spec import FeedSpec
 from stocksblitz.observability.metrics import feed_rejected, feed_ticks
 from stocksblitz.redis.client import each_answer
 from stocksblitz.redis.keys import Keys
 from stocksblitz.redis.subscriber import Subscriber
-from stocksblitz.workers.runtime import now_ms, persist
+from stocksblitz.workers.runtime import now_ms, retry_forever
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class ExternalFeed(Feed):
         await bus.start()
         try:
             await bus.subscribe(self.keys.price_updates)
-            await persist("prices", self._read_changed, stop, every=0, cap=0.5)
+            await retry_forever("prices", self._read_changed, stop, every=0, cap=0.5)
         finally:
             await bus.close()
 
@@ -160,10 +160,10 @@ class ExternalFeed(Feed):
             ):  # the key is no hash: this symbol has no price, the others go on
                 feed_rejected.labels("wrong_type").inc()
             elif any(values):
-                self._take(symbol, Tick.of(values[:5], now), now)
+                self._take(symbol, ExternalTick.of(values[:5], now), now)
                 self._count(self.listings[symbol], *map(number, values[5:]))
 
-    def _take(self, symbol: str, tick: Tick, now: int) -> None:
+    def _take(self, symbol: str, tick: ExternalTick, now: int) -> None:
         listing, market = self.listings[symbol], self.markets[symbol]
         bars = listing.bars
         if tick.crossed or tick.ts > now + AHEAD_MS:
@@ -189,7 +189,7 @@ class ExternalFeed(Feed):
         session = listing.bars.ladder.session(until)
         return until if until < session.close else session.until + self.allowance
 
-    def _excuse(self, market: Market, listing: Listing, now: int) -> None:
+    def _excuse(self, market: SymbolState, listing: Listing, now: int) -> None:
         """An old price is not stale once its exchange has closed."""
         session = listing.bars.ladder.session(now)
         if now >= session.close:
@@ -207,10 +207,10 @@ class ExternalFeed(Feed):
             if found != [market.greeks, market.oi]:
                 (market.greeks, market.oi), market.dirty = found, True
 
-    def _show(self, market: Market, listing: Listing) -> None:
+    def _show(self, market: SymbolState, listing: Listing) -> None:
         market.forming, market.last = listing.bars.forming(), listing.bars.ladder.last
 
-    def _mention(self, exchange: str, session: Session) -> None:
+    def _mention(self, exchange: str, session: TradingSession) -> None:
         year = time.gmtime(session.open / 1000).tm_year
         if not session.certain and (exchange, year) not in self._told:
             self._told.add((exchange, year))
@@ -235,12 +235,12 @@ class ExternalFeed(Feed):
     async def _take_up(self, symbol: str, exchange: str, now: int) -> None:
         calendars.session_at(exchange, now)
         bars = TickBars(lambda ts: calendars.session_at(exchange, ts))
-        market, listing = Market(symbol, self._gen), Listing(exchange, bars)
+        market, listing = SymbolState(symbol, self._gen), Listing(exchange, bars)
         fields, seen, minutes, *newest = await self._left_behind(symbol)
         forming = _forming(fields[5:])
         last = {tf: int(found[0][1]) for tf, found in zip(TIMEFRAMES, newest, strict=True) if found}
         market.close(restore(bars, [bar_of(raw) for raw in minutes], last, forming))
-        tick = Tick.of(fields[:5], now)
+        tick = ExternalTick.of(fields[:5], now)
         if seen:
             listing.volume, listing.session = orjson.loads(seen)
         elif isfinite(tick.volume):

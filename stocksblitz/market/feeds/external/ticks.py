@@ -16,7 +16,7 @@ def number(raw: bytes | None) -> float:
 
 
 @dataclass(slots=True)
-class Tick:
+class ExternalTick:
     """A price hash as it was read; NaN where a number is missing or none."""
 
     bid: float
@@ -26,7 +26,7 @@ class Tick:
     ts: int
 
     @classmethod
-    def of(cls, values: list[bytes | None], now: int) -> "Tick":
+    def of(cls, values: list[bytes | None], now: int) -> "ExternalTick":
         bid, ask, last, volume, ts = map(number, values)
         return cls(bid, ask, last, volume, int(ts) if isfinite(ts) else now)
 
@@ -54,7 +54,7 @@ class Listing:
     """The newest, also while the exchange is closed."""
     interest: Interest | None = None
 
-    def added(self, tick: Tick, session: int) -> float:
+    def added(self, tick: ExternalTick, session: int) -> float:
         """What was traded since the tick before; the volume counts from the open of each session."""
         if not isfinite(tick.volume):
             return 0.0

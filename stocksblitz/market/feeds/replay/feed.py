@@ -18,7 +18,7 @@ from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.calendars import sessions as calendars
 from stocksblitz.market.calendars.overrides import check_exchange
 from stocksblitz.market.core.bars import DAY_MS, TIMEFRAMES, Bar, Closed, Ladder
-from stocksblitz.market.feeds.base import Feed, Market, Past, Quote
+from stocksblitz.market.feeds.base import Feed, FeedQuote, Past, SymbolState
 from stocksblitz.market.feeds.instruments import check_symbol, ensure_instruments, terms_of
 from stocksblitz.market.feeds.replay.backpressure import Readers
 from stocksblitz.market.feeds.replay.csv_bars import Rows, read_rows
@@ -184,7 +184,7 @@ class ReplayFeed(Feed):
         await ensure_instruments([terms_of(self.symbol, self.options.exchange, self.rows.decimals)])
         place = orjson.loads(await self.redis.get(self.cursor) or b"{}") if intact else {}
         await asyncio.to_thread(self._skip, place.get("row", 0))
-        market = Market(self.symbol, place.get("gen", gen), self.round.ladder.timeframes)
+        market = SymbolState(self.symbol, place.get("gen", gen), self.round.ladder.timeframes)
         self.markets = {self.symbol: market}
         market.dirty = True  # that there is nothing before the first row is known before it comes
         if self.round.next:
@@ -270,7 +270,7 @@ class ReplayFeed(Feed):
             if 0 <= gone < 1:
                 self._show(market, self.round.row, gone)
 
-    def _show(self, market: Market, row: Bar, gone: float) -> None:
+    def _show(self, market: SymbolState, row: Bar, gone: float) -> None:
         """Set quote and forming bars to where the row is."""
         part = glimpse(row, gone) if gone < 1 else None
         last, ladder = part or row, self.round.ladder
@@ -280,7 +280,7 @@ class ReplayFeed(Feed):
         elif part:
             volume = part.volume
         ts = row.ts + min(int(gone * ladder.length), ladder.length - 1)
-        market.quote = Quote(last.close, last.close, last.close, volume, ts)
+        market.quote = FeedQuote(last.close, last.close, last.close, volume, ts)
         market.forming, market.last = ladder.forming(part), ladder.last
         market.fresh_until, market.dirty = now_ms() + FAR_MS, True
 

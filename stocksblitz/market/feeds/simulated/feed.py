@@ -12,9 +12,9 @@ from stocksblitz.market.calendars import sessions as calendars
 from stocksblitz.market.calendars.sessions import CONTINUOUS
 from stocksblitz.market.core import greeks
 from stocksblitz.market.core.bars import DAY_MS, MINUTE_MS, TIMEFRAMES, Bar, Closed, Ladder
-from stocksblitz.market.feeds.base import Feed, Market, Past, Quote
+from stocksblitz.market.feeds.base import Feed, FeedQuote, Past, SymbolState
 from stocksblitz.market.feeds.instruments import ensure_instruments
-from stocksblitz.market.feeds.simulated.option_chain import SimulatedChain, View
+from stocksblitz.market.feeds.simulated.option_chain import ChainView, SimulatedChain
 from stocksblitz.market.feeds.simulated.price_path import TICK_MS, Minutes, Path, Simulation, bars
 from stocksblitz.market.feeds.simulated.profiles import PROFILES, Profile
 from stocksblitz.market.feeds.spec import FeedSpec
@@ -71,7 +71,7 @@ class Course:
     def opened(self) -> int:
         return int(self.minutes.opens[0])
 
-    def now(self, now: int) -> tuple[Quote, Bar]:
+    def now(self, now: int) -> tuple[FeedQuote, Bar]:
         """The quote and the minute as far as it has come."""
         row, minute = self._row(self.done), self.opened + self.done * MINUTE_MS
         if self.path is None:
@@ -80,7 +80,7 @@ class Course:
         price, units = int(path.price[k]), profile.ticks_per_unit
         bid = price - profile.spread // 2
         volume = float(path.volume[k])
-        quote = Quote(
+        quote = FeedQuote(
             price / units,
             bid / units,
             (bid + profile.spread) / units,
@@ -90,10 +90,10 @@ class Course:
         high, low = int(path.high[k]) / units, int(path.low[k]) / units
         return quote, Bar(minute, row[0] / units, high, low, price / units, volume, self.opened)
 
-    def view(self, now: int) -> View:
+    def view(self, now: int) -> ChainView:
         """What an option of it needs to know."""
         self.move(now)
-        return View(*self.now(now), self.minutes, self.done)
+        return ChainView(*self.now(now), self.minutes, self.done)
 
     def _row(self, i: int) -> tuple[int, int, int, int, int]:
         m = self.minutes
@@ -183,7 +183,7 @@ class SimulatedFeed(Feed):
         """Hand over an instrument's past; where it is written already, only what may have closed since."""
         simulation = self.simulations[symbol]
         course = Course.at(simulation, now - DAY_MS if self._intact else now)
-        market = Market(symbol, self._gen)
+        market = SymbolState(symbol, self._gen)
         if not self._intact:
             past = await asyncio.to_thread(self._past, simulation, course.opened)
             market.close((timeframe, bar) for timeframe, bars in past.items() for bar in bars)
@@ -234,7 +234,7 @@ class SimulatedFeed(Feed):
                     found += bars(minutes, timeframe, units)
         return {timeframe: found[-wanted[timeframe] :] for timeframe, found in past.items()}
 
-    def _move(self, market: Market, course: Course, now: int) -> None:
+    def _move(self, market: SymbolState, course: Course, now: int) -> None:
         course.move(now)
         quote, part = course.now(now)
         market.close(course.closed)

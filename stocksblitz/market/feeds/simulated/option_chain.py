@@ -12,7 +12,7 @@ from stocksblitz.market.calendars import sessions as calendars
 from stocksblitz.market.calendars.sessions import CONTINUOUS
 from stocksblitz.market.core.bars import DAY_MS, Bar, Closed, Ladder
 from stocksblitz.market.core.options import Chain, Contract, Interest, interest_of
-from stocksblitz.market.feeds.base import Market, Past, Quote
+from stocksblitz.market.feeds.base import FeedQuote, Past, SymbolState
 from stocksblitz.market.feeds.instruments import ensure_contracts
 from stocksblitz.market.feeds.simulated import option_prices as pricing
 from stocksblitz.market.feeds.simulated.price_path import Minutes, Simulation
@@ -23,10 +23,10 @@ SESSIONS = 5
 
 
 @dataclass(slots=True)
-class View:
+class ChainView:
     """Where the underlying is: its quote, its minute so far, and the session it is in."""
 
-    quote: Quote
+    quote: FeedQuote
     part: Bar
     minutes: Minutes
     done: int
@@ -56,13 +56,13 @@ class SimulatedChain:
     def __init__(self, simulation: Simulation, gen: int) -> None:
         self.simulation, self.profile = simulation, simulation.profile
         self.chain = Chain([], pricing.RATE)
-        self.markets: dict[str, Market] = {}
+        self.markets: dict[str, SymbolState] = {}
         self.wanted: dict[str, OptionBars] = {}
         self._gen = gen
         self._session = 0
         self._until = 0
 
-    async def refresh(self, view: View, now: int) -> set[str]:
+    async def refresh(self, view: ChainView, now: int) -> set[str]:
         """List new contracts at the start, with each session, and after each expiry; returns those that expired."""
         if view.opened == self._session and now < self._until:
             return set()
@@ -72,14 +72,14 @@ class SimulatedChain:
         self._until = min(contract.expiry for contract in self.chain.contracts)
         known = {contract.symbol for contract in self.chain.contracts}
         for symbol in known - self.markets.keys():
-            self.markets[symbol] = Market(symbol, self._gen)
+            self.markets[symbol] = SymbolState(symbol, self._gen)
         gone = self.markets.keys() - known
         for symbol in gone:
             del self.markets[symbol]
             self.wanted.pop(symbol, None)
         return gone
 
-    async def want(self, symbols: set[str], view: View, now: int) -> None:
+    async def want(self, symbols: set[str], view: ChainView, now: int) -> None:
         """Give bars to the contracts that somebody wants, and no more to the others."""
         for symbol in self.wanted.keys() - symbols:
             del self.wanted[symbol]
@@ -92,7 +92,7 @@ class SimulatedChain:
             market.close(past)
             self.wanted[symbol] = bars
 
-    def past(self, symbol: str, view: View) -> Past:
+    def past(self, symbol: str, view: ChainView) -> Past:
         """Closed bars of a wanted contract; others have none."""
         contract = next(each for each in self.chain.contracts if each.symbol == symbol)
         past: dict[str, list[Bar]] = {}
@@ -100,7 +100,7 @@ class SimulatedChain:
             past.setdefault(timeframe, []).append(bar)
         return past
 
-    def move(self, underlying: Market, view: View, now: int, allowance: int) -> None:
+    def move(self, underlying: SymbolState, view: ChainView, now: int, allowance: int) -> None:
         """Bring every contract, and the underlying's Greeks and open interest, to where the underlying is."""
         premiums, interests = {}, {}
         anchor = self._anchor(view)
@@ -117,10 +117,10 @@ class SimulatedChain:
         underlying.oi = _json(self.chain.interest(interests, now))
         underlying.dirty = True
 
-    def _anchor(self, view: View) -> float:
+    def _anchor(self, view: ChainView) -> float:
         return float(view.minutes.open[0, 0]) / self.profile.ticks_per_unit
 
-    def _part(self, contract: Contract, view: View, anchor: float) -> Bar:
+    def _part(self, contract: Contract, view: ChainView, anchor: float) -> Bar:
         """The contract's minute so far: the underlying's, priced; volume counts from the session's open."""
         part, minute = view.part, view.part.ts
         o, h, low, c = (
@@ -132,17 +132,17 @@ class SimulatedChain:
         volume = int(view.quote.volume * weight) - before
         return Bar(minute, o, max(h, low), min(h, low), c, float(volume), view.opened)
 
-    def _quote(self, contract: Contract, part: Bar, view: View, anchor: float) -> None:
+    def _quote(self, contract: Contract, part: Bar, view: ChainView, anchor: float) -> None:
         market, tick = self.markets[contract.symbol], 1 / pricing.TICKS_PER_UNIT
         traded = float(int(view.quote.volume * pricing.share(contract, self.profile, anchor)))
         bid = round(max(part.close - tick, tick), 2)
-        market.quote = Quote(part.close, bid, round(part.close + tick, 2), traded, view.quote.ts)
+        market.quote = FeedQuote(part.close, bid, round(part.close + tick, 2), traded, view.quote.ts)
         market.dirty = True
         if (bars := self.wanted.get(contract.symbol)) is not None:
             market.close(self._advance(contract, bars, view))
             market.forming, market.last = bars.ladder.forming(part), bars.ladder.last
 
-    def _advance(self, contract: Contract, bars: OptionBars, view: View) -> list[Closed]:
+    def _advance(self, contract: Contract, bars: OptionBars, view: ChainView) -> list[Closed]:
         """Close the contract's minutes that are over."""
         closed: list[Closed] = []
         if bars.opened != view.opened:
@@ -151,7 +151,7 @@ class SimulatedChain:
             bars.bars = pricing.minute_bars(contract, self.profile, view.minutes)
         return closed + _add(bars, view.done) + bars.ladder.pass_time(view.part.ts)
 
-    def _begin(self, contract: Contract, view: View) -> tuple[list[Closed], OptionBars]:
+    def _begin(self, contract: Contract, view: ChainView) -> tuple[list[Closed], OptionBars]:
         """A contract's past, and its bars from here on."""
         exchange = CONTINUOUS + self.profile.exchange
         opens = self.simulation.session_opens(view.opened - SESSIONS * DAY_MS, view.opened)[:-1]

@@ -17,10 +17,10 @@ class Command(BaseCommand):
         parser.add_argument("--once", action="store_true", help="end when there is nothing more to write")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        from stocksblitz.market.feeds.runner import LeaseLost, Runner
+        from stocksblitz.market.feeds.runner import FeedProcess, LeaseLost
 
         async def main() -> None:
-            await Runner(settings.FEED, once=options["once"]).run()
+            await FeedProcess(settings.FEED, once=options["once"]).run()
 
         try:
             asyncio.run(main())
