@@ -95,7 +95,7 @@ async def cycle(count: int, per: int = PER_ACCOUNT) -> list[Line]:
     from portfolio.worker.engine import Engine
     from portfolio.worker.price_listener import PortfolioCalculatorListener
     from stocksblitz.redis.client import connect, current_keys
-    from stocksblitz.workers.runtime import ShardLeases
+    from stocksblitz.workers.leases import ShardLeases
 
     redis, names, rng = connect(), current_keys(), random.Random(2)
     leases = ShardLeases(redis, names, "portfolio")
@@ -150,7 +150,7 @@ def share_symbol(accounts: dict[str, Any]) -> str:
 def take_in(engine: Any, accounts: dict[str, Any], ticks: dict[str, Any]) -> None:
     """As the engine does with what it has read from the database."""
     from portfolio.worker.database import Loaded
-    from stocksblitz.workers.runtime import shard_of
+    from stocksblitz.workers.leases import shard_of
 
     engine.book.currencies.use(pairs())
     engine._take_in({key: Loaded(each, 1, "ok", shard_of(key)) for key, each in accounts.items()})

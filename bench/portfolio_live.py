@@ -20,7 +20,7 @@ def prepare_live() -> None:
 
     from portfolio.models import Account, Position
     from stocksblitz.market.models import Instrument
-    from stocksblitz.workers.runtime import shard_of
+    from stocksblitz.workers.leases import shard_of
 
     call_command("migrate", interactive=False, verbosity=0)
     owner = User.objects.create(username="bench")

@@ -8,7 +8,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.db import models
 
 from stocksblitz.market.models import Instrument
-from stocksblitz.workers.runtime import shard_of
+from stocksblitz.workers.leases import shard_of
 
 KEY_PATTERN = r"[a-z][a-z0-9_]{0,15}:[A-Za-z0-9_-]{1,32}"
 CURRENCY_PATTERN = r"[A-Z][A-Z0-9]{2,7}"

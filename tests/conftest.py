@@ -11,7 +11,9 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
-DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+ROOT = Path(__file__).resolve().parents[1]
+"""The folder of the project."""
+DATA = ROOT.parent / "shared" / "data"
 
 _folder = tempfile.mkdtemp(prefix="sb-test-")
 _SOCKET = f"{_folder}/redis.sock"

@@ -24,7 +24,8 @@ from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.observability import metrics
 from stocksblitz.redis.client import current_keys, sync_client
 from stocksblitz.redis.keys import Keys
-from stocksblitz.workers.runtime import ALIVE_MS, now_ms
+from stocksblitz.workers.leases import ALIVE_MS
+from stocksblitz.workers.runtime import now_ms
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,9 @@ from indicators.reads.job_queue import JobQueue
 from indicators.subscriptions import maintenance
 from indicators.worker.stream_runner import StreamRunner
 from stocksblitz.observability import aggregation
-from stocksblitz.workers.runtime import HEARTBEAT_S, finish_within, retry_forever, wait
+from stocksblitz.workers.backoff import retry_forever
+from stocksblitz.workers.leases import HEARTBEAT_S
+from stocksblitz.workers.runtime import finish_within, wait
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,8 @@ from stocksblitz.market.core.bars import Bar
 from stocksblitz.redis.client import connect, current_keys, each_answer, good
 from stocksblitz.redis.keys import BARS_ONLY, computation
 from stocksblitz.redis.subscriber import Subscriber
-from stocksblitz.workers.runtime import ShardLeases, now_ms
+from stocksblitz.workers.leases import ShardLeases
+from stocksblitz.workers.runtime import now_ms
 
 log = logging.getLogger(__name__)
 

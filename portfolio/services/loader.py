@@ -76,7 +76,9 @@ class Catalogue:
 _FIELDS = ("account_id", "id", "instrument_id", "side", "quantity", "price", "margin")
 
 
-def load(accounts: Iterable[Account], catalogue: Catalogue | None = None) -> dict[str, margin_types.MarginAccount]:
+def load(
+    accounts: Iterable[Account], catalogue: Catalogue | None = None
+) -> dict[str, margin_types.MarginAccount]:
     """What these accounts hold now: open positions and pending orders, the older first."""
     catalogue, rows = catalogue or Catalogue(), list(accounts)
     positions: dict[int, list[Holding]] = defaultdict(list)
@@ -89,7 +91,9 @@ def load(accounts: Iterable[Account], catalogue: Catalogue | None = None) -> dic
         waiting = Order.objects.filter(account_id__in=ids, status=Order.Status.PENDING).order_by("id")
         for account_id, *row in waiting.values_list(*_FIELDS, "type"):
             orders[account_id].append(_holding(catalogue, *row))
-    return {a.key: margin_types.MarginAccount(rules_of(a), a.balance, positions[a.pk], orders[a.pk]) for a in rows}
+    return {
+        a.key: margin_types.MarginAccount(rules_of(a), a.balance, positions[a.pk], orders[a.pk]) for a in rows
+    }
 
 
 def _holding(

@@ -31,7 +31,8 @@ from portfolio.worker.price_listener import PortfolioCalculatorListener
 from portfolio.worker.snapshot_outbox import Outbox
 from portfolio.worker.snapshot_writer import SnapshotWriter
 from stocksblitz.redis.keys import Keys
-from stocksblitz.workers.runtime import SHARDS, ShardLeases, now_ms, shard_of
+from stocksblitz.workers.leases import SHARDS, ShardLeases, shard_of
+from stocksblitz.workers.runtime import now_ms
 
 log = logging.getLogger(__name__)
 

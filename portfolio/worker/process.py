@@ -25,7 +25,9 @@ from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.observability import aggregation as process_metrics
 from stocksblitz.observability import metrics
 from stocksblitz.redis.client import connect, current_keys
-from stocksblitz.workers.runtime import ShardLeases, now_ms, retry_forever, stop_event, wait
+from stocksblitz.workers.backoff import retry_forever
+from stocksblitz.workers.leases import ShardLeases
+from stocksblitz.workers.runtime import now_ms, stop_event, wait
 
 log = logging.getLogger(__name__)
 

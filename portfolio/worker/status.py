@@ -7,7 +7,8 @@ from typing import Any
 import orjson
 
 from stocksblitz.redis.client import current_keys, sync_client
-from stocksblitz.workers.runtime import ALIVE_MS, now_ms
+from stocksblitz.workers.leases import ALIVE_MS
+from stocksblitz.workers.runtime import now_ms
 
 STATISTICS, DIRTY = "statistics", "dirty"
 MOST_NAMES = 10_000

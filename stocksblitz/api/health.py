@@ -15,7 +15,8 @@ from redis.exceptions import RedisError
 from stocksblitz.api import problems
 from stocksblitz.observability import aggregation
 from stocksblitz.redis.client import current_keys, sync_client
-from stocksblitz.workers.runtime import ALIVE_MS, WORKERS, now_ms
+from stocksblitz.workers.leases import ALIVE_MS
+from stocksblitz.workers.runtime import WORKERS, now_ms
 
 
 class PageView(LoginRequiredMixin, TemplateView):

@@ -28,7 +28,7 @@ from stocksblitz.delivery.stream import StreamState
 from stocksblitz.observability import aggregation, metrics
 from stocksblitz.redis.client import connect, current_keys
 from stocksblitz.redis.subscriber import Subscriber
-from stocksblitz.workers.runtime import worker_id
+from stocksblitz.workers.leases import worker_id
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,8 @@
 
 import time
 
-from stocksblitz.workers.runtime import LEASE_MS, ShardLeases, now_ms
+from stocksblitz.workers.leases import LEASE_MS, ShardLeases
+from stocksblitz.workers.runtime import now_ms
 
 
 class FeedLease(ShardLeases):

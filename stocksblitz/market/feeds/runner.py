@@ -21,7 +21,9 @@ from stocksblitz.market.store.purge import purge
 from stocksblitz.observability import aggregation
 from stocksblitz.redis.client import connect, current_keys
 from stocksblitz.redis.keys import Keys
-from stocksblitz.workers.runtime import HEARTBEAT_S, now_ms, retry_forever, stop_event, wait
+from stocksblitz.workers.backoff import retry_forever
+from stocksblitz.workers.leases import HEARTBEAT_S
+from stocksblitz.workers.runtime import now_ms, stop_event, wait
 
 log = logging.getLogger(__name__)
 

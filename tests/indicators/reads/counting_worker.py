@@ -12,7 +12,8 @@ django.setup()
 
 from indicators.reads.job_queue import JobQueue
 from stocksblitz.redis.client import connect, current_keys
-from stocksblitz.workers.runtime import now_ms, worker_id
+from stocksblitz.workers.leases import worker_id
+from stocksblitz.workers.runtime import now_ms
 
 
 async def main(seconds: float) -> None:

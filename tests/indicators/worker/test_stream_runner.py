@@ -10,7 +10,8 @@ from redis.exceptions import RedisError
 from indicators.engine.live_stream import StreamPosition
 from indicators.worker.stream_runner import StreamRunner
 from stocksblitz.market.core.bars import Bar
-from stocksblitz.workers.runtime import now_ms, shard_of
+from stocksblitz.workers.leases import shard_of
+from stocksblitz.workers.runtime import now_ms
 from tests.conftest import PATIENCE_S
 
 MINUTE = 60_000

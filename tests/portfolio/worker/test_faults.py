@@ -22,7 +22,7 @@ from django.db import connection
 
 from portfolio.models import Account, Fill, LedgerEntry, MarginEvent, Position
 from portfolio.services.queries import current_snapshot
-from stocksblitz.workers.runtime import LEASE_MS
+from stocksblitz.workers.leases import LEASE_MS
 from tests.conftest import PATIENCE_S, eventually, redis_server, takes_less
 from tests.portfolio.worker.test_engine import Process
 

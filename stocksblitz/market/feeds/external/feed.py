@@ -30,7 +30,8 @@ from stocksblitz.observability.metrics import feed_rejected, feed_ticks
 from stocksblitz.redis.client import each_answer
 from stocksblitz.redis.keys import Keys
 from stocksblitz.redis.subscriber import Subscriber
-from stocksblitz.workers.runtime import now_ms, retry_forever
+from stocksblitz.workers.backoff import retry_forever
+from stocksblitz.workers.runtime import now_ms
 
 log = logging.getLogger(__name__)
 
