@@ -13,11 +13,11 @@
  *
  * @module
  */
-import { SESSION_ENDED, isFinal, pauseAfter, reasonOf } from "./client/closing.js";
+import { SESSION_ENDED, isFinal, pauseAfter, reasonOf } from "./client/close_codes.js";
 import { ClientError } from "./client/errors.js";
 import { freshToken, socketUrl } from "./client/login.js";
-import { Outbox } from "./client/outbox.js";
-import { Pulse, onWake } from "./client/pulse.js";
+import { SendQueue } from "./client/send_queue.js";
+import { Heartbeat, onWake } from "./client/heartbeat.js";
 import { Requests } from "./client/requests.js";
 import { claimSession, forgetSession } from "./client/session.js";
 import { Streams, pairOf } from "./client/streams.js";
@@ -49,10 +49,10 @@ export class StocksBlitzClient {
     /** @type {WebSocket | null} */ #socket = null;
     /** @type {Map<string, Set<(payload: any) => void>>} */ #listeners = new Map();
     #streams = new Streams();
-    #outbox = new Outbox();
-    #requests = new Requests((message) => this.#outbox.send(message));
-    #pulse = new Pulse(
-        () => this.#outbox.send({ type: "heartbeat" }),
+    #sendQueue = new SendQueue();
+    #requests = new Requests((message) => this.#sendQueue.send(message));
+    #heartbeat = new Heartbeat(
+        () => this.#sendQueue.send({ type: "heartbeat" }),
         () => this.#lost(1006, "no answer"),
     );
     #attempt = 0;
@@ -143,7 +143,7 @@ export class StocksBlitzClient {
     /** @param {WebSocket} socket */
     #attach(socket) {
         this.#socket = socket;
-        this.#outbox.open(socket);
+        this.#sendQueue.open(socket);
         socket.onmessage = (event) => {
             if (socket === this.#socket) this.#receive(event.data);
         };
@@ -188,8 +188,8 @@ export class StocksBlitzClient {
     #hangUp(code, reason) {
         this.#generation += 1;
         for (const timer of [this.#retryTimer, this.#steadyTimer, this.#renewTimer]) clearTimeout(timer);
-        this.#pulse.stop();
-        this.#outbox.close();
+        this.#heartbeat.stop();
+        this.#sendQueue.close();
         const socket = this.#socket;
         this.#socket = null;
         if (socket && socket.readyState <= WebSocket.OPEN) socket.close(code, reason);
@@ -197,7 +197,7 @@ export class StocksBlitzClient {
 
     /** Do not sit out a pause, do not trust a silent socket. */
     #wake() {
-        if (this.state.state === "live") this.#pulse.beat();
+        if (this.state.state === "live") this.#heartbeat.beat();
         if (this.state.state !== "reconnecting") return;
         clearTimeout(this.#retryTimer);
         void this.#open();
@@ -239,8 +239,8 @@ export class StocksBlitzClient {
         for (const { symbol, timeframe, indicators } of retained) {
             const stream = this.#streams.get({ symbol, timeframe });
             const extra = indicators.filter((id) => !stream?.indicators.has(id));
-            if (!stream) this.#outbox.send({ type: "unsubscribe", symbol, timeframe });
-            else if (extra.length) this.#outbox.send({ type: "unsubscribe", symbol, timeframe, indicators: extra });
+            if (!stream) this.#sendQueue.send({ type: "unsubscribe", symbol, timeframe });
+            else if (extra.length) this.#sendQueue.send({ type: "unsubscribe", symbol, timeframe, indicators: extra });
         }
     }
 
@@ -260,7 +260,7 @@ export class StocksBlitzClient {
 
     /** @param {string} text */
     #receive(text) {
-        this.#pulse.heard();
+        this.#heartbeat.heard();
         const message = JSON.parse(text);
         switch (message.type) {
             case "market_update":
@@ -287,7 +287,7 @@ export class StocksBlitzClient {
     /** @param {{heartbeat_ms: number, expires_at: unknown, retained?: Subscription[]}} message */
     #onConnected(message) {
         this.#steadyTimer = setTimeout(() => (this.#attempt = 0), STEADY_AFTER_MS);
-        this.#pulse.start(message.heartbeat_ms);
+        this.#heartbeat.start(message.heartbeat_ms);
         this.#renewBefore(message.expires_at);
         this.#enter("live");
         this.#dropForgotten(message.retained ?? []);

@@ -8,14 +8,14 @@ const ANSWER_WITHIN_MS = 20_000;
  * @property {Record<string, any>} message
  * @property {(value: any) => void} resolve
  * @property {(error: ClientError) => void} reject
- * @property {boolean} resume made by the client itself to continue a stream; forgotten when the socket drops
+ * @property {boolean} resume the client itself made it to continue a stream; it is dropped with the socket
  * @property {import("./types.js").Timer} timer runs from when it was sent
  */
 
-/** What was asked and not answered yet. A subscribe has two answers: it is confirmed, then it joins with its snapshot. */
+/** Requests without an answer yet. A subscribe has two answers: `subscribed` confirms it, and its snapshot follows. */
 export class Requests {
-    /** @type {Map<number, Request>} */ #asked = new Map();
-    /** Confirmed, waiting for their snapshot, oldest first, by stream. @type {Map<string, Request[]>} */ #joining = new Map();
+    /** @type {Map<number, Request>} */ #unanswered = new Map();
+    /** Confirmed, waiting for their snapshot, oldest first, by stream. @type {Map<string, Request[]>} */ #confirmed = new Map();
     #nextId = 1;
 
     /** @param {(message: Record<string, any>) => void} send */
@@ -23,68 +23,68 @@ export class Requests {
         this.send = send;
     }
 
-    /** @param {Record<string, any>} message @param {{resume: boolean, now: boolean}} how now: else it waits for `sendWaiting`
+    /** @param {Record<string, any>} message @param {{resume: boolean, now: boolean}} how now: send at once, else `sendWaiting` sends it
      * @returns {Promise<any>} */
     add(message, { resume, now }) {
         const id = this.#nextId++;
         return new Promise((resolve, reject) => {
             const request = { message: { ...message, id }, resolve, reject, resume, timer: undefined };
-            this.#asked.set(id, request);
+            this.#unanswered.set(id, request);
             if (now) this.#send(request);
         });
     }
 
     sendWaiting() {
-        for (const request of [...this.#asked.values()]) if (!request.timer) this.#send(request);
+        for (const request of [...this.#unanswered.values()]) if (!request.timer) this.#send(request);
     }
 
     /** @param {number | null | undefined} id */
     get(id) {
-        return this.#asked.get(Number(id));
+        return this.#unanswered.get(Number(id));
     }
 
-    /** Its answer is there. @param {number | null | undefined} id */
+    /** Remove the request whose answer came. @param {number | null | undefined} id */
     take(id) {
         const request = this.get(id);
-        this.#asked.delete(Number(id));
+        this.#unanswered.delete(Number(id));
         clearTimeout(request?.timer);
         return request;
     }
 
     /** @param {number} id @param {string} pair */
     confirm(id, pair) {
-        const request = this.#asked.get(id);
+        const request = this.#unanswered.get(id);
         if (!request) return undefined;
-        this.#asked.delete(id);
-        this.#joining.set(pair, [...(this.#joining.get(pair) ?? []), request]);
+        this.#unanswered.delete(id);
+        this.#confirmed.set(pair, [...(this.#confirmed.get(pair) ?? []), request]);
         return request;
     }
 
-    /** The one that this snapshot is for, if any. @param {string} pair */
+    /** Remove the oldest confirmed request of the stream, for which this snapshot is. @param {string} pair */
     join(pair) {
-        const request = this.#joining.get(pair)?.shift();
+        const request = this.#confirmed.get(pair)?.shift();
         clearTimeout(request?.timer);
         return request;
     }
 
-    /** After a lost socket: what the page asked for is asked again, what we asked ourselves is made anew. */
+    /** After a lost socket: keep the page's requests to send them again, and drop those that resume a stream. */
     putBack() {
-        for (const waiting of this.#joining.values()) {
-            for (const request of waiting) this.#asked.set(request.message.id, request);
+        for (const waiting of this.#confirmed.values()) {
+            for (const request of waiting) this.#unanswered.set(request.message.id, request);
         }
-        this.#joining.clear();
-        for (const [id, request] of this.#asked) {
+        this.#confirmed.clear();
+        for (const [id, request] of this.#unanswered) {
             clearTimeout(request.timer);
             request.timer = undefined;
-            if (request.resume) this.#asked.delete(id);
+            if (request.resume) this.#unanswered.delete(id);
         }
     }
 
     /** @param {ClientError} error */
     failAll(error) {
         this.putBack();
-        const requests = [...this.#asked.values()];
-        this.#asked.clear();
+        const requests = [...this.#unanswered.values()];
+        this.#unanswered.clear();
         requests.forEach((request) => request.reject(error));
     }
 
@@ -96,8 +96,8 @@ export class Requests {
 
     /** @param {Request} request */
     #timeOut(request) {
-        this.#asked.delete(request.message.id);
-        for (const waiting of this.#joining.values()) {
+        this.#unanswered.delete(request.message.id);
+        for (const waiting of this.#confirmed.values()) {
             if (waiting.includes(request)) waiting.splice(waiting.indexOf(request), 1);
         }
         request.reject(new ClientError("timeout", `no answer to ${request.message.type} within ${ANSWER_WITHIN_MS / 1000} s`, true));

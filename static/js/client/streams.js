@@ -4,12 +4,12 @@
 /** @param {{symbol: string, timeframe: string}} stream */
 export const pairOf = ({ symbol, timeframe }) => `${symbol}|${timeframe}`;
 
-/** One symbol and timeframe of this session, and how far it was seen. */
+/** One symbol and timeframe of this session, and the last frame received of it. */
 export class Stream {
     /** @type {Set<string>} */ indicators = new Set();
-    /** Asked for without indicators, so it stays when the last of them goes. */
+    /** Subscribed without indicators too, so the stream stays when its last indicator goes. */
     bars = false;
-    /** Opening time of the last closed bar that was seen; 0: none. */
+    /** Opening time of the last closed bar received; 0: none. */
     lastClosed = 0;
     seq = 0;
     #epoch = "";
@@ -20,7 +20,7 @@ export class Stream {
         this.timeframe = timeframe;
     }
 
-    /** Begin from a snapshot. @param {import("./types.js").Snapshot} message */
+    /** Start from a snapshot. @param {import("./types.js").Snapshot} message */
     begin({ epoch, seq, history, ohlcv }) {
         this.#epoch = epoch;
         this.seq = seq;
@@ -28,7 +28,7 @@ export class Stream {
         this.lastClosed = Math.max(this.lastClosed, history?.bars.at(-1)?.[0] ?? 0, forming);
     }
 
-    /** How many frames are missing before this one; negative: it was seen already. @param {Update} message */
+    /** Number of frames missing before this one; negative when it was received already. @param {Update} message */
     missingBefore({ epoch, seq }) {
         return epoch === this.#epoch ? seq - this.seq - 1 : 0;
     }
@@ -40,13 +40,13 @@ export class Stream {
         if (ohlcv?.closed) this.lastClosed = Math.max(this.lastClosed, ohlcv.ts);
     }
 
-    /** These frames will not come. @param {import("./types.js").Lagged} message */
+    /** Skip the frames that `lagged` names. @param {import("./types.js").Lagged} message */
     skip({ from_seq, to_seq }) {
         if (from_seq <= this.seq + 1) this.seq = Math.max(this.seq, to_seq);
     }
 }
 
-/** The streams that this session asked for. */
+/** The streams that this session is subscribed to. */
 export class Streams {
     /** @type {Map<string, Stream>} */ #streams = new Map();
 

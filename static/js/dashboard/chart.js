@@ -1,15 +1,15 @@
 // @ts-check
 /** The chart: candles, volume, indicators over the price or in panes of their own. Draws what the model holds. */
-import { clock, digitsOf, fixed } from "./format.js";
+import { clock, digitsOf, fixed } from "../page/format.js";
 import { guides, partOf, plots } from "./plots.js";
-import { onTheme, token } from "./theme.js";
-import { ZonedTime } from "./timescale.js";
+import { onTheme, token } from "../page/theme.js";
+import { ZonedTime } from "../page/timescale.js";
 
 /** @typedef {import("lightweight-charts")} Library */
 /** @typedef {import("lightweight-charts").ISeriesApi<any>} Series */
 /** @typedef {import("./model.js").BarModel} BarModel */
 /** @typedef {import("./model.js").BarRow} BarRow */
-/** @typedef {{entry: import("./api.js").Entry, id: string, label: string, color: number}} Indicator */
+/** @typedef {{entry: import("../page/api.js").Entry, id: string, label: string, color: number}} Indicator */
 /** @typedef {{indicator: Indicator, lines: {plot: import("./plots.js").Plot, series: Series}[], guides: import("lightweight-charts").IPriceLine[], digits: number}} Drawn */
 
 const { createChartEx, CandlestickSeries, HistogramSeries, LineSeries, CrosshairMode, LineStyle, TickMarkType } =

@@ -1,7 +1,7 @@
 // @ts-check
 /** The legends over the panes: what is drawn there, and its values under the crosshair. */
-import { h, icon, perFrame, setText } from "./dom.js";
-import { compact, direction, fixed, number, signed } from "./format.js";
+import { h, icon, perFrame, setText } from "../page/dom.js";
+import { compact, direction, fixed, number, signed } from "../page/format.js";
 import { partOf } from "./plots.js";
 
 /** @typedef {import("./chart.js").PriceChart} PriceChart */
@@ -30,12 +30,12 @@ export class Legend {
         this.refresh();
     }
 
-    /** Build the legends anew: the instrument or the indicators changed. @param {string} [title] */
+    /** Build the legends again after the instrument or the indicators changed. @param {string} [title] */
     rebuild(title = this.#title) {
         this.#title = title;
         this.#writers = [];
         this.#boxes = this.chart.byPane().map((drawn, pane) =>
-            h("div", { class: "legend" }, pane === 0 && this.#priceRow(), ...drawn.map((one) => this.#row(one))),
+            h("div", { class: "legend" }, pane === 0 && this.#priceRow(), ...drawn.map((indicator) => this.#row(indicator))),
         );
         this.host.replaceChildren(...this.#boxes);
         this.#watcher.disconnect();
@@ -105,9 +105,9 @@ export class Legend {
         this.#writers.push((index) => {
             const value = this.model.value(indicator.id, index);
             const known = lines.map(({ plot }) => partOf(value, plot.part));
-            known.forEach((one, at) => {
-                setText(cells[at], fixed(one, drawn.digits));
-                cells[at].hidden = one === null && known.some((other) => other !== null);
+            known.forEach((part, at) => {
+                setText(cells[at], fixed(part, drawn.digits));
+                cells[at].hidden = part === null && known.some((other) => other !== null);
             });
         });
         const { onRemove, onSettings } = this.events;

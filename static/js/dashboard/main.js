@@ -1,10 +1,10 @@
 // @ts-check
 /** The dashboard: puts its parts together. Everything live comes through one client, so through one session. */
 import { StocksBlitzClient } from "../stocksblitz-client.js";
-import { catalogue, olderBars, searchSymbols } from "./api.js";
+import { catalogue, olderBars, searchSymbols } from "../page/api.js";
 import { PriceChart } from "./chart.js";
-import { $, h, toast } from "./dom.js";
-import { digitsOf, exchangeName, zoneOf } from "./format.js";
+import { $, h, toast } from "../page/dom.js";
+import { digitsOf, exchangeName, zoneOf } from "../page/format.js";
 import { Legend } from "./legend.js";
 import { BarModel } from "./model.js";
 import { GreeksCard, OiCard, QuoteCard } from "./panels.js";
@@ -15,10 +15,10 @@ import { Status } from "./status.js";
 import { loadLayout, saveLayout } from "./store.js";
 import { Streams } from "./streams.js";
 import { WatchList } from "./watchlist.js";
-import "./page.js";
+import "../page/page.js";
 
-/** @typedef {import("./api.js").Entry} Entry */
-/** @typedef {import("./api.js").Instrument} Instrument */
+/** @typedef {import("../page/api.js").Entry} Entry */
+/** @typedef {import("../page/api.js").Instrument} Instrument */
 /** @typedef {import("./store.js").Placed} Placed */
 /** @typedef {import("../stocksblitz-client.js").ClientError} ClientError */
 

@@ -1,5 +1,5 @@
 // @ts-check
-/** The bars of the chart and the values that belong to them, in one order of time. Knows nothing of drawing. */
+/** The bars of the chart and their indicator values, oldest first. It does not draw. */
 
 /** @typedef {import("../client/types.js").BarRow} BarRow */
 /** @typedef {import("../client/types.js").Value} Value */
@@ -26,7 +26,7 @@ export class BarModel {
         this.values.clear();
     }
 
-    /** Begin anew with a snapshot. @param {Snapshot} snapshot */
+    /** Replace everything with a snapshot. @param {Snapshot} snapshot */
     load(snapshot) {
         this.clear();
         this.#adopt(snapshot.history);
@@ -56,7 +56,7 @@ export class BarModel {
         return bars.length;
     }
 
-    /** How many bars stand in front that others did not have; negative when they had more. @param {BarRow[]} others */
+    /** Number of older bars here that `others` lacks; negative when it has more. @param {BarRow[]} others */
     newInFront(others) {
         if (!others.length) return 0;
         const missing = others.findIndex(([ts]) => ts === this.first);
@@ -108,7 +108,7 @@ export class BarModel {
         for (const [id, column] of Object.entries(history.indicators)) this.values.set(id, [...column]);
     }
 
-    /** Replace the bar of this time, append a newer one, or fit in one that was missed. @param {BarRow} bar
+    /** Replace the bar of this time, append a newer one, or insert one that was missed. @param {BarRow} bar
      * @returns {number} its index */
     #place(bar) {
         const known = this.at(bar[0]);

@@ -1,7 +1,7 @@
 // @ts-check
 /** The cards beside the chart: quote, Greeks, open interest. Each rewrites only the texts that changed. */
-import { $, h, setText } from "./dom.js";
-import { compact, direction, number, reading, signed } from "./format.js";
+import { $, h, setText } from "../page/dom.js";
+import { compact, direction, number, reading, signed } from "../page/format.js";
 
 /** @typedef {import("./watchlist.js").Day} Day */
 

@@ -1,10 +1,10 @@
 // @ts-check
 /** The indicator picker: the catalogue, searchable, and a form of the chosen one's typed parameters. */
-import { $, closeOnBackdrop, h } from "./dom.js";
-import { Choices } from "./choices.js";
+import { $, closeOnBackdrop, h } from "../page/dom.js";
+import { Combobox } from "../page/combobox.js";
 
-/** @typedef {import("./api.js").Entry} Entry */
-/** @typedef {import("./api.js").Param} Param */
+/** @typedef {import("../page/api.js").Entry} Entry */
+/** @typedef {import("../page/api.js").Param} Param */
 /** @typedef {Record<string, number | string>} Params */
 
 const ALL = "all";
@@ -26,7 +26,7 @@ export class IndicatorPicker {
     #list = $("#picker-list");
     #form = /** @type {HTMLFormElement} */ ($("#picker-form"));
     #chips = $("#picker-categories");
-    #choices = new Choices(this.#input, this.#list, (_, byKey) => this.#enter(byKey), (row) => this.#describe(row.dataset.key ?? ""));
+    #combobox = new Combobox(this.#input, this.#list, (_, byKey) => this.#enter(byKey), (row) => this.#describe(row.dataset.key ?? ""));
     #category = ALL;
     /** @type {Entry | undefined} */ #entry;
     /** @type {{entry: Entry, params: Params, id: string} | null} an indicator whose settings are changed */ #editing = null;
@@ -95,12 +95,12 @@ export class IndicatorPicker {
             this.#list.append(h("p", { class: "dialog-empty" }, "No indicator fits"));
             this.#form.replaceChildren();
         }
-        this.#choices.begin(key);
+        this.#combobox.begin(key);
     }
 
     /** @param {string} name */
     #describe(name) {
-        const entry = this.entries.find((one) => one.name === name);
+        const entry = this.entries.find((known) => known.name === name);
         if (!entry) return;
         this.#entry = entry;
         const params = this.#editing?.entry === entry ? this.#editing.params : {};

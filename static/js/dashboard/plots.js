@@ -2,7 +2,7 @@
 /** How each indicator is drawn: which parts, as what, in which colour, with which guides. What is not listed here is drawn
  * as one line per part. */
 
-/** @typedef {import("./api.js").Entry} Entry */
+/** @typedef {import("../page/api.js").Entry} Entry */
 /**
  * @typedef {object} Plot
  * @property {string} part "" for an indicator with a single value

@@ -1,17 +1,17 @@
 // @ts-check
 /** The symbol search: type, arrows, Enter; the star puts a symbol on the watch list. */
-import { searchSymbols } from "./api.js";
-import { $, closeOnBackdrop, debounced, h, icon } from "./dom.js";
-import { exchangeName } from "./format.js";
-import { Choices } from "./choices.js";
+import { searchSymbols } from "../page/api.js";
+import { $, closeOnBackdrop, debounced, h, icon } from "../page/dom.js";
+import { exchangeName } from "../page/format.js";
+import { Combobox } from "../page/combobox.js";
 
-/** @typedef {import("./api.js").Instrument} Instrument */
+/** @typedef {import("../page/api.js").Instrument} Instrument */
 
 export class SymbolSearch {
     #dialog = /** @type {HTMLDialogElement} */ ($("#search"));
     #input = /** @type {HTMLInputElement} */ ($("#search-input"));
     #list = $("#search-results");
-    #choices = new Choices(this.#input, this.#list, (row, byKey) => this.#choose(row, byKey));
+    #combobox = new Combobox(this.#input, this.#list, (row, byKey) => this.#choose(row, byKey));
     /** @type {Map<string, Instrument>} */ #found = new Map();
     #asked = 0;
     /** The words that the list answers, and whether Enter came before it did. */
@@ -59,33 +59,33 @@ export class SymbolSearch {
 
     /** @param {Instrument[]} found */
     #show(found) {
-        this.#found = new Map(found.map((one) => [one.symbol, one]));
-        this.#list.replaceChildren(...found.map((one) => this.#row(one)));
+        this.#found = new Map(found.map((instrument) => [instrument.symbol, instrument]));
+        this.#list.replaceChildren(...found.map((instrument) => this.#row(instrument)));
         if (!found.length) this.#list.append(h("p", { class: "dialog-empty" }, "No symbol fits"));
-        this.#choices.begin();
-        const first = this.#choices.current;
+        this.#combobox.begin();
+        const first = this.#combobox.current;
         if (this.#hasty && first) this.#choose(first, true);
     }
 
-    /** @param {Instrument} one */
-    #row(one) {
-        const watched = this.watch.isWatched(one.symbol);
+    /** @param {Instrument} instrument */
+    #row(instrument) {
+        const watched = this.watch.isWatched(instrument.symbol);
         const star = h(
             "button",
             {
                 type: "button", class: "tool", tabindex: "-1", "aria-pressed": String(watched),
-                "aria-label": `${one.symbol} on the watch list`, title: "Watch list",
+                "aria-label": `${instrument.symbol} on the watch list`, title: "Watch list",
                 onclick: (/** @type {MouseEvent} */ event) => {
                     event.stopPropagation();
-                    this.watch.onWatch(one);
-                    star.setAttribute("aria-pressed", String(this.watch.isWatched(one.symbol)));
+                    this.watch.onWatch(instrument);
+                    star.setAttribute("aria-pressed", String(this.watch.isWatched(instrument.symbol)));
                 },
             },
             icon("star"),
         );
-        const place = [exchangeName(one.exchange), one.kind].filter(Boolean).join(" · ");
-        return h("div", { class: "option", role: "option", id: `symbol-${one.symbol}`, "data-key": one.symbol },
-            h("b", {}, one.symbol), h("span", {}, one.name), h("small", {}, place), star);
+        const place = [exchangeName(instrument.exchange), instrument.kind].filter(Boolean).join(" · ");
+        return h("div", { class: "option", role: "option", id: `symbol-${instrument.symbol}`, "data-key": instrument.symbol },
+            h("b", {}, instrument.symbol), h("span", {}, instrument.name), h("small", {}, place), star);
     }
 
     /** @param {HTMLElement} row @param {boolean} byKey */
@@ -98,9 +98,9 @@ export class SymbolSearch {
     }
 }
 
-/** The symbol itself comes first, then what begins so; the many options of a chain come last. @param {Instrument} one
+/** The symbol itself comes first, then what begins so; the many options of a chain come last. @param {Instrument} instrument
  * @param {string} words */
-function rank(one, words) {
-    if (one.symbol === words) return 0;
-    return (one.symbol.startsWith(words) ? 1 : 2) + (one.kind === "option" ? 2 : 0);
+function rank(instrument, words) {
+    if (instrument.symbol === words) return 0;
+    return (instrument.symbol.startsWith(words) ? 1 : 2) + (instrument.kind === "option" ? 2 : 0);
 }

@@ -1,8 +1,8 @@
 // @ts-check
 /** What the page says of itself: connection, source of the prices, session, frames, the time. */
-import { ConnectionPill } from "./connection.js";
-import { $, setText } from "./dom.js";
-import { clock, zoneName } from "./format.js";
+import { ConnectionPill } from "../page/connection_pill.js";
+import { $, setText } from "../page/dom.js";
+import { clock, zoneName } from "../page/format.js";
 
 /** @typedef {import("../client/types.js").State} State */
 
@@ -53,7 +53,7 @@ export class Status {
         const reply = await fetch("/readyz", { headers: { Accept: "application/json" } }).catch(() => null);
         const found = await reply?.json().catch(() => null);
         if (!found || this.#quiet < QUIET_S) return;
-        this.#showStale(["feed", "compute"].filter((one) => found[one] === false).join(", "));
+        this.#showStale(["feed", "compute"].filter((kind) => found[kind] === false).join(", "));
     }
 
     /** @param {State} state */

@@ -1,7 +1,7 @@
 // @ts-check
 /** The watch list: last price and the day's change of each symbol, live. Arrows move, Enter opens, Delete removes. */
-import { $, h, icon, setText } from "./dom.js";
-import { direction, number, signed } from "./format.js";
+import { $, h, icon, setText } from "../page/dom.js";
+import { direction, number, signed } from "../page/format.js";
 
 const DAY = "1d";
 const OWNER = "watch";
@@ -41,7 +41,7 @@ export class WatchList {
 
     /** @param {string} symbol */
     remove(symbol) {
-        this.symbols = this.symbols.filter((one) => one !== symbol);
+        this.symbols = this.symbols.filter((other) => other !== symbol);
         this.#draw();
         if (symbol !== this.#current) void this.streams.leave(OWNER, symbol, DAY).catch(() => {});
         this.events.onChange();

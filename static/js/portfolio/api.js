@@ -2,7 +2,7 @@
 /** The portfolio's REST resources. What moves money carries an Idempotency-Key, so that sending it again does nothing new. */
 import { ClientError } from "../client/errors.js";
 import { uuid } from "../client/session.js";
-import { get } from "../dashboard/api.js";
+import { get } from "../page/api.js";
 
 /** @typedef {{key: string, owner: string, currency: string, balance: string, leverage: number, state: string}} Account */
 /** @typedef {{id: number, symbol: string, side: string, quantity: string, price: string, unrealized_pnl: string | null}} Position */

@@ -1,8 +1,8 @@
 // @ts-check
 /** The equity curve: what was kept on the server, and every change since. */
-import { clock, number, zoneName } from "../dashboard/format.js";
-import { onTheme, token } from "../dashboard/theme.js";
-import { ZonedTime } from "../dashboard/timescale.js";
+import { clock, number, zoneName } from "../page/format.js";
+import { onTheme, token } from "../page/theme.js";
+import { ZonedTime } from "../page/timescale.js";
 import { when, ZONE } from "./format.js";
 
 /** @typedef {import("lightweight-charts")} Library */

@@ -1,7 +1,7 @@
 // @ts-check
 /** Money and levels as text. Amounts come as decimal strings and are only grouped here, never reckoned with. Times are those of
  * the person who looks: an account trades in many places. */
-import { clock } from "../dashboard/format.js";
+import { clock } from "../page/format.js";
 
 export const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone;
 const { date, seconds } = clock(ZONE);

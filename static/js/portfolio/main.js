@@ -1,9 +1,9 @@
 // @ts-check
 /** The portfolio page: one account in full, the others by their state; everything live through one socket. */
-import { $, debounced, h, perFrame, setText, toast } from "../dashboard/dom.js";
-import { searchSymbols } from "../dashboard/api.js";
-import { ConnectionPill } from "../dashboard/connection.js";
-import "../dashboard/page.js";
+import { $, debounced, h, perFrame, setText, toast } from "../page/dom.js";
+import { searchSymbols } from "../page/api.js";
+import { ConnectionPill } from "../page/connection_pill.js";
+import "../page/page.js";
 import * as api from "./api.js";
 import { EquityCurve } from "./curve.js";
 import { money, signed, tone } from "./format.js";
@@ -114,7 +114,7 @@ class Page {
     // --- live
 
     /** What only reading tells may have changed while the connection was away.
-     * @param {import("../dashboard/connection.js").Connection} connection */
+     * @param {import("../page/connection_pill.js").Connection} connection */
     connection(connection) {
         this.pill.show(connection);
         if (connection.state === "live" && this.selected) void this.refresh();

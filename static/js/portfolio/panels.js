@@ -1,6 +1,6 @@
 // @ts-check
 /** What the page shows of one account: figures, margin level, positions, pending orders, events. */
-import { $, h, setText } from "../dashboard/dom.js";
+import { $, h, setText } from "../page/dom.js";
 import { money, signed, tone, when } from "./format.js";
 
 /** @typedef {import("./api.js").Snapshot} Snapshot */
@@ -154,7 +154,7 @@ export function explain({ text, inputs, created_at }) {
     );
     $("#journal-body").replaceChildren(
         h("p", {}, h("time", { datetime: created_at }, when(Date.parse(created_at ?? "") || 0)), ` ${text}`),
-        h("table", { class: "rows" }, h("thead", {}, h("tr", {}, ...["", "", "Before", "After"].map((each) => h("th", {}, each)))), h("tbody", {}, ...numbers)),
-        h("table", { class: "rows" }, h("thead", {}, h("tr", {}, ...["Position", "Held", "Price", "Result"].map((each) => h("th", {}, each)))), h("tbody", {}, ...positions)),
+        h("table", { class: "rows" }, h("thead", {}, h("tr", {}, ...["", "", "Before", "After"].map((label) => h("th", {}, label)))), h("tbody", {}, ...numbers)),
+        h("table", { class: "rows" }, h("thead", {}, h("tr", {}, ...["Position", "Held", "Price", "Result"].map((label) => h("th", {}, label)))), h("tbody", {}, ...positions)),
     );
 }

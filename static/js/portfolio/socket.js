@@ -1,7 +1,7 @@
 // @ts-check
 /** The live socket of the portfolio: comes back by itself, and watches again what was watched. */
-import { isFinal, pauseAfter, reasonOf } from "../client/closing.js";
-import { onWake, Pulse } from "../client/pulse.js";
+import { isFinal, pauseAfter, reasonOf } from "../client/close_codes.js";
+import { onWake, Heartbeat } from "../client/heartbeat.js";
 import { ClientError } from "../stocksblitz-client.js";
 import { ticket } from "./api.js";
 
@@ -23,7 +23,7 @@ export class PortfolioSocket {
     /** @type {Map<string, [number, number]>} */ #seen = new Map();
     /** @type {ReturnType<typeof setTimeout> | undefined} */ #retry;
     #failures = 0;
-    #pulse = new Pulse(
+    #heartbeat = new Heartbeat(
         () => this.#send({ type: "heartbeat" }),
         () => this.#lost(0, "no sign of life"),
     );
@@ -42,7 +42,7 @@ export class PortfolioSocket {
     }
 
     async connect() {
-        this.#tell("connecting");
+        this.#show("connecting");
         try {
             const url = new URL("/ws/portfolio", location.href);
             url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
@@ -65,14 +65,14 @@ export class PortfolioSocket {
     #lost(code, reason) {
         const socket = this.#socket;
         this.#socket = null;
-        this.#pulse.stop();
+        this.#heartbeat.stop();
         socket?.close();
         const why = reasonOf(code) ?? (reason || "connection lost");
-        if (isFinal(code)) return this.#tell("stopped", why, code);
+        if (isFinal(code)) return this.#show("stopped", why, code);
         const wait = pauseAfter(code, reason, this.#failures);
         this.#failures += 1;
         this.#retry = setTimeout(() => this.#comeBack(), wait);
-        this.#tell("reconnecting", why, code, wait);
+        this.#show("reconnecting", why, code, wait);
     }
 
     #comeBack() {
@@ -84,21 +84,21 @@ export class PortfolioSocket {
     /** Somebody looks again, or the network is back: do not wait any longer, or see whether it still lives. */
     #wake() {
         if (this.#retry !== undefined) this.#comeBack();
-        else if (this.#socket?.readyState === WebSocket.OPEN) this.#pulse.beat();
+        else if (this.#socket?.readyState === WebSocket.OPEN) this.#heartbeat.beat();
     }
 
     /** @param {State} state @param {string} [reason] @param {number} [code] @param {number} [retryInMs] */
-    #tell(state, reason = "", code = 0, retryInMs = 0) {
+    #show(state, reason = "", code = 0, retryInMs = 0) {
         this.#handlers.onState({ state, reason, code, retryInMs });
     }
 
     /** @param {any} message */
     #receive(message) {
-        this.#pulse.heard();
+        this.#heartbeat.heard();
         if (message.type === "connected") {
             this.#failures = 0;
-            this.#pulse.start(message.heartbeat_ms);
-            this.#tell("live");
+            this.#heartbeat.start(message.heartbeat_ms);
+            this.#show("live");
             if (this.#watched.size) this.#send({ type: "watch", accounts: [...this.#watched] });
         } else if (message.type === "portfolio_snapshot" || message.type === "portfolio_update") {
             if (this.#isNews(message)) this.#handlers.onSnapshot(message);

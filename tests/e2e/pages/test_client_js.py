@@ -144,7 +144,7 @@ def test_a_restart_hint_spreads_the_return(page, server):
 def test_pauses_double_to_half_a_minute_and_half_of_each_is_random(page, server):
     page.goto(f"{ORIGIN}/")
     delays = page.evaluate(
-        """async () => { const { backoff } = await import("/static/js/client/closing.js");
+        """async () => { const { backoff } = await import("/static/js/client/close_codes.js");
         return [0, 1, 2, 5, 6, 9, 5000].map((n) => [backoff(n, () => 0), backoff(n, () => 1)]); }"""
     )
     assert delays == [

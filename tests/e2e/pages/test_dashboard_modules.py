@@ -33,7 +33,7 @@ def run(context, page):
     context.route(f"{ORIGIN}/**", serve)
     page.goto(f"{ORIGIN}/")
     return lambda module, body, given=None: page.evaluate(
-        f"async (given) => {{ const m = await import('/static/js/dashboard/{module}.js'); {body} }}", given
+        f"async (given) => {{ const m = await import('/static/js/{module}.js'); {body} }}", given
     )
 
 
@@ -68,7 +68,7 @@ def test_history_forming_and_closing_make_one_row_of_bars(run):
         frame(40, 9, R=None),
     ]
     bars, values = run(
-        "model",
+        "dashboard/model",
         f"const model = new m.BarModel(); model.load(given[0]); given.slice(1).forEach((f) => model.apply(f)); {STATE}",
         given,
     )
@@ -82,7 +82,7 @@ def test_coming_back_adds_what_closed_and_keeps_what_was_there(run):
         snapshot([20, 30], {"R": [22, 33]}, frame(40, 4, R=44)),
     ]
     bars, values = run(
-        "model",
+        "dashboard/model",
         f"const model = new m.BarModel(); model.load(given[0]); model.resume(given[1]); {STATE}",
         given,
     )
@@ -96,7 +96,7 @@ def test_older_bars_go_in_front_without_doubles(run):
         {"bars": [row(10), row(20), row(30)], "indicators": {"R": [1, 2, 3]}},
     ]
     body = f"const model = new m.BarModel(); model.load(given[0]); model.added = model.prepend(given[1]); {STATE}"
-    bars, values = run("model", body, given)
+    bars, values = run("dashboard/model", body, given)
     assert [ts for ts, _ in bars] == [10, 20, 30, 40]
     assert values == {"R": [1, 2, 3, 4], "S": [None, None, 9, 8]}
 
@@ -104,7 +104,7 @@ def test_older_bars_go_in_front_without_doubles(run):
 def test_a_late_bar_takes_its_place(run):
     given = [snapshot([10], {"R": [1]}, frame(40, R=4)), frame(20, 7, True, R=2), frame(40, 8, R=5)]
     bars, values = run(
-        "model",
+        "dashboard/model",
         f"const model = new m.BarModel(); model.load(given[0]); given.slice(1).forEach((f) => model.apply(f)); {STATE}",
         given,
     )
@@ -132,7 +132,7 @@ def test_ids_are_those_of_the_server_for_every_indicator(run):
     for entry in catalogue():
         variants = [{}, *(changed(entry, index) for index in range(len(entry["params"])))]
         cases += [[entry, params] for params in variants]
-    ids = run("plots", "return given.map(([entry, params]) => m.idOf(entry, params));", cases)
+    ids = run("dashboard/plots", "return given.map(([entry, params]) => m.idOf(entry, params));", cases)
     agreed = 0
     for (entry, params), asked in zip(cases, ids, strict=True):
         try:
@@ -145,7 +145,7 @@ def test_ids_are_those_of_the_server_for_every_indicator(run):
 
 
 def test_every_indicator_is_drawn_with_parts_that_it_has(run):
-    drawn = run("plots", "return given.map((entry) => m.plots(entry, 0));", catalogue())
+    drawn = run("dashboard/plots", "return given.map((entry) => m.plots(entry, 0));", catalogue())
     for entry, plots in zip(catalogue(), drawn, strict=True):
         assert plots, f"{entry['name']} draws nothing"
         assert {plot["part"] for plot in plots} <= set(entry["parts"] or [""])
@@ -165,7 +165,7 @@ def test_every_indicator_is_drawn_with_parts_that_it_has(run):
 )
 def test_parameters_are_judged_before_they_are_sent(run, text, complaint):
     param = {"name": "length", "type": "int", "default": 14, "min": 2, "max": 100}
-    assert run("picker", "return m.complaint(given[0], given[1]);", [param, text]) == complaint
+    assert run("dashboard/picker", "return m.complaint(given[0], given[1]);", [param, text]) == complaint
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_parameters_are_judged_before_they_are_sent(run, text, complaint):
     ],
 )
 def test_numbers_are_written_as_they_deserve(run, call, text):
-    assert run("format", f"return m.{call};") == text
+    assert run("page/format", f"return m.{call};") == text
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_a_view_stays_where_it_is_when_the_past_grows_or_shrinks(run, others, sh
     given = [snapshot([20, 30], {}, frame(40)), [row(ts) for ts in others]]
     assert (
         run(
-            "model",
+            "dashboard/model",
             "const model = new m.BarModel(); model.load(given[0]); return model.newInFront(given[1]);",
             given,
         )
@@ -240,7 +240,7 @@ def test_days_begin_at_midnight_of_the_zone_also_where_its_clock_changes(run, pa
     start = datetime.fromisoformat(day).replace(tzinfo=UTC) - timedelta(days=3)
     half = 1800 if zone == "Asia/Kolkata" else 0
     given = {"zone": zone, "from": int(start.timestamp()) - half, "hours": 6 * 24}
-    days = [datetime.fromtimestamp(each, local) for each in run("timescale", MARKED_DAYS, given)]
+    days = [datetime.fromtimestamp(each, local) for each in run("page/timescale", MARKED_DAYS, given)]
     assert len(days) >= 4
     assert {each.strftime("%H:%M") for each in days} == {"00:00"}
 
@@ -258,7 +258,7 @@ def test_an_equity_curve_of_a_long_day_stays_bounded(run, page):
     }
     return [most, points.at(0).time, points.at(-1).time, points.filter((one) => one.time > given - 600).length];
     """
-    most, first, last, fine = run("../portfolio/curve", body, seconds)
+    most, first, last, fine = run("portfolio/curve", body, seconds)
     assert most <= 4001
     assert last == seconds - 1
     assert fine >= 599, "the last minutes have every second"

@@ -4,8 +4,8 @@
 const BURST = 25;
 const BURST_EVERY_MS = 1_000;
 
-/** What goes out over the socket, in order and no faster than the server likes. */
-export class Outbox {
+/** Queue of messages to the server: in order, and no faster than the server accepts. */
+export class SendQueue {
     /** @type {string[]} */ #waiting = [];
     /** @type {WebSocket | null} */ #socket = null;
     /** @type {import("./types.js").Timer} */ #timer;
@@ -16,7 +16,7 @@ export class Outbox {
         this.#socket = socket;
     }
 
-    /** What still waits is dropped: it was meant for this connection. */
+    /** Drop what still waits: it was meant for this connection. */
     close() {
         clearTimeout(this.#timer);
         this.#timer = undefined;

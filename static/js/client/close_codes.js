@@ -1,5 +1,5 @@
 // @ts-check
-/** What a close code means: why, whether to come back, and how long to wait before that. */
+/** Close codes: their reasons, whether a client reconnects after them, and how long it waits first. */
 
 const FIRST_DELAY_MS = 500;
 const LONGEST_DELAY_MS = 30_000;
@@ -19,22 +19,22 @@ const REASONS = /** @type {Record<number, string>} */ ({
     4513: "message too large",
 });
 
-/** In our words, where we have some. @param {number} code @returns {string | undefined} */
+/** The reason of a close code as the page shows it; undefined for a code without one. @param {number} code @returns {string | undefined} */
 export const reasonOf = (code) => REASONS[code];
 
-/** 4500–4999 mean: do not come back. @param {number} code */
+/** Whether the client must not reconnect: codes 4500 to 4999. @param {number} code */
 export function isFinal(code) {
     return code >= 4500 && code <= 4999;
 }
 
-/** How long to wait before attempt n (0 is the first): doubling, half of it random, so that clients spread.
+/** Milliseconds to wait before attempt n (0 is the first): doubling, half of it random, so that clients spread.
  * @param {number} attempt @param {() => number} [random] */
 export function backoff(attempt, random = Math.random) {
     const full = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(attempt, 16));
     return Math.round(full / 2 + (random() * full) / 2);
 }
 
-/** A server that restarts names the time within which its clients should spread their return.
+/** Milliseconds to wait after a close; a server that restarts names the time over which its clients spread.
  * @param {number} code @param {string} reason @param {number} attempt */
 export function pauseAfter(code, reason, attempt) {
     const jitterMs = code === RESTART ? Number(/jitter_ms=(\d+)/.exec(reason)?.[1]) : NaN;

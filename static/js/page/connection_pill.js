@@ -1,5 +1,5 @@
 // @ts-check
-/** The word about the connection at the top of a page, and the way back when it has stopped for good. */
+/** The state of the connection at the top of a page, and a button to reconnect once it has stopped for good. */
 import { $, h, setText } from "./dom.js";
 
 /** @typedef {Pick<import("../stocksblitz-client.js").State, "state" | "code" | "reason" | "retryInMs">} Connection */
@@ -21,11 +21,11 @@ export class ConnectionPill {
         setText($("span", this.#pill), stopped ? `stopped: ${reason}` : state);
         this.#pill.title = stopped ? reason : "";
         this.#banner.hidden = !stopped;
-        if (stopped) this.#banner.replaceChildren(`Live data stopped: ${reason}.`, this.#wayBack(connection));
+        if (stopped) this.#banner.replaceChildren(`Live data stopped: ${reason}.`, this.#reconnectControl(connection));
     }
 
     /** @param {Connection} connection */
-    #wayBack({ code }) {
+    #reconnectControl({ code }) {
         if (NEEDS_LOGIN.has(code)) return h("a", { class: "button", href: `/login?next=${encodeURIComponent(location.pathname)}` }, "Log in");
         return h("button", { type: "button", class: "button", onclick: () => location.reload() }, "Connect again");
     }
@@ -33,9 +33,9 @@ export class ConnectionPill {
     /** @param {Connection} connection */
     #count({ retryInMs, reason }) {
         const due = performance.now() + retryInMs;
-        const tell = () => setText($("span", this.#pill), `reconnecting in ${Math.max(1, Math.ceil((due - performance.now()) / 1000))} s`);
+        const showSeconds = () => setText($("span", this.#pill), `reconnecting in ${Math.max(1, Math.ceil((due - performance.now()) / 1000))} s`);
         this.#pill.title = reason;
-        this.#countdown = setInterval(tell, 250);
-        tell();
+        this.#countdown = setInterval(showSeconds, 250);
+        showSeconds();
     }
 }

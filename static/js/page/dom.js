@@ -21,7 +21,7 @@ export function h(tag, attributes = {}, ...children) {
 /** @param {Child} child */
 const asNode = (child) => (child instanceof Node ? child : String(child));
 
-/** The one element that fits; its absence is a mistake of the page. @param {string} selector @param {ParentNode} [within]
+/** The element that a selector finds; throws when the page has none. @param {string} selector @param {ParentNode} [within]
  * @returns {HTMLElement} */
 export function $(selector, within = document) {
     const found = within.querySelector(selector);
@@ -40,7 +40,7 @@ export function icon(name) {
     return svg;
 }
 
-/** Write text only where it changed: the cheapest update is none. @param {Element} element @param {string} text */
+/** Set an element's text if it differs: an unchanged text costs no layout. @param {Element} element @param {string} text */
 export function setText(element, text) {
     if (element.textContent !== text) element.textContent = text;
 }

@@ -1,7 +1,7 @@
 // @ts-check
 /** A list under a text field: the field keeps the focus, arrows move, Enter or a click chooses. */
 
-export class Choices {
+export class Combobox {
     /** @param {HTMLInputElement} input @param {HTMLElement} list @param {(row: HTMLElement, byKey: boolean) => void} onChoose
      * @param {(row: HTMLElement) => void} [onMove] */
     constructor(input, list, onChoose, onMove = () => {}) {
@@ -34,7 +34,7 @@ export class Choices {
         return /** @type {HTMLElement[]} */ ([...this.list.querySelectorAll("[role=option]")]);
     }
 
-    /** After the list was filled: the row that was asked for, else the first. @param {string} [key] */
+    /** Select the row with this key, else the first, after the list was filled. @param {string} [key] */
     begin(key) {
         const rows = this.#rows;
         this.move(rows.find((row) => row.dataset.key === key) ?? rows[0] ?? null);
@@ -42,7 +42,7 @@ export class Choices {
 
     /** @param {HTMLElement | null} row */
     move(row) {
-        for (const one of this.#rows) one.setAttribute("aria-selected", String(one === row));
+        for (const option of this.#rows) option.setAttribute("aria-selected", String(option === row));
         if (!row) return this.input.removeAttribute("aria-activedescendant");
         this.input.setAttribute("aria-activedescendant", row.id);
         row.scrollIntoView({ block: "nearest" });
