@@ -1,6 +1,6 @@
 """``python -m bench [names…]``: run the benchmarks named, or all of them.
 
-A benchmark is a module of this package with ``def run(report) -> None``. Every figure is one JSON line on
+A benchmark is a module of `bench.benchmarks` with ``def run(report) -> None``. Every figure is one JSON line on
 stdout (`bench.report`); progress and what could not be run go to stderr. The exit status says whether every
 benchmark ran, not whether its targets were met: figures of a busy machine are no verdict.
 """
@@ -20,14 +20,14 @@ FIRST = ("fanout", "compute")
 
 
 def is_benchmark(path: Path) -> bool:
-    """Told from the source: importing all of them would load pandas or Django where one is asked for."""
+    """Return whether the module defines ``run``, told from its source: an import would load pandas or Django."""
     body = ast.parse(path.read_text(encoding="utf-8")).body
     return any(isinstance(node, ast.FunctionDef) and node.name == "run" for node in body)
 
 
 def names() -> list[str]:
-    """Every benchmark of this package, in the order in which they run."""
-    found = [path.stem for path in Path(__file__).parent.glob("*.py") if is_benchmark(path)]
+    """Return the names of all benchmarks in the order in which they run."""
+    found = [path.stem for path in (Path(__file__).parent / "benchmarks").glob("*.py") if is_benchmark(path)]
     return sorted(found, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name))
 
 
@@ -57,10 +57,10 @@ def run_all(chosen: list[str], report: Report) -> int:
 
 
 def ran(name: str, report: Report) -> bool:
-    """Run one; what it raises is shown and the others go on."""
+    """Run one benchmark and return whether it ended; its exception is shown and the others go on."""
     report.say(name)
     try:
-        importlib.import_module(f"bench.{name}").run(report)
+        importlib.import_module(f"bench.benchmarks.{name}").run(report)
     except Exception:  # one benchmark that fails does not take the others with it
         traceback.print_exc(file=sys.stderr)
         return False

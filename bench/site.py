@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from bench.harness import ROOT, Process, Rig, free_port
-from bench.sockets import CONNECT_AT_ONCE, Crowd, Socket, connect, ignore
+from bench.load.sockets import CONNECT_AT_ONCE, Crowd, Socket, connect, ignore
 from stocksblitz.market.feeds.spec import FeedSpec
 from stocksblitz.redis.keys import Keys
 

@@ -6,11 +6,11 @@ import json
 import pytest
 
 from bench.__main__ import main, names
-from bench.frames import FakeStream
-from bench.http_clients import Connection
-from bench.playback import forming, walk
+from bench.load.frames import FakeStream
+from bench.load.http_clients import Connection
+from bench.load.playback import forming, walk
+from bench.load.sockets import Crowd, Socket
 from bench.report import Report, holds, percentile
-from bench.sockets import Crowd, Socket
 from stocksblitz.delivery.messages import Frame, View, text_frame
 
 HANDSHAKE = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"

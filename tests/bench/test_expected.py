@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.expected import Expected
+from bench.load.expected import Expected
 
 PAIR = ("TCS", "1min")
 STREAM = {"symbol": "TCS", "timeframe": "1min"}

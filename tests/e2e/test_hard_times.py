@@ -14,7 +14,7 @@ import orjson
 import pytest
 import redis as redis_py
 
-from bench.sockets import Crowd, Socket
+from bench.load.sockets import Crowd, Socket
 from tests.conftest import aeventually, atakes_less
 from tests.e2e.stack import ROOT
 from tests.e2e.tabs import Tab, check_order, closed_bars, sign_in

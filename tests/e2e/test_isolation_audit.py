@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from bench.audit import Audit
+from bench.load.audit import Audit
 from tests.e2e.stack import ROOT
 
 SECONDS = float(os.environ.get("AUDIT_SECONDS", "8"))

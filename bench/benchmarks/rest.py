@@ -11,7 +11,7 @@ import uvloop
 
 from bench import harness, postgres
 from bench.harness import Process
-from bench.http_clients import Answer, Connection, expect, get, hammer, post
+from bench.load.http_clients import Answer, Connection, expect, get, hammer, post
 from bench.report import Report, percentile
 from bench.site import LIMITS, Site, prepare
 

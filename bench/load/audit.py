@@ -11,10 +11,10 @@ from typing import Any
 
 import orjson
 
-from bench.expected import Expected, Pair
 from bench.harness import LOOPBACK
-from bench.http_clients import Connection, expect, post
-from bench.sockets import CLOSE, Crowd, Socket
+from bench.load.expected import Expected, Pair
+from bench.load.http_clients import Connection, expect, post
+from bench.load.sockets import CLOSE, Crowd, Socket
 
 FIRST = 10
 """Streams that a session asks for when it begins."""

@@ -22,7 +22,7 @@ THREADS, THREAD_ROUNDS = 10, 20
 
 def run(report: Report) -> None:
     with harness.rig(PRICE_CACHE_TIME="60", LOG_LEVEL="ERROR") as rig:
-        command = [sys.executable, "-m", "bench.quotes"]
+        command = [sys.executable, "-m", "bench.benchmarks.quotes"]
         env = {**rig.env, "DJANGO_SETTINGS_MODULE": "stocksblitz.settings"}
         done = subprocess.run(command, env=env, cwd=harness.ROOT, stdout=subprocess.PIPE, check=True)
     found: Mapping[str, float] = json.loads(done.stdout)

@@ -16,8 +16,8 @@ from redis import asyncio as aioredis
 
 from bench import harness
 from bench.harness import Process, Rig
-from bench.listen import Listener
-from bench.playback import Playback, forming, walk
+from bench.load.listen import Listener
+from bench.load.playback import Playback, forming, walk
 from bench.report import Report
 from bench.site import prepare, procfile
 from indicators.engine.spec import parse

@@ -16,8 +16,8 @@ import uvloop
 from redis import asyncio as aioredis
 
 from bench import harness
-from bench.http_clients import Connection, expect, get, hammer
-from bench.playback import Playback, walk
+from bench.load.http_clients import Connection, expect, get, hammer
+from bench.load.playback import Playback, walk
 from bench.report import Report
 from bench.site import LIMITS, Site, Want, prepare, sessions
 from stocksblitz.market.core.bars import MINUTE_MS, Bar

@@ -8,10 +8,10 @@ import uvloop
 from redis import asyncio as aioredis
 
 from bench import harness
-from bench.frames import FakeStream, publish
+from bench.load.frames import FakeStream, publish
+from bench.load.sockets import Crowd
 from bench.report import Report
 from bench.site import LIMITS, Site, Want, prepare, sessions
-from bench.sockets import Crowd
 
 IDLE = 5_000
 FIRST = 100

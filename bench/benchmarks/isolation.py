@@ -1,6 +1,6 @@
 """Does each session get exactly its own? 200 sessions of 20 users change their minds while frames flow.
 
-Every message to every session is checked against what the session has at that moment (`bench.expected`), and every
+Every message to every session is checked against what the session has at that moment (`bench.load.expected`), and every
 value against the stream, the indicator, the epoch and the number that its frame says it is of. One violation fails the
 benchmark. ``BENCH_AUDIT_S`` sets for how long, ``BENCH_AUDIT_SEED`` what the sessions do.
 """
@@ -16,8 +16,8 @@ import uvloop
 from redis import asyncio as aioredis
 
 from bench import harness
-from bench.audit import Audit
-from bench.frames import MINUTE_MS, FakeStream, publish
+from bench.load.audit import Audit
+from bench.load.frames import MINUTE_MS, FakeStream, publish
 from bench.report import Report, percentile
 from bench.site import LIMITS, Site, prepare
 from indicators.engine.spec import parse

@@ -22,10 +22,10 @@ from redis import asyncio as aioredis
 
 from bench import harness
 from bench.harness import Process
+from bench.load.sockets import Socket
+from bench.load.ticks import TickWriter
 from bench.report import Report, percentile
 from bench.site import LIMITS, Site, Want, prepare, sessions
-from bench.sockets import Socket
-from bench.ticks import TickWriter
 
 SESSIONS, SYMBOLS, TICKS_PER_S = 500, 100, 1_000
 INDICATORS = ("RSI_14", "EMA_50")

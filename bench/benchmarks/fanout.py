@@ -21,11 +21,11 @@ from redis import asyncio as aioredis
 
 from bench import harness
 from bench.baselines import channels_group, nchan, node
-from bench.frames import FakeStream, publish
 from bench.harness import Process, Rig
+from bench.load.frames import FakeStream, publish
+from bench.load.sockets import Crowd, connect
 from bench.report import Report
 from bench.site import LIMITS, Site, Want, prepare, sessions
-from bench.sockets import Crowd, connect
 
 CLIENTS = 500
 SAMPLES = 5

@@ -1,6 +1,6 @@
 """The portfolio: columns, a whole cycle, the intake of price messages and the two latencies.
 
-Each part runs in a process of its own, ``python -m bench.portfolio PART``, with a Redis and a database made for it.
+Each part runs in a process of its own (``python -m bench.benchmarks.portfolio PART``) with its own Redis and database.
 """
 
 import asyncio
@@ -14,9 +14,9 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+from bench.benchmarks.portfolio_intake import intake
+from bench.benchmarks.portfolio_live import latency, prepare_live, put_price
 from bench.harness import Rig, rig
-from bench.portfolio_intake import intake
-from bench.portfolio_live import latency, prepare_live, put_price
 from bench.report import Line, Report
 
 ACCOUNTS, PER_ACCOUNT, SYMBOLS = 100_000, 10, 1_000
@@ -178,7 +178,7 @@ PARTS: dict[str, Callable[[], Any]] = {
 
 def part(made: Rig, name: str, report: Report) -> None:
     report.say(f"portfolio: {name}")
-    out = made.call("-m", "bench.portfolio", name)
+    out = made.call("-m", "bench.benchmarks.portfolio", name)
     for line in json.loads(out.splitlines()[-1] if out.strip() else "[]") or []:
         what, value, unit, baseline, target = line
         report(what, value, unit, baseline=baseline, target=target)
