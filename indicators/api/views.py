@@ -15,6 +15,7 @@ from indicators.engine.spec import Spec, catalogue, parse_request
 from indicators.reads import cache, session_data
 from indicators.subscriptions import service as subscriptions
 from stocksblitz.api.errors import StocksBlitzError
+from stocksblitz.api.parameters import whole_number
 from stocksblitz.api.schema import SESSION_HEADER, documented
 from stocksblitz.identity.authentication import Credentials, session_id_of, user_id
 from stocksblitz.market.api import validation
@@ -196,8 +197,8 @@ class HistoryView(APIView):
         """Closed bars and one value per bar, oldest first."""
         query = request.query_params
         timeframe, specs = validation.timeframe(query.get("timeframe")), _ids(request, required=False)
-        limit = validation.whole(query, "limit", DEFAULT_BARS, 1, MOST_BARS)
-        before = validation.whole(query, "before", None, 0, 10**15)
+        limit = whole_number(query, "limit", DEFAULT_BARS, low=1, high=MOST_BARS)
+        before = whole_number(query, "before", None, low=0, high=10**15)
         canonical = list(dict.fromkeys(spec.id for spec in specs.values()))
         found = cache.history_sync(
             check_symbol(symbol), timeframe, canonical, limit=limit or DEFAULT_BARS, before=before

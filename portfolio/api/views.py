@@ -10,7 +10,6 @@ from django_filters.rest_framework.backends import DjangoFilterBackend
 from django_filters.rest_framework.filterset import FilterSet
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.generics import GenericAPIView, ListAPIView
-from rest_framework.pagination import LimitOffsetPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -21,6 +20,7 @@ from portfolio.services import accounts, idempotency
 from portfolio.services.queries import current_snapshot, get_account, visible
 from portfolio.worker import equity_history
 from stocksblitz.api.errors import StocksBlitzError
+from stocksblitz.api.pagination import Pages
 from stocksblitz.api.schema import documented
 from stocksblitz.identity.views import Strict
 
@@ -58,14 +58,9 @@ def _once(request: Request, work: Callable[[], tuple[int, Any]]) -> Response:
     return Response(answer, status=status)
 
 
-class Page(LimitOffsetPagination):
-    default_limit = 50
-    max_limit = 500
-
-
 class AccountList(ListAPIView[Account]):
     serializer_class = given.AccountReply
-    pagination_class = Page
+    pagination_class = Pages
     filter_backends = [DjangoFilterBackend]
     filterset_fields = ["user_type", "currency", "state"]
     queryset = Account.objects.none()
@@ -156,7 +151,7 @@ class DepositView(APIView):
 class _OfAccount(ListAPIView[Any]):
     """What belongs to one account, page by page."""
 
-    pagination_class = Page
+    pagination_class = Pages
     model: Any = None
 
     def get_queryset(self) -> QuerySet[Any]:
@@ -243,7 +238,7 @@ class _Mine(GenericAPIView[Any]):
 
 
 class _List(_Mine, ListAPIView[Any]):
-    pagination_class = Page
+    pagination_class = Pages
     filter_backends = [DjangoFilterBackend]
 
 

@@ -46,16 +46,3 @@ def timeframe(value: object) -> str:
             "unknown_timeframe", f"timeframe: expected one of {known}, got {str(value)[:40]!r}"
         )
     return value
-
-
-def whole(given: Mapping[str, Any], name: str, default: int | None, low: int, high: int) -> int | None:
-    """A whole number of a query, within its bounds."""
-    value = given.get(name)
-    if value in (None, ""):
-        return default
-    if not re.fullmatch(r"\d{1,16}", str(value), re.ASCII) or not low <= int(value) <= high:
-        raise StocksBlitzError(
-            "invalid_parameter",
-            f"{name}: expected a whole number from {low} to {high}, got {str(value)[:40]!r}",
-        )
-    return int(value)

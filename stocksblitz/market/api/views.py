@@ -14,6 +14,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from stocksblitz.api.errors import StocksBlitzError
+from stocksblitz.api.parameters import whole_number
 from stocksblitz.api.schema import documented
 from stocksblitz.market.api import serializers as shapes
 from stocksblitz.market.api import validation
@@ -83,9 +84,9 @@ class BarsView(APIView):
         """Closed bars, oldest first."""
         query = request.query_params
         timeframe = validation.timeframe(query.get("timeframe"))
-        limit = validation.whole(query, "limit", DEFAULT_BARS, 1, MOST_BARS) or DEFAULT_BARS
+        limit = whole_number(query, "limit", DEFAULT_BARS, low=1, high=MOST_BARS) or DEFAULT_BARS
         past = read_bars(
-            check_symbol(symbol), timeframe, limit, validation.whole(query, "before", None, 0, 10**15)
+            check_symbol(symbol), timeframe, limit, whole_number(query, "before", None, low=0, high=10**15)
         )
         return Response(
             {"symbol": symbol, "timeframe": timeframe, "bars": past.bars, "complete": past.complete}
@@ -98,9 +99,9 @@ class GapsView(APIView):
         """Where bars are missing though the exchange was open: in a minute without trades, or a feed that was away."""
         query = request.query_params
         timeframe = validation.timeframe(query.get("timeframe"))
-        limit = validation.whole(query, "limit", MOST_BARS, 1, MOST_BARS) or MOST_BARS
+        limit = whole_number(query, "limit", MOST_BARS, low=1, high=MOST_BARS) or MOST_BARS
         past = read_bars(
-            check_symbol(symbol), timeframe, limit, validation.whole(query, "before", None, 0, 10**15)
+            check_symbol(symbol), timeframe, limit, whole_number(query, "before", None, low=0, high=10**15)
         )
         exchange = Instrument.objects.values_list("exchange", flat=True).get(symbol=symbol)
         opened = [bar[0] for bar in past.bars]
