@@ -1,4 +1,4 @@
-"""Python client of StocksBlitz. README.md shows its use."""
+"""Python client of a StocksBlitz server; README.md shows how to use it."""
 
 from stocksblitz_sdk.client import Client
 from stocksblitz_sdk.errors import StocksBlitzError, StreamClosed
@@ -15,7 +15,7 @@ from stocksblitz_sdk.indicators import (
     VWAP,
     Indicator,
 )
-from stocksblitz_sdk.messages import Bar, History, Reading, Update, Value
+from stocksblitz_sdk.messages import Bar, History, IndicatorValue, Update, Value
 from stocksblitz_sdk.stream import Stream
 from stocksblitz_sdk.subscription import IndicatorSubscription
 
@@ -35,7 +35,7 @@ __all__ = [
     "History",
     "Indicator",
     "IndicatorSubscription",
-    "Reading",
+    "IndicatorValue",
     "StocksBlitzError",
     "Stream",
     "StreamClosed",

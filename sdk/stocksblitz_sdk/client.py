@@ -1,4 +1,4 @@
-"""One login: REST calls, histories, and the door to streams and subscriptions."""
+"""The client: sign-in, REST calls and histories; it makes streams and subscriptions."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 import httpx
 
 from stocksblitz_sdk.errors import StocksBlitzError
-from stocksblitz_sdk.history import table
-from stocksblitz_sdk.indicators import Asked, Catalogue, ids_of, needs_catalogue
-from stocksblitz_sdk.stream import Stream, Want
+from stocksblitz_sdk.history import as_table
+from stocksblitz_sdk.indicators import Catalogue, IndicatorSpec, ids_of, needs_catalogue
+from stocksblitz_sdk.stream import Stream, StreamRequest
 from stocksblitz_sdk.subscription import IndicatorSubscription
 
 
 class Client:
-    """A user of a StocksBlitz server.
+    """A user's access to a StocksBlitz server.
 
-    Signs in with one of ``username`` and ``password``, ``token`` (an access token, or a function that gives a
-    fresh one), or ``api_key``. Methods raise StocksBlitzError for what the server refuses,
-    httpx.TransportError when it cannot be reached. It may be shared by threads.
+    It signs in with ``username`` and ``password``, with ``token`` (an access token, or a function that returns a
+    fresh one), or with ``api_key``. Methods raise StocksBlitzError when the server refuses a request, and
+    httpx.TransportError when it cannot be reached. Threads may share one client.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Client:
         api_key: str | None = None,
         timeout: float = 15.0,
     ) -> None:
-        if sum(each is not None for each in (username, token, api_key)) != 1:
+        if sum(credential is not None for credential in (username, token, api_key)) != 1:
             raise ValueError("expected exactly one of username (with password), token and api_key")
         if (username is None) != (password is None):
             raise ValueError("expected username and password together")
@@ -52,17 +52,17 @@ class Client:
     # Requests
 
     def get(self, path: str, **options: Any) -> Any:
-        """The JSON of a GET; ``params`` and ``headers`` as httpx takes them."""
+        """Send a GET and return its JSON; ``params`` and ``headers`` are those of httpx."""
         return self.request("GET", path, **options)
 
     def post(self, path: str, **options: Any) -> Any:
-        """The JSON of a POST; its body is ``json``."""
+        """Send a POST with the body ``json`` and return its JSON."""
         return self.request("POST", path, **options)
 
     def request(
         self, method: str, path: str, *, headers: dict[str, str] | None = None, **options: Any
     ) -> Any:
-        """Any route's JSON, or None. A token that has expired is renewed once."""
+        """Send a request and return its JSON, or None without a body; an expired token is renewed once."""
         authorization = self.authorization()
         answer = self._http.request(method, path, headers={**(headers or {}), **authorization}, **options)
         if answer.status_code == 401 and self.renewable:
@@ -75,7 +75,7 @@ class Client:
     # Identity
 
     def authorization(self) -> dict[str, str]:
-        """The header that says who we are; signs in when that has not been done."""
+        """Return the Authorization header; sign in first when there is no token yet."""
         if self._api_key is not None:
             return {"Authorization": f"Api-Key {self._api_key}"}
         if not self._access:
@@ -84,11 +84,11 @@ class Client:
 
     @property
     def renewable(self) -> bool:
-        """Whether another token can be had: not with a fixed one, nor with an API key."""
+        """Whether the token can be renewed; a fixed token and an API key cannot."""
         return self._api_key is None and not isinstance(self._token, str)
 
     def renew(self, used: dict[str, str]) -> dict[str, str]:
-        """Another token, unless somebody has replaced the one that was used already."""
+        """Return the header with a new token, unless another thread has renewed the used one already."""
         with self._lock:
             if not self._access or used.get("Authorization") == f"Bearer {self._access}":
                 self._access = self._token() if callable(self._token) else self._sign_in()
@@ -109,20 +109,22 @@ class Client:
     # Indicators
 
     def catalogue(self) -> list[dict[str, Any]]:
-        """Every indicator there is: names, parameters, parts. Asked for once."""
+        """Return every indicator with its parameters and parts; the reply is kept."""
         if self._catalogue is None:
             self._catalogue = list(self.get("/indicators/catalogue")["indicators"])
         return self._catalogue
 
-    def ids(self, indicators: Sequence[Asked]) -> list[str]:
-        """The ids by which the server knows them; ValueError when something is no indicator."""
+    def ids(self, indicators: Sequence[IndicatorSpec]) -> list[str]:
+        """Return the ids of indicators; raise ValueError when one is not an indicator."""
         order: Catalogue = {}
         if needs_catalogue(indicators):
-            order = {each["name"]: each["params"] for each in self.catalogue()}
+            order = {entry["name"]: entry["params"] for entry in self.catalogue()}
         return ids_of(indicators, order)
 
-    def current(self, symbol: str, timeframe: str, indicators: Sequence[Asked]) -> dict[str, dict[str, Any]]:
-        """Values now, without a subscription: id to ``{ts, value, timeframe, ready, stale}``."""
+    def current(
+        self, symbol: str, timeframe: str, indicators: Sequence[IndicatorSpec]
+    ) -> dict[str, dict[str, Any]]:
+        """Return the current values by id, without a subscription: ``{ts, value, timeframe, ready, stale}``."""
         params = {"timeframe": timeframe, "indicators": ",".join(self.ids(indicators))}
         return dict(self.get(f"/indicators/{symbol}/current", params=params)["indicators"])
 
@@ -130,53 +132,56 @@ class Client:
         self,
         symbol: str,
         timeframe: str,
-        indicators: Sequence[Asked] = (),
+        indicators: Sequence[IndicatorSpec] = (),
         *,
         limit: int = 300,
         before: int | None = None,
         as_frame: bool | None = None,
     ) -> Any:
-        """Closed bars with indicator values, oldest first; at most 5,000, all of which opened before
-        ``before`` (ms UTC).
+        """Return at most 5,000 closed bars with indicator values, oldest first; all opened before ``before`` (ms UTC).
 
-        A pandas.DataFrame indexed by opening time (UTC), or a list of dicts without pandas or with
-        ``as_frame=False``. Parts of an indicator are columns of their own: ``MACD_12_26_9.MACDs``. A value
-        that is not known yet is None (NaN).
+        The result is a pandas.DataFrame indexed by opening time (UTC), or a list of dicts without pandas or with
+        ``as_frame=False``. Each part of an indicator has a column: ``MACD_12_26_9.MACDs``. Values during the warm-up
+        are None (NaN).
         """
         params: dict[str, Any] = {"timeframe": timeframe, "limit": limit}
         if indicators:
             params["indicators"] = ",".join(self.ids(indicators))
         if before is not None:
             params["before"] = before
-        return table(self.get(f"/indicators/{symbol}/history", params=params), as_frame)
+        return as_table(self.get(f"/indicators/{symbol}/history", params=params), as_frame)
 
     def quote(self, symbol: str) -> dict[str, Any]:
-        """The price now."""
+        """Return the current quote."""
         return dict(self.get(f"/api/market/{symbol}/quote"))
 
     # Sessions
 
     def stream(
-        self, symbol: str, timeframe: str, indicators: Sequence[Asked] = (), *, history: int = 0
+        self, symbol: str, timeframe: str, indicators: Sequence[IndicatorSpec] = (), *, history: int = 0
     ) -> Stream:
-        """Live updates of one symbol: ``async for update in client.stream("NIFTY50", "5min", [RSI(14)])``.
+        """Return the live updates of one symbol: ``async for update in client.stream("NIFTY50", "5min", [RSI(14)])``.
 
-        ``history``: so many closed bars come with the first update.
+        The first update brings ``history`` closed bars.
         """
         return self.streams([(symbol, timeframe, indicators)], history=history)
 
-    def streams(self, wants: Sequence[tuple[str, str, Sequence[Asked]]], *, history: int = 0) -> Stream:
-        """Live updates of several, over one connection."""
+    def streams(
+        self, requests: Sequence[tuple[str, str, Sequence[IndicatorSpec]]], *, history: int = 0
+    ) -> Stream:
+        """Return the live updates of several streams over one connection."""
         return Stream(
-            self, [Want(symbol, tf, list(indicators)) for symbol, tf, indicators in wants], history=history
+            self,
+            [StreamRequest(symbol, tf, list(indicators)) for symbol, tf, indicators in requests],
+            history=history,
         )
 
     def subscription(self) -> IndicatorSubscription:
-        """A session of its own that is read by polling."""
+        """Return a new session that is read by polling."""
         return IndicatorSubscription(self)
 
     def close(self) -> None:
-        """Close the connections of REST calls. Streams and subscriptions are closed by themselves."""
+        """Close the connections of REST calls; streams and subscriptions have a close of their own."""
         self._http.close()
 
     def __enter__(self) -> Client:

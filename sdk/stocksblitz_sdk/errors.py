@@ -1,4 +1,4 @@
-"""What can go wrong, as the server names it."""
+"""Errors of the client, with the codes that the server gives them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REASONS = {
 
 
 class StocksBlitzError(Exception):
-    """A request that was refused or failed. ``retryable``: the same one may succeed later."""
+    """A request that was refused or failed; ``retryable`` says whether the same request may succeed later."""
 
     def __init__(
         self, code: str, message: str, *, retryable: bool = False, status: int | None = None
@@ -28,7 +28,7 @@ class StocksBlitzError(Exception):
 
     @classmethod
     def of(cls, answer: httpx.Response) -> StocksBlitzError:
-        """From an HTTP answer that is no success."""
+        """Make the error from an HTTP response that is not a success."""
         try:
             body = answer.json()
         except ValueError:
@@ -45,7 +45,7 @@ class StocksBlitzError(Exception):
 
 
 class StreamClosed(StocksBlitzError):
-    """The server closed the stream and said not to come back. ``close_code`` is 4500 to 4999."""
+    """A stream that the server closed for good: ``close_code`` is 4500 to 4999, and reconnecting does not help."""
 
     def __init__(self, close_code: int, reason: str) -> None:
         super().__init__("closed", f"{close_code} {REASONS.get(close_code, reason)}".strip())

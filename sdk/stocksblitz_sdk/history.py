@@ -1,4 +1,4 @@
-"""A history as a table."""
+"""Histories as tables."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 COLUMNS = ("open", "high", "low", "close", "volume")
 
 
-def table(reply: Mapping[str, Any], as_frame: bool | None) -> Any:
-    """A DataFrame, or a list of dicts (``ts`` and the columns); None: a frame where pandas is there."""
+def as_table(reply: Mapping[str, Any], as_frame: bool | None) -> Any:
+    """Return a DataFrame or a list of dicts (``ts`` and the columns); with None, a DataFrame if pandas is installed."""
     pandas = _pandas(as_frame)
     bars = reply["bars"]
     columns: dict[str, list[Any]] = {name: [bar[at] for bar in bars] for at, name in enumerate(COLUMNS, 1)}
@@ -38,7 +38,7 @@ def _pandas(as_frame: bool | None) -> Any:
 
 
 def _columns(name: str, values: list[Any]) -> Iterator[tuple[str, list[Any]]]:
-    """One column of a plain indicator, one per part of the others."""
+    """Yield one column for an indicator of one value, and one column per part for the others."""
     parts = list(dict.fromkeys(part for value in values if isinstance(value, Mapping) for part in value))
     if not parts:
         yield name, values

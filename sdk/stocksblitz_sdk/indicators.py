@@ -1,4 +1,4 @@
-"""Indicators and their ids: ``RSI(14)`` is ``RSI_14``."""
+"""Indicators and their ids: the id of ``RSI(14)`` is ``RSI_14``."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Catalogue = Mapping[str, Sequence[Mapping[str, Any]]]
-"""Indicator name to its parameters, in order, each with ``name`` and ``default``."""
+"""Parameters of each indicator by its name, in the order of its id, each with ``name`` and ``default``."""
 
 
-def _text(value: object) -> str:
-    """A parameter as it stands in an id: 2.0 is 2."""
+def _as_text(value: object) -> str:
+    """Return a parameter as it is written in an id: 2.0 becomes 2."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value)
 
 
 class Indicator:
-    """An indicator by its name in the catalogue and its parameters by name: ``Indicator("CCI",
-    length=20)``."""
+    """An indicator of the catalogue, with parameters by name: ``Indicator("CCI", length=20)``."""
 
     def __init__(self, name: str, **params: float | str) -> None:
         self.name = name
@@ -28,26 +27,30 @@ class Indicator:
         return f"Indicator({self.name!r}, {', '.join(f'{k}={v!r}' for k, v in self.params.items())})"
 
     def id(self, catalogue: Catalogue) -> str:
-        """The id. Parameters that are left out before one that is given take their defaults; ValueError when
-        one is not known."""
+        """Return the id; parameters that are left out before a given one take their defaults.
+
+        Raises ValueError when the indicator or a parameter is not known.
+        """
         order = catalogue.get(self.name)
         if order is None:
-            raise ValueError(f"there is no indicator {self.name!r}; see Client.catalogue()")
-        names = [str(each["name"]) for each in order]
-        if unknown := [each for each in self.params if each not in names]:
+            raise ValueError(f"there is no indicator {self.name!r}; Client.catalogue() lists them")
+        names = [str(parameter["name"]) for parameter in order]
+        if unknown := [name for name in self.params if name not in names]:
             raise ValueError(
                 f"{self.name} has no parameter {unknown[0]!r}; there are {', '.join(names) or 'none'}"
             )
-        last = max((names.index(each) for each in self.params), default=-1)
-        values = [self.params.get(str(each["name"]), each["default"]) for each in order[: last + 1]]
-        return "_".join([self.name, *(_text(value) for value in values)])
+        last = max((names.index(name) for name in self.params), default=-1)
+        values = [
+            self.params.get(str(parameter["name"]), parameter["default"]) for parameter in order[: last + 1]
+        ]
+        return "_".join([self.name, *(_as_text(value) for value in values)])
 
 
 class KnownIndicator(Indicator):
-    """One whose parameters' order is known here, so that its id needs no catalogue."""
+    """An indicator whose parameters have an order known to the client, so that its id needs no catalogue."""
 
     def id(self, catalogue: Catalogue | None = None) -> str:
-        return "_".join([self.name, *(_text(value) for value in self.params.values())])
+        return "_".join([self.name, *(_as_text(value) for value in self.params.values())])
 
     def __str__(self) -> str:
         return self.id()
@@ -93,22 +96,23 @@ def VWAP() -> KnownIndicator:
     return KnownIndicator("VWAP")
 
 
-Asked = Indicator | str | Mapping[str, Any]
-"""How an indicator is asked for: an object, an id, or ``{"name": …, "params": {…}}``."""
+IndicatorSpec = Indicator | str | Mapping[str, Any]
+"""What callers may pass for an indicator: an object, an id, or ``{"name": …, "params": {…}}``."""
 
 
-def needs_catalogue(asked: Sequence[Asked]) -> bool:
-    return any(not isinstance(each, str | KnownIndicator) for each in asked)
+def needs_catalogue(specs: Sequence[IndicatorSpec]) -> bool:
+    """Return whether the id of one of these can only be built with the catalogue."""
+    return any(not isinstance(spec, str | KnownIndicator) for spec in specs)
 
 
-def ids_of(asked: Sequence[Asked], catalogue: Catalogue) -> list[str]:
-    """The ids, in order; ValueError when something is no indicator."""
-    return [_id(each, catalogue) for each in asked]
+def ids_of(specs: Sequence[IndicatorSpec], catalogue: Catalogue) -> list[str]:
+    """Return the ids in the order given; raise ValueError when one of them is not an indicator."""
+    return [_id(spec, catalogue) for spec in specs]
 
 
-def _id(asked: Asked, catalogue: Catalogue) -> str:
-    if isinstance(asked, str):
-        return asked
-    if isinstance(asked, Mapping):
-        asked = Indicator(str(asked.get("name")), **dict(asked.get("params") or {}))
-    return asked.id(catalogue)
+def _id(spec: IndicatorSpec, catalogue: Catalogue) -> str:
+    if isinstance(spec, str):
+        return spec
+    if isinstance(spec, Mapping):
+        spec = Indicator(str(spec.get("name")), **dict(spec.get("params") or {}))
+    return spec.id(catalogue)

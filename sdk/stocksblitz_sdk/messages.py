@@ -1,4 +1,4 @@
-"""What a stream delivers."""
+"""Updates, bars and histories, made from the server's messages."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 from stocksblitz_sdk.indicators import Indicator, KnownIndicator
 
 Value = float | Mapping[str, float | None] | None
-"""A number, the parts of an indicator that has several, or None while it is not known yet."""
+"""A number, a mapping of parts (for an indicator that has several), or None while the indicator warms up."""
 
 
 class Bar(NamedTuple):
-    """``ts`` is the opening time, ms UTC; ``closed``: the bar stays as it is."""
+    """One bar: ``ts`` is its opening time in ms UTC; a ``closed`` bar no longer changes."""
 
     ts: int
     open: float
@@ -24,8 +24,8 @@ class Bar(NamedTuple):
     closed: bool
 
 
-class Reading(NamedTuple):
-    """An indicator's value at the bar that opened at ``ts``; ``ready``: there were bars enough for it."""
+class IndicatorValue(NamedTuple):
+    """Value of an indicator at the bar that opened at ``ts``; ``ready`` says whether its warm-up is over."""
 
     ts: int
     value: Value
@@ -34,8 +34,10 @@ class Reading(NamedTuple):
 
 @dataclass(frozen=True)
 class History:
-    """Closed bars, oldest first, and a value per bar for each indicator. ``complete``: as many as were asked
-    for."""
+    """Closed bars, oldest first, with one value per bar for each indicator.
+
+    ``complete`` says whether the server had as many bars as were requested.
+    """
 
     bars: list[Bar]
     indicators: dict[str, list[Value]]
@@ -44,16 +46,16 @@ class History:
 
 @dataclass(frozen=True)
 class Update:
-    """One moment of one stream.
+    """State of one stream at one moment.
 
-    ``history`` is what was asked for before the first moment, and only there. ``replayed``: a bar that closed
-    while the connection was away. ``stale``: the price is older than its feed allows.
+    ``history`` is set in the first update alone, with the bars that were requested. A ``replayed`` update is a bar
+    that closed while the connection was lost. A ``stale`` update has a price older than its feed allows.
     """
 
     symbol: str
     timeframe: str
     bar: Bar | None
-    indicators: dict[str, Reading]
+    indicators: dict[str, IndicatorValue]
     greeks: Mapping[str, Any] | None = None
     oi: Mapping[str, Any] | None = None
     timestamp: str = ""
@@ -65,27 +67,27 @@ class Update:
     history: History | None = field(default=None, repr=False)
 
     def __getitem__(self, indicator: str | KnownIndicator) -> Value:
-        """The value of an indicator, by id or as it was asked for; KeyError when it was not."""
+        """Return the value of an indicator, given by id or object; raise KeyError when it is not subscribed to."""
         name = indicator.id() if isinstance(indicator, Indicator) else indicator
         return self.indicators[name].value
 
 
 def bar_of(row: list[Any]) -> Bar:
-    """A closed bar from ``[ts, open, high, low, close, volume]``."""
+    """Make a closed bar from ``[ts, open, high, low, close, volume]``."""
     ts, opened, high, low, close, volume = row[:6]
     return Bar(ts, opened, high, low, close, volume, True)
 
 
 def update_of(message: Mapping[str, Any], history: History | None = None) -> Update:
-    """From a ``market_update`` or a ``snapshot``."""
+    """Make an update from a ``market_update`` or a ``snapshot``."""
     ohlcv = message.get("ohlcv")
     return Update(
         symbol=message["symbol"],
         timeframe=message["timeframe"],
         bar=Bar(*(ohlcv[name] for name in Bar._fields)) if ohlcv else None,
         indicators={
-            name: Reading(each["ts"], each["value"], each["ready"])
-            for name, each in message["indicators"].items()
+            name: IndicatorValue(entry["ts"], entry["value"], entry["ready"])
+            for name, entry in message["indicators"].items()
         },
         greeks=message.get("greeks"),
         oi=message.get("oi"),
@@ -99,13 +101,14 @@ def update_of(message: Mapping[str, Any], history: History | None = None) -> Upd
 
 
 def history_of(raw: Mapping[str, Any] | None) -> History:
+    """Make a history from the server's JSON; None is an empty history."""
     raw = raw or {}
     bars = [bar_of(row) for row in raw.get("bars", [])]
     return History(bars, dict(raw.get("indicators", {})), bool(raw.get("complete", True)))
 
 
-def joined(older: History, newer: History) -> History:
-    """Two stretches of the same indicators, one after the other; as complete as the older one."""
+def concatenate(older: History, newer: History) -> History:
+    """Append the newer history to the older one; the result is as complete as the older one."""
     values = {
         name: older.indicators.get(name, [None] * len(older.bars)) + rest
         for name, rest in newer.indicators.items()
@@ -113,15 +116,15 @@ def joined(older: History, newer: History) -> History:
     return History(older.bars + newer.bars, values, older.complete)
 
 
-def replayed(message: Mapping[str, Any], history: History, after: int) -> list[Update]:
-    """The closed bars of a snapshot's history that are newer than ``after``, each as an update of its own."""
+def replayed_updates(message: Mapping[str, Any], history: History, after: int) -> list[Update]:
+    """Return an update for each closed bar of a snapshot's history that opened later than ``after``."""
     return [
         Update(
             symbol=message["symbol"],
             timeframe=message["timeframe"],
             bar=bar,
             indicators={
-                name: Reading(bar.ts, values[at], values[at] is not None)
+                name: IndicatorValue(bar.ts, values[at], values[at] is not None)
                 for name, values in history.indicators.items()
             },
             epoch=str(message.get("epoch", "")),

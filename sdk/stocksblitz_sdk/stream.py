@@ -1,4 +1,4 @@
-"""Live updates over a WebSocket that comes back by itself."""
+"""Live updates over a WebSocket that reconnects by itself."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import httpx
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus
 
+from stocksblitz_sdk.connection import Connection, backoff, open_connection, restart_pause
 from stocksblitz_sdk.errors import StocksBlitzError, StreamClosed
-from stocksblitz_sdk.link import Link, backoff, open_link, restart_pause
-from stocksblitz_sdk.messages import History, Update, history_of, joined, replayed, update_of
+from stocksblitz_sdk.messages import History, Update, concatenate, history_of, replayed_updates, update_of
 
 if TYPE_CHECKING:
     from stocksblitz_sdk.client import Client
-    from stocksblitz_sdk.indicators import Asked
+    from stocksblitz_sdk.indicators import IndicatorSpec
 
-AGAIN_S = 1.0
-"""Pause before a subscription that failed for the moment is tried again."""
+RETRY_S = 1.0
+"""Pause before a subscription that failed with a retryable error is sent again."""
 BURST = 25
-"""Subscriptions sent at once; the server allows 50 requests a second."""
-MOST_BARS = 5_000
-"""Bars of one page of history."""
+"""Subscriptions sent per second; the server allows 50 requests a second."""
+PAGE_BARS = 5_000
+"""Bars requested per page of history: the most that the server returns."""
 ABNORMAL = 1006
 NOT_AUTHENTICATED = 4501
-_LOST = (OSError, asyncio.TimeoutError, InvalidHandshake, InvalidMessage, httpx.TransportError)
+_CONNECTION_ERRORS = (OSError, asyncio.TimeoutError, InvalidHandshake, InvalidMessage, httpx.TransportError)
 
 
-class Want(NamedTuple):
-    """What is subscribed to on one pair."""
+class StreamRequest(NamedTuple):
+    """The indicators to subscribe to on one symbol and timeframe."""
 
     symbol: str
     timeframe: str
-    indicators: list[Asked]
+    indicators: list[IndicatorSpec]
 
 
 @dataclass
 class Position:
-    """How far one pair has come. ``last_closed``: every bar that opened until then is known (ms UTC)."""
+    """How far one stream has been delivered: every bar that opened until ``last_closed`` (ms UTC) was."""
 
     symbol: str
     timeframe: str
@@ -55,7 +55,8 @@ class Position:
     epoch: str = ""
     seq: int = 0
 
-    def move(self, update: Update) -> None:
+    def advance_to(self, update: Update) -> None:
+        """Take over the position of an update."""
         self.epoch, self.seq = update.epoch, update.seq
         if update.bar:
             self.last_closed = max(
@@ -64,32 +65,31 @@ class Position:
 
 
 @dataclass
-class _Box:
-    """What outlives a stream that nobody holds any more, just long enough to be closed."""
+class _ConnectionHolder:
+    """Holder of the connection, which outlives a garbage-collected stream until it is closed."""
 
-    link: Link | None = None
+    connection: Connection | None = None
 
 
 @dataclass
 class Stream:
-    """Updates, one after the other: ``async for update in stream``. Made by `Client.stream`.
+    """Iterator of updates: ``async for update in stream``. `Client.stream` makes it.
 
-    Every bar that closes comes exactly once, also when the connection was lost in between
-    (``update.replayed``); of the bar that forms, a slow reader gets the newest state. While nobody reads,
-    nothing piles up here: the server waits. Raises StreamClosed when the server says not to come back, and
-    StocksBlitzError when it refuses what was asked for.
+    Every closed bar is delivered exactly once, also when the connection was lost meanwhile (``update.replayed``); of
+    the forming bar, a slow reader gets the newest state. Nothing is queued here while nobody reads: the server waits.
+    Raises StreamClosed when the server closes the stream for good, and StocksBlitzError when it refuses a subscription.
     """
 
     client: Client
-    wants: Sequence[Want]
+    requests: Sequence[StreamRequest]
     history: int = 0
     session_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     reconnects: int = field(default=0, init=False)
     lagged: int = field(default=0, init=False)
-    """Forming updates that the server left out because this reader was slow."""
+    """Forming states that the server skipped because this reader was slow."""
 
     def __post_init__(self) -> None:
-        if not self.wants:
+        if not self.requests:
             raise ValueError("expected at least one (symbol, timeframe, indicators)")
         self._positions: dict[tuple[str, str], Position] = {}
         self._ready: deque[Update] = deque()
@@ -98,8 +98,8 @@ class Stream:
         self._attempt = 0
         self._renewed = False
         self._closed = False
-        self._box = _Box()
-        self._finalizer = weakref.finalize(self, _abandon, self._box)
+        self._holder = _ConnectionHolder()
+        self._finalizer = weakref.finalize(self, _close_abandoned, self._holder)
         self._finalizer.atexit = False
 
     def __aiter__(self) -> Stream:
@@ -113,15 +113,15 @@ class Stream:
                 await self._advance()
             except ConnectionClosed as closed:
                 code, reason = (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd else (ABNORMAL, "")
-                await self._lost(code, reason)
+                await self._on_connection_lost(code, reason)
             except InvalidStatus as refused:
-                await self._refused(refused.response.status_code)
-            except _LOST as error:
-                await self._lost(ABNORMAL, type(error).__name__)
+                await self._on_handshake_refused(refused.response.status_code)
+            except _CONNECTION_ERRORS as error:
+                await self._on_connection_lost(ABNORMAL, type(error).__name__)
             except StocksBlitzError as error:
                 if self._closed or not error.retryable:
                     raise
-                await self._lost(ABNORMAL, error.message)
+                await self._on_connection_lost(ABNORMAL, error.message)
         return self._ready.popleft()
 
     async def __aenter__(self) -> Stream:
@@ -133,48 +133,50 @@ class Stream:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """End the session; the server drops its subscriptions at once."""
+        """End the session; the server removes its subscriptions at once."""
         self._closed = True
-        await self._hang_up()
+        await self._disconnect()
 
     # The connection
 
     async def _advance(self) -> None:
-        """Connect, or take the next message."""
-        link = self._box.link
-        if link is None:
+        """Connect, or handle the next message."""
+        connection = self._holder.connection
+        if connection is None:
             if not self._positions:
                 self._positions = await asyncio.to_thread(self._resolve)
-            self._box.link = await open_link(self.client, self.session_id)
+            self._holder.connection = await open_connection(self.client, self.session_id)
         else:
-            await self._take(link, await link.receive())
+            await self._handle_message(connection, await connection.receive())
 
     def _resolve(self) -> dict[tuple[str, str], Position]:
         return {
-            (w.symbol, w.timeframe): Position(w.symbol, w.timeframe, self.client.ids(w.indicators))
-            for w in self.wants
+            (request.symbol, request.timeframe): Position(
+                request.symbol, request.timeframe, self.client.ids(request.indicators)
+            )
+            for request in self.requests
         }
 
-    async def _hang_up(self) -> None:
-        link, self._box.link = self._box.link, None
+    async def _disconnect(self) -> None:
+        connection, self._holder.connection = self._holder.connection, None
         self._pending.clear()
-        if link:
-            await link.close()
+        if connection:
+            await connection.close()
 
-    async def _refused(self, status: int) -> None:
-        """The handshake was answered by plain HTTP."""
+    async def _on_handshake_refused(self, status: int) -> None:
+        """Handle a handshake that was answered with an HTTP error."""
         if status < 500 and status != 429:
             self._closed = True
             raise StocksBlitzError(
                 "error", f"the server refused the socket with HTTP {status}", status=status
             )
-        await self._lost(ABNORMAL, f"HTTP {status}")
+        await self._on_connection_lost(ABNORMAL, f"HTTP {status}")
 
-    async def _lost(self, code: int, reason: str) -> None:
-        """Wait, so that the next turn connects again; or raise, when the server says to stay away."""
-        if self._box.link and self._box.link.steady:
+    async def _on_connection_lost(self, code: int, reason: str) -> None:
+        """Wait before the next connection, or raise when the server closed the stream for good."""
+        if self._holder.connection and self._holder.connection.steady:
             self._attempt = 0
-        await self._hang_up()
+        await self._disconnect()
         if self._closed:
             return
         if 4500 <= code <= 4999 and not (code == NOT_AUTHENTICATED and await self._renew()):
@@ -186,42 +188,42 @@ class Stream:
         self.reconnects += 1
 
     async def _renew(self) -> bool:
-        """Another token, once until a connection stands again."""
+        """Renew the token, but only once until the server has accepted a connection."""
         if self._renewed or not self.client.renewable:
             return False
         self._renewed = True
-        with contextlib.suppress(httpx.TransportError):  # then the next connection asks again
+        with contextlib.suppress(httpx.TransportError):  # the next connection tries again
             await asyncio.to_thread(lambda: self.client.renew(self.client.authorization()))
         return True
 
     # Messages
 
-    async def _take(self, link: Link, message: dict[str, Any]) -> None:
+    async def _handle_message(self, connection: Connection, message: dict[str, Any]) -> None:
         kind = message.get("type")
         position = self._positions.get((message.get("symbol", ""), message.get("timeframe", "")))
         if kind == "connected":
             self._renewed = False
-            link.begin(self.client, message)
-            await self._join(link)
+            connection.begin(self.client, message)
+            await self._subscribe_all(connection)
         elif kind == "authenticated":
-            link.expires_at = message.get("expires_at")
+            connection.expires_at = message.get("expires_at")
         elif kind == "error":
-            await self._on_error(link, message)
+            await self._on_error(connection, message)
         elif position and kind == "market_update":
-            await self._on_update(link, position, message)
+            await self._on_update(connection, position, message)
         elif position and kind == "snapshot":
             await self._on_snapshot(position, message)
         elif position and kind == "lagged":
             self._on_lagged(position, message)
 
-    async def _join(self, link: Link) -> None:
+    async def _subscribe_all(self, connection: Connection) -> None:
         for at, position in enumerate(self._positions.values(), 1):
-            await self._subscribe(link, position)
+            await self._subscribe(connection, position)
             if at % BURST == 0:
                 await asyncio.sleep(1.0)
 
-    async def _subscribe(self, link: Link, position: Position) -> None:
-        """Ask for a pair, from where we know it; its updates count again once the snapshot is there."""
+    async def _subscribe(self, connection: Connection, position: Position) -> None:
+        """Subscribe to a stream from its position on; updates that come before the snapshot are ignored."""
         request: dict[str, Any] = {
             "type": "subscribe",
             "id": self._next_id,
@@ -236,60 +238,60 @@ class Stream:
         position.waiting = True
         self._pending[self._next_id] = position
         self._next_id += 1
-        await link.send(request)
+        await connection.send(request)
 
-    async def _on_error(self, link: Link, message: dict[str, Any]) -> None:
+    async def _on_error(self, connection: Connection, message: dict[str, Any]) -> None:
         position = self._pending.pop(message.get("id") or 0, None)
         if position is None:
             return
         if not message.get("retryable"):
             await self.aclose()
             raise StocksBlitzError(str(message.get("code")), str(message.get("message")))
-        await asyncio.sleep(AGAIN_S)
-        await self._subscribe(link, position)
+        await asyncio.sleep(RETRY_S)
+        await self._subscribe(connection, position)
 
     async def _on_snapshot(self, position: Position, message: dict[str, Any]) -> None:
-        """The first one opens a pair; a later one tells what closed since."""
+        """Deliver the first snapshot of a stream; from a later one, first deliver the bars that closed since."""
         history = history_of(message.get("history"))
         first = not position.joined
         if not first:
-            history = await asyncio.to_thread(self._back_to, position, history)
-            self._ready.extend(replayed(message, history, position.last_closed))
+            history = await asyncio.to_thread(self._fetch_older_bars, position, history)
+            self._ready.extend(replayed_updates(message, history, position.last_closed))
         update = update_of(message, history if first and self.history else None)
         if (update.bar and update.bar.ts > position.last_closed) or update.history:
             self._ready.append(update)
         if history.bars:
             position.last_closed = max(position.last_closed, history.bars[-1].ts)
-        position.move(update)
+        position.advance_to(update)
         position.joined, position.waiting = True, False
 
-    def _back_to(self, position: Position, history: History) -> History:
-        """All that closed since the position: what is too much for a snapshot comes over REST."""
+    def _fetch_older_bars(self, position: Position, history: History) -> History:
+        """Return all bars closed since the position; those that a snapshot does not hold are read over REST."""
         while history.bars and not history.complete and history.bars[0].ts > position.last_closed:
             params = {
                 "timeframe": position.timeframe,
                 "indicators": ",".join(position.ids),
-                "limit": MOST_BARS,
+                "limit": PAGE_BARS,
                 "before": history.bars[0].ts,
             }
             older = history_of(self.client.get(f"/indicators/{position.symbol}/history", params=params))
             if not older.bars:
                 break
-            history = joined(older, history)
+            history = concatenate(older, history)
         return history
 
-    async def _on_update(self, link: Link, position: Position, message: dict[str, Any]) -> None:
+    async def _on_update(self, connection: Connection, position: Position, message: dict[str, Any]) -> None:
         if position.waiting:
             return
         update = update_of(message)
         same = update.epoch == position.epoch
         if same and update.seq <= position.seq:
             return
-        if not same or update.seq > position.seq + 1:  # something is missing that no `lagged` named
-            await self._subscribe(link, position)
+        if not same or update.seq > position.seq + 1:  # frames are missing, and no `lagged` said so
+            await self._subscribe(connection, position)
             return
         known = update.bar is not None and update.bar.ts <= position.last_closed
-        position.move(update)
+        position.advance_to(update)
         if not known:
             self._ready.append(update)
 
@@ -300,7 +302,7 @@ class Stream:
             position.seq = max(position.seq, last)
 
 
-def _abandon(box: _Box) -> None:
-    """Close what a forgotten stream held, from whatever thread its memory was taken back in."""
-    if box.link:
-        box.link.abandon()
+def _close_abandoned(holder: _ConnectionHolder) -> None:
+    """Close the connection of a garbage-collected stream, in whatever thread the collector runs."""
+    if holder.connection:
+        holder.connection.abandon()

@@ -1,4 +1,4 @@
-"""A session that is read by polling."""
+"""Sessions that are read by polling."""
 
 from __future__ import annotations
 
@@ -16,40 +16,43 @@ from stocksblitz_sdk.errors import StocksBlitzError
 
 if TYPE_CHECKING:
     from stocksblitz_sdk.client import Client
-    from stocksblitz_sdk.indicators import Asked
+    from stocksblitz_sdk.indicators import IndicatorSpec
 
 HEARTBEAT_S = 60.0
-"""The server forgets a session that says nothing for 300 s."""
+"""Well below the 300 s after which the server drops a session that it has not heard from."""
 
 
 class IndicatorSubscription:
-    """A session of its own: `get_data` gives exactly what this object has subscribed to, whatever others
-    have.
+    """A session of its own: `get_data` returns the indicators that this object has subscribed to, and no others.
 
-    It ends with `close`, with its ``with`` block, or when nobody holds it any more.
+    It ends with `close`, with its ``with`` block, or when it is garbage-collected.
     """
 
     def __init__(self, api_client: Client) -> None:
         self.api_client = api_client
         self.session_id = str(uuid.uuid4())
-        self._pairs: dict[tuple[str, str], list[str]] = {}
-        self._said = time.monotonic()
-        self._finalizer = weakref.finalize(self, _leave, api_client, self.session_id, self._pairs)
+        self._subscribed: dict[tuple[str, str], list[str]] = {}
+        self._last_contact = time.monotonic()
+        self._finalizer = weakref.finalize(
+            self, _unsubscribe_all, api_client, self.session_id, self._subscribed
+        )
 
-    def subscribe(self, symbol: str, timeframe: str, indicators: Sequence[Asked]) -> dict[str, Any]:
+    def subscribe(self, symbol: str, timeframe: str, indicators: Sequence[IndicatorSpec]) -> dict[str, Any]:
         """Add indicators: ``RSI(14)``, ``"RSI_14"`` or ``{"name": "RSI", "params": {"length": 14}}``."""
         ids = self.api_client.ids(indicators)
         body = {"symbol": symbol, "timeframe": timeframe, "indicators": ids, "session_id": self.session_id}
         reply: dict[str, Any] = self.api_client.post("/indicators/subscribe", json=body)
-        held = self._pairs.setdefault((symbol, timeframe), [])
-        held.extend(each for each in ids if each not in held)
-        self._said = time.monotonic()
+        ids_held = self._subscribed.setdefault((symbol, timeframe), [])
+        ids_held.extend(indicator for indicator in ids if indicator not in ids_held)
+        self._last_contact = time.monotonic()
         return reply
 
     def get_data(self, symbol: str, timeframe: str) -> dict[str, Any]:
-        """Bar, Greeks, open interest and this session's indicators now. Read at least every few minutes: that
-        keeps the session alive."""
-        if time.monotonic() - self._said > HEARTBEAT_S:
+        """Return the current bar, Greeks, open interest and this session's indicators.
+
+        A call every few minutes keeps the session alive.
+        """
+        if time.monotonic() - self._last_contact > HEARTBEAT_S:
             self.heartbeat()
         reply: dict[str, Any] = self.api_client.get(
             f"/indicators/data/{symbol}",
@@ -59,32 +62,31 @@ class IndicatorSubscription:
         return reply
 
     def heartbeat(self) -> None:
-        """Say that this session lives. `get_data` does it by itself."""
+        """Tell the server that this session is still in use; `get_data` does so by itself."""
         subscriptions = [
-            {"symbol": symbol, "timeframe": timeframe, "indicator_id": each}
-            for (symbol, timeframe), ids in self._pairs.items()
-            for each in ids
+            {"symbol": symbol, "timeframe": timeframe, "indicator_id": indicator}
+            for (symbol, timeframe), ids in self._subscribed.items()
+            for indicator in ids
         ]
         body = {"session_id": self.session_id, "subscriptions": subscriptions}
         self.api_client.post("/indicators/heartbeat", json=body)
-        self._said = time.monotonic()
+        self._last_contact = time.monotonic()
 
-    def unsubscribe(self, symbol: str, timeframe: str, indicators: Sequence[Asked] | None = None) -> None:
-        """Drop some indicators of a pair, or all of it."""
+    def unsubscribe(
+        self, symbol: str, timeframe: str, indicators: Sequence[IndicatorSpec] | None = None
+    ) -> None:
+        """Remove some indicators of a stream, or the whole stream."""
         ids = None if indicators is None else self.api_client.ids(indicators)
         _unsubscribe(self.api_client, self.session_id, symbol, timeframe, ids)
-        left = (
-            []
-            if ids is None
-            else [each for each in self._pairs.get((symbol, timeframe), []) if each not in ids]
-        )
+        held = self._subscribed.get((symbol, timeframe), [])
+        left = [] if ids is None else [indicator for indicator in held if indicator not in ids]
         if left:
-            self._pairs[symbol, timeframe] = left
+            self._subscribed[symbol, timeframe] = left
         else:
-            self._pairs.pop((symbol, timeframe), None)
+            self._subscribed.pop((symbol, timeframe), None)
 
     def close(self) -> None:
-        """Give everything back; the server computes nothing for this session any more. Never raises."""
+        """Unsubscribe from everything, so that the server computes nothing more for this session; never raises."""
         self._finalizer()
 
     def __enter__(self) -> IndicatorSubscription:
@@ -103,9 +105,9 @@ def _unsubscribe(client: Client, session: str, symbol: str, timeframe: str, ids:
     client.post("/indicators/unsubscribe", json=body)
 
 
-def _leave(client: Client, session: str, pairs: dict[tuple[str, str], list[str]]) -> None:
-    """Whatever stays after this, the server drops by itself when it hears nothing for SESSION_TTL."""
-    for symbol, timeframe in list(pairs):
+def _unsubscribe_all(client: Client, session: str, subscribed: dict[tuple[str, str], list[str]]) -> None:
+    """Unsubscribe from every stream; what fails is left to the server, which drops silent sessions by itself."""
+    for symbol, timeframe in list(subscribed):
         with contextlib.suppress(StocksBlitzError, httpx.HTTPError, RuntimeError):
             _unsubscribe(client, session, symbol, timeframe, None)
-    pairs.clear()
+    subscribed.clear()

@@ -1,4 +1,4 @@
-"""The SDK as it lies in the repository, without being installed."""
+"""Makes the SDK of the repository importable without an installation."""
 
 import sys
 from pathlib import Path

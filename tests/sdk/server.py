@@ -1,4 +1,4 @@
-"""A server that speaks the protocol as a test's script has it: one act per connection."""
+"""A scripted server: it plays one act of a test per connection."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ BAR_MS = 300_000
 
 
 def frame(ts, close, *, closed=False, seq=1, epoch="e1", symbol="ACME", kind="market_update", **more):
-    """A frame of a 5min stream whose RSI is its close."""
+    """Return a frame of a 5min stream whose RSI is its close."""
     return {
         "type": kind, "symbol": symbol, "timeframe": "5min", "timestamp": "2026-11-20T09:48:12.300Z",
         "epoch": epoch, "seq": seq,
@@ -23,7 +23,7 @@ def frame(ts, close, *, closed=False, seq=1, epoch="e1", symbol="ACME", kind="ma
 
 
 def history(bars, *, complete=True):
-    """Of (ts, close)."""
+    """Return the history of bars given as (ts, close)."""
     return {
         "bars": [[t * BAR_MS, 1.0, 9.0, 0.5, c, 5] for t, c in bars],
         "indicators": {"RSI_14": [c for _, c in bars]},
@@ -32,7 +32,7 @@ def history(bars, *, complete=True):
 
 
 def snapshot(ts, close, bars=(), *, complete=True, **more):
-    """With a history of (ts, close)."""
+    """Return a snapshot with a history of bars given as (ts, close)."""
     return frame(ts, close, kind="snapshot", history=history(bars, complete=complete), **more)
 
 
@@ -57,7 +57,7 @@ class Talk:
             await self.socket.send(json.dumps(message))
 
     async def hear(self, kind=None):
-        """The next message, of a kind if one is named."""
+        """Return the next message, or the next of one type."""
         while True:
             message = json.loads(await self.socket.recv())
             self.heard.append(message)
@@ -65,11 +65,12 @@ class Talk:
                 return message
 
     async def subscribed(self, *frames):
-        """Greet, take a subscription, confirm it and send frames; returns the request."""
+        """Greet the client, then answer its first subscription as `join` does."""
         await self.greet()
         return await self.join(*frames)
 
     async def join(self, *frames):
+        """Confirm the next subscription and send frames; return the request."""
         request = await self.hear("subscribe")
         await self.say(
             {"type": "subscribed", "id": request["id"], "ws_conn_id": "ws_1", "symbol": request["symbol"],
@@ -80,19 +81,22 @@ class Talk:
 
 
 class Server:
-    """Plays one act per connection, in order; an act that has ended leaves its socket open."""
+    """Server that plays one act per connection, in order; the socket stays open after the end of its act."""
 
-    def __init__(self, *acts, pages=()):
+    def __init__(self, *acts, pages=(), port=0):
         self.acts = list(acts)
+        self.port = port
         self.pages = list(pages)
-        """What REST answers, one page after the other."""
+        """The replies of REST, one page after the other."""
         self.asked = []
         self.talks = []
         self.closed = []
         self.errors = []
 
     async def __aenter__(self):
-        self.server = await serve(self._serve, "127.0.0.1", 0, ping_interval=None, process_request=self._page)
+        self.server = await serve(
+            self.play, "127.0.0.1", self.port, ping_interval=None, process_request=self._page
+        )
         self.url = f"http://127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
         return self
 
@@ -108,7 +112,7 @@ class Server:
             return connection.respond(200, json.dumps(self.pages.pop(0)))
         return None
 
-    async def _serve(self, socket):
+    async def play(self, socket):
         talk = Talk(socket)
         self.talks.append(talk)
         act = self.acts[min(len(self.talks), len(self.acts)) - 1]

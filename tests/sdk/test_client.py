@@ -1,4 +1,4 @@
-"""REST of the SDK against a local server: signing in, histories, subscriptions and their end."""
+"""REST calls of the SDK against a local server: sign-in, histories, and subscriptions until their end."""
 
 import gc
 import json
@@ -43,7 +43,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Site:
-    """What the server knows and was asked; ``good`` is the one token that it takes."""
+    """A server that keeps the requests it received; ``good`` is the only token that it accepts."""
 
     def __init__(self):
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -93,7 +93,7 @@ def demo(site):
     return Client(site.url, username="demo", password="right")
 
 
-def test_it_signs_in_once_and_when_it_must(site):
+def test_the_client_signs_in_once_and_again_when_its_token_expires(site):
     with demo(site) as client:
         client.get("/x")
         client.get("/y")
@@ -106,7 +106,7 @@ def test_it_signs_in_once_and_when_it_must(site):
         assert site.signed_in == 2
 
 
-def test_threads_sign_in_together(site):
+def test_threads_share_one_sign_in(site):
     with demo(site) as client:
         threads = [threading.Thread(target=client.get, args=["/x"]) for _ in range(8)]
         for each in threads:
@@ -131,19 +131,19 @@ def test_a_wrong_password_and_a_fixed_token_are_refused(site):
 
 
 @pytest.mark.parametrize("options", [{}, {"username": "u"}, {"token": "t", "api_key": "k"}])
-def test_credentials_are_exactly_one_kind(options):
+def test_exactly_one_kind_of_credentials_is_accepted(options):
     with pytest.raises(ValueError, match="expected"):
         Client("http://127.0.0.1:1", **options)
 
 
 @pytest.mark.parametrize(("path", "code", "status"), [("/busy", "unavailable", 503), ("/html", "error", 502)])
-def test_errors_say_whether_to_try_again(site, path, code, status):
+def test_errors_say_whether_they_are_retryable(site, path, code, status):
     with demo(site) as client, pytest.raises(StocksBlitzError) as raised:
         client.get(path)
     assert (raised.value.code, raised.value.status, raised.value.retryable) == (code, status, True)
 
 
-def test_a_history_is_a_frame(site):
+def test_a_history_is_a_data_frame(site):
     with demo(site) as client:
         frame = client.history("ACME", "5min", [RSI(14), "MACD_12_26_9"], limit=2, before=900_000)
     assert list(frame.columns) == [
@@ -157,7 +157,7 @@ def test_a_history_is_a_frame(site):
     assert site.asked[-1][:3] == ("/indicators/ACME/history", None, query)
 
 
-def test_without_pandas_a_history_is_rows(site, monkeypatch):
+def test_without_pandas_a_history_is_a_list_of_rows(site, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with demo(site) as client:
         rows = client.history("ACME", "5min", [RSI()])
@@ -167,7 +167,7 @@ def test_without_pandas_a_history_is_rows(site, monkeypatch):
     assert (rows[1]["close"], rows[1]["RSI_14"], rows[0]["RSI_14"]) == (2.0, 55.5, None)
 
 
-def test_the_catalogue_gives_the_order_and_is_asked_for_once(site):
+def test_the_catalogue_gives_the_order_and_is_fetched_once(site):
     with demo(site) as client:
         assert client.ids(["RSI_14", RSI(9)]) == ["RSI_14", "RSI_9"]
         assert site.asked == []
@@ -197,7 +197,7 @@ def test_a_subscription_is_a_session_of_its_own(site):
             one.get_data("NONE", "5min")
 
 
-def left(site):
+def unsubscribed(site):
     return [body for path, body, *_ in site.asked if path == "/indicators/unsubscribe"]
 
 
@@ -210,16 +210,16 @@ def test_a_subscription_ends_with_its_block_and_only_once(site):
             held.unsubscribe("OTHER", "1min")
             held.unsubscribe("THIRD", "1min", [RSI()])
         held.close()
-    assert [(each["symbol"], each.get("indicators")) for each in left(site)] == [
+    assert [(each["symbol"], each.get("indicators")) for each in unsubscribed(site)] == [
         ("OTHER", None), ("THIRD", ["RSI_14"]), ("ACME", None), ("THIRD", None),
     ]  # fmt: skip
 
 
-def test_a_subscription_that_nobody_holds_ends(site):
+def test_a_garbage_collected_subscription_ends(site):
     with demo(site) as client:
         client.subscription().subscribe("ACME", "5min", [RSI()])
         gc.collect()
-        assert [each["symbol"] for each in left(site)] == ["ACME"]
+        assert [each["symbol"] for each in unsubscribed(site)] == ["ACME"]
 
 
 def test_the_end_of_a_subscription_never_raises(site):
@@ -230,7 +230,7 @@ def test_the_end_of_a_subscription_never_raises(site):
     held.close()
 
 
-def test_reading_keeps_a_session_alive(site, monkeypatch):
+def test_get_data_keeps_a_session_alive(site, monkeypatch):
     with demo(site) as client, client.subscription() as held:
         held.subscribe("ACME", "5min", [RSI()])
         held.get_data("ACME", "5min")

@@ -1,4 +1,4 @@
-"""The stream: what it delivers, and how it comes back."""
+"""The stream of the SDK: what it delivers, and how it reconnects."""
 
 import asyncio
 import gc
@@ -6,7 +6,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from stocksblitz_sdk import MACD, RSI, Client, Indicator, StocksBlitzError, StreamClosed, link, stream
+from stocksblitz_sdk import MACD, RSI, Client, Indicator, StocksBlitzError, StreamClosed, connection, stream
 
 from tests.conftest import PATIENCE_S, aeventually
 from tests.sdk.server import BAR_MS, Server, frame, history, snapshot
@@ -14,8 +14,8 @@ from tests.sdk.server import BAR_MS, Server, frame, history, snapshot
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(link, "FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr(stream, "AGAIN_S", 0.01)
+    monkeypatch.setattr(connection, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(stream, "RETRY_S", 0.01)
 
 
 def client(server, **options):
@@ -30,7 +30,7 @@ def bars(updates):
     return [(each.bar.ts // BAR_MS, each.bar.close, each.bar.closed) for each in updates]
 
 
-async def test_it_subscribes_and_delivers():
+async def test_a_stream_subscribes_and_delivers_updates():
     async def act(talk):
         request = await talk.subscribed(
             snapshot(3, 3.0, bars=[(1, 1.0), (2, 2.0)]),
@@ -83,7 +83,7 @@ async def test_after_a_lost_connection_each_closed_bar_comes_once_and_in_order()
         assert server.talks[0].query == server.talks[1].query, "it is the same session"
 
 
-async def test_what_is_too_much_for_a_snapshot_comes_page_by_page():
+async def test_bars_that_a_snapshot_does_not_hold_are_read_page_by_page():
     async def first(talk):
         await talk.subscribed(snapshot(2, 2.0), frame(2, 2.5, seq=2, closed=True))
         talk.socket.transport.abort()
@@ -102,7 +102,7 @@ async def test_what_is_too_much_for_a_snapshot_comes_page_by_page():
 
 
 @pytest.mark.parametrize("code", [1001, 1011, 1012, 4000, 4008, 4029])
-async def test_it_comes_back_after(code):
+async def test_the_stream_reconnects_after_close_code(code):
     async def first(talk):
         await talk.subscribed(snapshot(3, 3.0))
         await talk.socket.close(code, "restart jitter_ms=20" if code == 1012 else "")
@@ -115,7 +115,7 @@ async def test_it_comes_back_after(code):
 
 
 @pytest.mark.parametrize("code", [4501, 4503, 4508, 4509, 4510, 4513])
-async def test_it_stays_away_after(code):
+async def test_the_stream_ends_after_close_code(code):
     async def act(talk):
         await talk.subscribed(snapshot(3, 3.0))
         await talk.socket.close(code, "why")
@@ -130,7 +130,7 @@ async def test_it_stays_away_after(code):
         assert len(server.talks) == 1
 
 
-async def test_a_token_that_has_expired_is_replaced_once():
+async def test_an_expired_token_is_renewed_once():
     tokens = iter(["old", "new", "newer"])
 
     async def refused(talk):
@@ -177,7 +177,7 @@ async def test_a_token_is_renewed_on_the_socket_before_it_expires():
     assert {each["type"] for each in said[1:]} == {"heartbeat"}
 
 
-async def test_a_gap_that_nobody_named_is_filled_in():
+async def test_a_gap_in_the_sequence_without_lagged_is_repaired():
     async def act(talk):
         await talk.subscribed(snapshot(3, 3.0, seq=1), frame(4, 4.2, seq=4))
         request = await talk.join(
@@ -194,7 +194,7 @@ async def test_a_gap_that_nobody_named_is_filled_in():
         ]
 
 
-async def test_what_lagged_names_is_no_gap():
+async def test_frames_named_by_lagged_are_not_a_gap():
     async def act(talk):
         await talk.subscribed(snapshot(3, 3.0, seq=1))
         await talk.say(
@@ -223,8 +223,8 @@ async def test_a_new_epochs_snapshot_continues_the_old_one():
         ]  # fmt: skip
 
 
-async def test_it_says_that_it_lives_and_leaves_a_dead_connection(monkeypatch):
-    monkeypatch.setattr(link, "ANSWER_S", 0.2)
+async def test_heartbeats_are_sent_and_a_dead_connection_is_replaced(monkeypatch):
+    monkeypatch.setattr(connection, "ANSWER_S", 0.2)
 
     async def silent(talk):
         await talk.greet(heartbeat_ms=60)
@@ -238,7 +238,7 @@ async def test_it_says_that_it_lives_and_leaves_a_dead_connection(monkeypatch):
         assert bars(await take(updates, 2)) == [(3, 3.0, False), (3, 3.1, False)]
 
 
-async def test_a_refused_subscription_is_raised_and_one_for_the_moment_repeated():
+async def test_a_refused_subscription_raises_and_a_retryable_refusal_is_retried():
     async def refuses(talk):
         await talk.greet()
         request = await talk.hear("subscribe")
@@ -279,7 +279,7 @@ async def test_a_refused_subscription_is_raised_and_one_for_the_moment_repeated(
         assert (raised.value.code, raised.value.retryable) == ("unknown_symbol", False)
 
 
-async def test_several_pairs_share_one_connection():
+async def test_several_streams_share_one_connection():
     async def act(talk):
         await talk.greet()
         await talk.join(snapshot(3, 3.0, symbol="ACME"))
@@ -296,7 +296,7 @@ async def test_several_pairs_share_one_connection():
             ]  # fmt: skip
 
 
-async def test_a_stream_that_nobody_holds_is_closed():
+async def test_a_garbage_collected_stream_is_closed():
     async def act(talk):
         await talk.subscribed(snapshot(3, 3.0))
 
@@ -310,7 +310,7 @@ async def test_a_stream_that_nobody_holds_is_closed():
         await aeventually(lambda: server.closed == [1000])
 
 
-async def test_a_server_that_is_not_there_yet_is_waited_for():
+async def test_a_stream_waits_for_a_server_that_starts_later():
     async def act(talk):
         await talk.subscribed(snapshot(3, 3.0))
 
@@ -320,27 +320,24 @@ async def test_a_server_that_is_not_there_yet_is_waited_for():
     updates = Client(url, api_key="k").stream("ACME", "5min", ["RSI_14"])
     waiting = asyncio.ensure_future(updates.__anext__())
     await aeventually(lambda: updates.reconnects >= 2)
-    from websockets.asyncio.server import serve
-
-    late = Server(act)
-    async with serve(late._serve, "127.0.0.1", port):
-        assert (await asyncio.wait_for(waiting, 5)).bar.close == 3.0
+    async with Server(act, port=port):
+        assert (await asyncio.wait_for(waiting, PATIENCE_S)).bar.close == 3.0
         await updates.aclose()
 
 
-def test_pauses_grow_to_half_a_minute_and_spread(monkeypatch):
-    monkeypatch.setattr(link, "FIRST_PAUSE_S", 0.5)
+def test_pauses_double_up_to_half_a_minute_and_are_random(monkeypatch):
+    monkeypatch.setattr(connection, "FIRST_PAUSE_S", 0.5)
     for chance in (0.0, 1.0):
-        pauses = [link.backoff(attempt, lambda chance=chance: chance) for attempt in range(12)]
+        pauses = [connection.backoff(attempt, lambda chance=chance: chance) for attempt in range(12)]
         assert pauses == sorted(pauses)
         assert pauses[0] == 0.25 + 0.25 * chance
         assert pauses[-1] == 15 + 15 * chance
-    assert link.restart_pause(1012, "restart jitter_ms=5000", lambda: 0.5) == 2.5
-    assert link.restart_pause(1012, "restart") is None
-    assert link.restart_pause(4000, "jitter_ms=5000") is None
+    assert connection.restart_pause(1012, "restart jitter_ms=5000", lambda: 0.5) == 2.5
+    assert connection.restart_pause(1012, "restart") is None
+    assert connection.restart_pause(4000, "jitter_ms=5000") is None
 
 
-def test_an_indicator_that_needs_the_catalogue_says_so_of_itself():
+def test_the_catalogue_gives_the_order_of_parameters():
     order = {"CCI": [{"name": "length", "default": 14}, {"name": "c", "default": 0.015}]}
     assert Indicator("CCI").id(order) == "CCI"
     assert Indicator("CCI", length=20).id(order) == "CCI_20"
