@@ -31,6 +31,9 @@ async def retry_forever(
     any other exception is raised.
     """
 
+    async def attempt() -> None:
+        await step()  # tenacity awaits coroutine functions alone: the lambda of a caller would never run
+
     async def pause(seconds: float) -> None:
         await wait(stop, seconds)
 
@@ -56,6 +59,6 @@ async def retry_forever(
         retry_error_callback=lambda state: None,
     )
     while not stop.is_set():
-        await retrying(step)
+        await retrying(attempt)
         if every:
             await wait(stop, every)

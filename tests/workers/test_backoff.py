@@ -45,3 +45,16 @@ async def test_the_stop_ends_a_pause():
     begun = time.monotonic()
     await retry_forever("reading", step, stop, every=0, cap=1000.0)
     assert time.monotonic() - begun < 30
+
+
+async def test_a_lambda_that_returns_a_coroutine_is_awaited():
+    stop, calls = asyncio.Event(), []
+
+    async def step(number):
+        calls.append(number)
+        if len(calls) < 3:
+            raise OSError("away")
+        stop.set()
+
+    await asyncio.wait_for(retry_forever("reading", lambda: step(7), stop, every=0), 30)
+    assert calls == [7, 7, 7]
