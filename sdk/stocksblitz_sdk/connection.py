@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed
 from stocksblitz_sdk.errors import StocksBlitzError
 
 if TYPE_CHECKING:
-    from stocksblitz_sdk.client import Client
+    from stocksblitz_sdk.rest import RestClient
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 STEADY_S = 5.0
@@ -60,7 +60,7 @@ class Connection:
         """Whether the connection has lasted long enough to count as working."""
         return time.monotonic() - self.opened > STEADY_S
 
-    def begin(self, client: Client, connected: dict[str, Any]) -> None:
+    def begin(self, client: RestClient, connected: dict[str, Any]) -> None:
         """Start the heartbeat with the interval that the server's ``connected`` message names."""
         self.heartbeat_s = max(0.05, (connected.get("heartbeat_ms") or 30_000) / 1000)
         self.expires_at = connected.get("expires_at")
@@ -95,7 +95,7 @@ def _close_in_background(loop: asyncio.AbstractEventLoop, connection: Connection
     task.add_done_callback(_closing_tasks.discard)
 
 
-async def open_connection(client: Client, session_id: str) -> Connection:
+async def open_connection(client: RestClient, session_id: str) -> Connection:
     """Open a connection; the credentials travel in a header, so that no log of addresses holds them."""
     headers = await asyncio.to_thread(client.authorization)
     url = "ws" + client.base_url[len("http") :] + f"/ws/indicators?session_id={session_id}"
@@ -110,7 +110,7 @@ async def open_connection(client: Client, session_id: str) -> Connection:
     return Connection(socket, asyncio.get_running_loop())
 
 
-async def _send_heartbeats(connection: Connection, client: Client) -> None:
+async def _send_heartbeats(connection: Connection, client: RestClient) -> None:
     with contextlib.suppress(ConnectionClosed):
         while True:
             await asyncio.sleep(connection.heartbeat_s)
@@ -127,7 +127,7 @@ def _seconds_until(expires_at: str | None) -> float:
     return (end - datetime.now(timezone.utc)).total_seconds()
 
 
-async def _renew_token(connection: Connection, client: Client) -> None:
+async def _renew_token(connection: Connection, client: RestClient) -> None:
     """Renew the token of the connection; a failure is retried with the next heartbeat."""
     with contextlib.suppress(StocksBlitzError, httpx.HTTPError):
         authorization = await asyncio.to_thread(lambda: client.renew(client.authorization()))

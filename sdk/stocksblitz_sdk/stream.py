@@ -20,8 +20,8 @@ from stocksblitz_sdk.errors import StocksBlitzError, StreamClosed
 from stocksblitz_sdk.messages import History, Update, concatenate, history_of, replayed_updates, update_of
 
 if TYPE_CHECKING:
-    from stocksblitz_sdk.client import Client
     from stocksblitz_sdk.indicators import IndicatorSpec
+    from stocksblitz_sdk.rest import RestClient
 
 RETRY_S = 1.0
 """Pause before a subscription that failed with a retryable error is sent again."""
@@ -80,7 +80,7 @@ class Stream:
     Raises StreamClosed when the server closes the stream for good, and StocksBlitzError when it refuses a subscription.
     """
 
-    client: Client
+    client: RestClient
     requests: Sequence[StreamRequest]
     history: int = 0
     session_id: str = field(default_factory=lambda: str(uuid.uuid4()))

@@ -15,8 +15,8 @@ import httpx
 from stocksblitz_sdk.errors import StocksBlitzError
 
 if TYPE_CHECKING:
-    from stocksblitz_sdk.client import Client
     from stocksblitz_sdk.indicators import IndicatorSpec
+    from stocksblitz_sdk.rest import RestClient
 
 HEARTBEAT_S = 60.0
 """Well below the 300 s after which the server drops a session that it has not heard from."""
@@ -28,7 +28,7 @@ class IndicatorSubscription:
     It ends with `close`, with its ``with`` block, or when it is garbage-collected.
     """
 
-    def __init__(self, api_client: Client) -> None:
+    def __init__(self, api_client: RestClient) -> None:
         self.api_client = api_client
         self.session_id = str(uuid.uuid4())
         self._subscribed: dict[tuple[str, str], list[str]] = {}
@@ -98,14 +98,16 @@ class IndicatorSubscription:
         self.close()
 
 
-def _unsubscribe(client: Client, session: str, symbol: str, timeframe: str, ids: list[str] | None) -> None:
+def _unsubscribe(
+    client: RestClient, session: str, symbol: str, timeframe: str, ids: list[str] | None
+) -> None:
     body: dict[str, Any] = {"symbol": symbol, "timeframe": timeframe, "session_id": session}
     if ids is not None:
         body["indicators"] = ids
     client.post("/indicators/unsubscribe", json=body)
 
 
-def _unsubscribe_all(client: Client, session: str, subscribed: dict[tuple[str, str], list[str]]) -> None:
+def _unsubscribe_all(client: RestClient, session: str, subscribed: dict[tuple[str, str], list[str]]) -> None:
     """Unsubscribe from every stream; what fails is left to the server, which drops silent sessions by itself."""
     for symbol, timeframe in list(subscribed):
         with contextlib.suppress(StocksBlitzError, httpx.HTTPError, RuntimeError):
