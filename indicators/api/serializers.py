@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from stocksblitz.market.core.bars import TIMEFRAMES
-from stocksblitz.market.models import SYMBOL_PATTERN
+from stocksblitz.market.core.symbols import SYMBOL_PATTERN
 
 type S = serializers.Serializer[Any]
 

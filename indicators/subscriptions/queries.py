@@ -16,7 +16,7 @@ from indicators.subscriptions import reference_counts
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.delivery.messages import iso
 from stocksblitz.market.core.bars import TIMEFRAMES
-from stocksblitz.market.models import SYMBOL_PATTERN
+from stocksblitz.market.core.symbols import SYMBOL_PATTERN
 from stocksblitz.redis.client import current_keys, sync_client
 from stocksblitz.redis.keys import BARS_ONLY, computation, session_key
 from stocksblitz.workers.runtime import now_ms

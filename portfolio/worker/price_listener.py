@@ -20,7 +20,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from stocksblitz.market.models import SYMBOL_PATTERN
+from stocksblitz.market.core.symbols import SYMBOL_PATTERN
 from stocksblitz.redis.keys import Keys
 from stocksblitz.redis.subscriber import Subscriber
 

@@ -4,11 +4,7 @@ from django.core.validators import RegexValidator
 from django.db import models
 
 from stocksblitz.market.core.bars import TIMEFRAMES
-
-SYMBOL_PATTERN = r"[A-Z0-9][A-Z0-9&._-]{0,31}"
-RESERVED_SYMBOLS = frozenset(
-    {"data", "subscriptions", "catalogue", "metrics", "subscribe", "unsubscribe", "heartbeat"}
-)
+from stocksblitz.market.core.symbols import SYMBOL_PATTERN
 
 
 class Instrument(models.Model):

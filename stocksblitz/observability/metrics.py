@@ -58,6 +58,12 @@ feed_rejected = Counter(
     "stocksblitz_feed_rejected_total", "Ticks or rows refused", ["reason"], registry=REGISTRY
 )
 feed_flush = Histogram("stocksblitz_feed_flush_seconds", "Duration of a flush", registry=REGISTRY)
+bad_data = Counter(
+    "stocksblitz_bad_data_total",
+    "Values in Redis that were skipped, by format",
+    ["format"],
+    registry=REGISTRY,
+)
 broken_indicators = Counter(
     "stocksblitz_broken_indicators_total", "Indicators stopped by an error", ["indicator"], registry=REGISTRY
 )

@@ -15,6 +15,7 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ResponseError
 from redis.retry import Retry
 
+from stocksblitz.redis.decoding import BadData
 from stocksblitz.redis.keys import Keys
 from stocksblitz.redis.url import sentinels
 
@@ -72,11 +73,19 @@ def sync_client() -> Any:
 
 
 async def each_answer(pipe: Any) -> list[Any]:
-    """The answers of an asyncio pipeline, a command that met a key of another type answered by its ResponseError.
+    """Run an asyncio pipeline; return its answers, a command that met a key of another type answered by its error.
 
     Such a key is somebody's mistake about one symbol and no reason to lose the others; any other error is raised.
     """
-    answers: list[Any] = await pipe.execute(raise_on_error=False)
+    return _with_wrong_types(await pipe.execute(raise_on_error=False))
+
+
+def each_answer_sync(pipe: Any) -> list[Any]:
+    """Do the same for a pipeline of `sync_client`."""
+    return _with_wrong_types(pipe.execute(raise_on_error=False))
+
+
+def _with_wrong_types(answers: list[Any]) -> list[Any]:
     for answer in answers:
         if isinstance(answer, Exception) and "WRONGTYPE" not in str(answer):
             raise answer
@@ -84,7 +93,7 @@ async def each_answer(pipe: Any) -> list[Any]:
 
 
 def good(answer: Any) -> Any:
-    """One of these answers; TypeError for a key of another type."""
+    """Return the answer; BadData when it is the error of a key of another type."""
     if isinstance(answer, ResponseError):
-        raise TypeError(str(answer))
+        raise BadData("key", str(answer), "a key of the right type")
     return answer

@@ -6,7 +6,8 @@ from rest_framework import serializers
 
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.calendars.overrides import check_exchange
-from stocksblitz.market.models import RESERVED_SYMBOLS, Instrument
+from stocksblitz.market.core.symbols import RESERVED_SYMBOLS
+from stocksblitz.market.models import Instrument
 
 
 class InstrumentShape(serializers.ModelSerializer[Instrument]):

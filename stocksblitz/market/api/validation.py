@@ -6,10 +6,8 @@ from typing import Any
 
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.core.bars import TIMEFRAMES
-from stocksblitz.market.models import SYMBOL_PATTERN
+from stocksblitz.market.core.symbols import is_symbol
 from stocksblitz.market.store.instruments import unknown_symbol
-
-_SYMBOL = re.compile(SYMBOL_PATTERN, re.ASCII)
 
 
 def known_fields(given: object, *names: str) -> dict[str, Any]:
@@ -34,7 +32,7 @@ def text(given: Mapping[str, Any], name: str) -> str:
 
 def well_formed(symbol: object) -> str:
     """The symbol, if it could be one: a colon or a line break never gets into a key."""
-    if not isinstance(symbol, str) or not _SYMBOL.fullmatch(symbol):
+    if not isinstance(symbol, str) or not is_symbol(symbol):
         raise unknown_symbol(str(symbol))
     return symbol
 

@@ -22,6 +22,10 @@ TIMEFRAMES: dict[str, int] = {
     "1d": 1440 * MINUTE_MS,
 }
 """Timeframe to its length in milliseconds."""
+MIN_PRICE, MAX_PRICE = 1e-12, 1e12
+"""Bounds of a price in any currency: products and reciprocals of such prices, and sums of them, stay finite."""
+MAX_VOLUME = 1e18
+"""Bound of what is traded in one session, in units; the largest crypto markets see 1e16."""
 
 
 class Bar(NamedTuple):
@@ -86,18 +90,19 @@ def joined(bar: Bar, part: Bar) -> Bar:
 
 
 def fault(bar: Bar) -> str | None:
-    """What is wrong with a bar's numbers, or None."""
+    """Say what is wrong with a bar's numbers; None when they are a possible bar."""
+    _, first, high, low, close, volume, _ = bar
+    if MIN_PRICE <= low <= first <= high <= MAX_PRICE and low <= close <= high and 0 <= volume <= MAX_VOLUME:
+        return None
     if not all(map(isfinite, bar[1:6])):
         return "a number is missing or not finite"
     if bar.low <= 0:
         return f"prices must be above 0, low is {bar.low:g}"
-    if bar.volume < 0:
-        return f"volume must not be below 0, it is {bar.volume:g}"
-    if bar.high < max(bar.open, bar.close, bar.low) or bar.low > min(bar.open, bar.close):
-        return (
-            f"high {bar.high:g} and low {bar.low:g} do not enclose open {bar.open:g} and close {bar.close:g}"
-        )
-    return None
+    if bar.low < MIN_PRICE or bar.high > MAX_PRICE:
+        return f"prices must lie between {MIN_PRICE:g} and {MAX_PRICE:g}, low is {bar.low:g} and high {bar.high:g}"
+    if not 0 <= bar.volume <= MAX_VOLUME:
+        return f"volume must lie between 0 and {MAX_VOLUME:g}, it is {bar.volume:g}"
+    return f"high {bar.high:g} and low {bar.low:g} do not enclose open {bar.open:g} and close {bar.close:g}"
 
 
 class Ladder:
@@ -231,9 +236,9 @@ class TickBars:
 
     @staticmethod
     def _objection(ts: int, price: float, volume: float) -> str:
-        if not (isfinite(price) and price > 0):
+        if not MIN_PRICE <= price <= MAX_PRICE:
             return "bad_price"
-        return "" if isfinite(volume) and volume >= 0 else "bad_volume"
+        return "" if 0 <= volume <= MAX_VOLUME else "bad_volume"
 
     def _misplaced(self, ts: int, start: int) -> str:
         current = self.part.ts if self.part else None

@@ -9,14 +9,15 @@ from asgiref.sync import sync_to_async
 
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.core.options import Contract
-from stocksblitz.market.models import SYMBOL_PATTERN, Instrument, OptionContract
+from stocksblitz.market.core.symbols import is_symbol
+from stocksblitz.market.models import Instrument, OptionContract
 
 _PAIR = re.compile(r"[A-Z]{6}")
 
 
 def check_symbol(symbol: str) -> None:
     """Raise StocksBlitzError for what cannot be a symbol."""
-    if not re.fullmatch(SYMBOL_PATTERN, symbol, re.ASCII):
+    if not is_symbol(symbol):
         raise StocksBlitzError(
             "invalid_parameter",
             f"a symbol is 1 to 32 of A-Z 0-9 & . _ - and begins with a letter or digit, not {symbol!r}",

@@ -2,7 +2,6 @@
 beneath."""
 
 import logging
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +10,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.market.models import SYMBOL_PATTERN
+from stocksblitz.market.core.symbols import is_symbol
 from stocksblitz.market.quotes.batching import Batcher
 from stocksblitz.market.quotes.cache import CachedPrice, Key
 from stocksblitz.market.quotes.config import ProviderAccount
@@ -27,7 +26,6 @@ from stocksblitz.workers.runtime import now_ms
 
 log = logging.getLogger(__name__)
 
-_SYMBOL = re.compile(rf"\A{SYMBOL_PATTERN}\Z")
 _PIPELINE = 500
 
 
@@ -107,7 +105,7 @@ class Fetcher:
 
     def _line(self, name: str, symbol: str) -> Line:
         """The account's one line, made when it is first needed."""
-        if not _SYMBOL.match(symbol):
+        if not is_symbol(symbol):
             raise StocksBlitzError(
                 "unknown_symbol", f"A symbol looks like EURUSD or M&M, not {symbol[:40]!r}."
             )

@@ -1,11 +1,11 @@
 """Which symbols there are, remembered for a few seconds; what is not known is looked up each time."""
 
-import re
 import time
 from collections.abc import Iterable
 
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.market.models import SYMBOL_PATTERN, Instrument
+from stocksblitz.market.core.symbols import is_symbol
+from stocksblitz.market.models import Instrument
 
 REMEMBERED_S = 5.0
 _known: dict[str, float] = {}
@@ -36,6 +36,6 @@ def unknown_symbol(symbol: str) -> StocksBlitzError:
 def check_symbol(symbol: str) -> str:
     """The symbol, if it is one; StocksBlitzError ``unknown_symbol`` if not (a hostile one never gets to the database)."""
 
-    if not re.fullmatch(SYMBOL_PATTERN, symbol, re.ASCII) or not known([symbol]):
+    if not is_symbol(symbol) or not known([symbol]):
         raise unknown_symbol(symbol)
     return symbol
