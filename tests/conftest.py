@@ -10,6 +10,9 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
+
+from tests import databases
 
 ROOT = Path(__file__).resolve().parents[1]
 """The folder of the project."""
@@ -44,6 +47,9 @@ def redis_server() -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        os.environ[databases.SHARED_FOLDER] = f"{_folder}/shared"  # workers of xdist inherit it
+        os.mkdir(os.environ[databases.SHARED_FOLDER])
     config.redis_process = subprocess.Popen(  # type: ignore[attr-defined]  # ours
         [
             redis_server(),
@@ -79,6 +85,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(
         key=lambda item: (not item.path.is_relative_to(whole), item.get_closest_marker("process") is None)
     )
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb() -> bool:
+    """Begin with a migrated database instead of migrating one in every worker; its folder goes with the run."""
+    settings = django_settings.DATABASES["default"]
+    if "sqlite" not in settings["ENGINE"]:
+        return False
+    shutil.copy(databases.migrated(), settings["TEST"]["NAME"])
+    return True
 
 
 @pytest.fixture(scope="session")
@@ -139,9 +155,16 @@ async def aredis(namespace):
 
 PATIENCE_S = 30.0
 """How long what must happen may take on a slow and busy machine; a test waits only as long as it has to."""
+type What = str | Callable[[], str]
+"""What a test waits for, as its failure names it; a function is asked when the time is over."""
 
 
-def eventually(predicate: Callable[[], object], timeout: float = PATIENCE_S, what: str = "") -> object:
+def _fail(timeout: float, what: What, predicate: object) -> NoReturn:
+    text = what() if callable(what) else what
+    pytest.fail(f"did not happen within {timeout} s: {text or predicate}")
+
+
+def eventually(predicate: Callable[[], object], timeout: float = PATIENCE_S, what: What = "") -> object:
     """Wait until the predicate holds; its last value is returned."""
     deadline, pause = time.monotonic() + timeout, 0.001
     while True:
@@ -149,11 +172,13 @@ def eventually(predicate: Callable[[], object], timeout: float = PATIENCE_S, wha
         if value:
             return value
         if time.monotonic() > deadline:
-            pytest.fail(f"did not happen within {timeout} s: {what or predicate}")
+            _fail(timeout, what, predicate)
         time.sleep(pause := min(0.02, pause * 1.5))
 
 
-async def aeventually(predicate: Callable[[], object], timeout: float = PATIENCE_S, what: str = "") -> object:
+async def aeventually(
+    predicate: Callable[[], object], timeout: float = PATIENCE_S, what: What = ""
+) -> object:
     """The same in a coroutine; the predicate may be a coroutine function."""
     deadline, pause = time.monotonic() + timeout, 0.001
     while True:
@@ -163,7 +188,7 @@ async def aeventually(predicate: Callable[[], object], timeout: float = PATIENCE
         if value:
             return value
         if time.monotonic() > deadline:
-            pytest.fail(f"did not happen within {timeout} s: {what or predicate}")
+            _fail(timeout, what, predicate)
         await asyncio.sleep(pause := min(0.02, pause * 1.5))
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from stocksblitz.devserver.embedded_redis import socket_path
+from tests import databases
 from tests.conftest import eventually
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -53,6 +54,7 @@ class Stack:
 
     def start(self) -> "Stack":
         """Start it without waiting for anything."""
+        self._copy_database()
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "manage.py", "run", "--with-parent"],
@@ -65,6 +67,13 @@ class Stack:
             )
         return self
 
+    def _copy_database(self) -> None:
+        """Spare a server in a folder of its own the migrations; folders and databases that a test names begin empty."""
+        database = self.data / "stocksblitz.sqlite3"
+        if self.data.is_relative_to(self.folder) and "DATABASE_URL" not in self.env and not database.exists():
+            self.data.mkdir(mode=0o700, exist_ok=True)
+            shutil.copy(databases.with_demo_users(), database)
+
     def wait_ready(self, timeout: float = READY_S) -> "Stack":
         line = f"StocksBlitz is ready at {self.url}\n"
 
@@ -74,7 +83,7 @@ class Stack:
                 raise AssertionError(f"the server ended with {self.process.returncode}:\n{self.tail()}")
             return line in self.log
 
-        eventually(ready, timeout, f"the ready line; so far:\n{self.tail()}")
+        eventually(ready, timeout, lambda: f"the ready line; so far:\n{self.tail()}")
         return self
 
     @property
