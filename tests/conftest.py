@@ -23,7 +23,6 @@ _SOCKET = f"{_folder}/redis.sock"
 os.environ["STOCKSBLITZ_DATA"] = _folder
 os.environ["REDIS_URL"] = f"unix://{_SOCKET}"
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # the processes that tests start are many: they compile once
-os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
 
 import pytest  # the environment above is read when Django's settings load
 from django.conf import settings as django_settings

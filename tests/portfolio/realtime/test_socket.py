@@ -41,6 +41,12 @@ async def connect(real, people):
     await (await get_hub()).close()
 
 
+@pytest.fixture
+def account(account):
+    """Make an account from a coroutine; returns its key."""
+    return in_thread(account)
+
+
 async def receive(socket, timeout=PATIENCE_S):
     return orjson.loads(await socket.receive_from(timeout=timeout))
 
@@ -61,7 +67,7 @@ async def write(aredis, keys, account, epoch, version, equity="1.00"):
 
 
 async def test_snapshot_then_every_newer_update_and_none_that_is_older(connect, account, aredis, keys):
-    key = account()
+    key = await account()
     await write(aredis, keys, key, 5, 10, "100.00")
     socket = await connect("alice")
     first = await ask(socket, type="watch", accounts=[key])
@@ -89,7 +95,7 @@ async def test_snapshot_then_every_newer_update_and_none_that_is_older(connect, 
 
 
 async def test_an_account_without_a_snapshot_is_reckoned_once(connect, account, instruments):
-    key = account(balance="123.45")
+    key = await account(balance="123.45")
     socket = await connect("alice")
     first = await ask(socket, type="watch", accounts=[key])
     assert (first["type"], first["balance"], first["version"]) == ("portfolio_snapshot", "123.45", 0)
@@ -98,7 +104,7 @@ async def test_an_account_without_a_snapshot_is_reckoned_once(connect, account, 
 async def test_a_lost_announcement_is_made_up_for(connect, account, aredis, keys):
     from stocksblitz.redis.client import current_keys as names
 
-    key = account()
+    key = await account()
     await write(aredis, keys, key, 5, 10)
     socket = await connect("alice")
     await ask(socket, type="watch", accounts=[key])
@@ -108,7 +114,7 @@ async def test_a_lost_announcement_is_made_up_for(connect, account, aredis, keys
 
 
 async def test_only_the_owner_and_staff_may_watch(connect, account, aredis, keys):
-    key, other = account("live:1"), account("demo:1", owner="bob")
+    key, other = await account("live:1"), await account("demo:1", owner="bob")
     await write(aredis, keys, key, 5, 10)
     bob = await connect("bob")
     for names in ([key], [other, key], ["demo:2"], ["live:1\n"], ["*"]):
@@ -142,7 +148,7 @@ async def test_margin_events_reach_those_who_watch(connect, account, aredis, pri
     from portfolio.services.accounts import book_position
     from portfolio.services.margin_enforcement import enforce
 
-    key = account(balance="1000")
+    key = await account(balance="1000")
     price("EURUSD", "1.1")
     socket = await connect("alice")
     await ask(socket, type="watch", accounts=[key])
@@ -170,7 +176,7 @@ async def test_an_event_whose_notification_was_lost_is_told_once(
         if not lost:
             symbol_holders.tell(event)
 
-    key = account()
+    key = await account()
     await in_thread(happen)(0, lost=True)
     before = timezone.now() - timedelta(seconds=60)
     await MarginEvent.objects.aupdate(created_at=before)
@@ -194,7 +200,7 @@ async def test_sockets_close_when_access_ends(connect, account, people):
 async def test_a_socket_that_is_gone_watches_nothing(connect, account, aredis, keys):
     from stocksblitz.delivery.hub import get_hub
 
-    key = account()
+    key = await account()
     await write(aredis, keys, key, 5, 10)
     socket = await connect("alice")
     await ask(socket, type="watch", accounts=[key])
