@@ -218,3 +218,68 @@ def test_a_quote_comes_from_the_feed(client, redis, keys):
     found = client.get("/api/market/NIFTY50/quote").json()
     assert (found["price"], found["bid"], found["ask"], found["stale"]) == (100.0, 99.0, 101.0, False)
     assert client.get("/api/market/NIFTY50/quote", {"account": "nobody"}).status_code == 404
+
+
+JUNK_FIELDS = [
+    {"ts": "nan"}, {"ts": "1e400"}, {"ts": "x"}, {"ts": 2**63}, {"bid": "x"}, {"bid": "nan"}, {"bid": "inf"},
+    {"bid": b"\xff\xfe\x80", "ts": b"\xff"}, {"greeks": "junk"}, {"greeks": "[" * 900}, {"oi": b"\xff"}, "a list",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fields", JUNK_FIELDS)
+def test_the_junk_of_one_option_leaves_the_chain_as_it_is(client, nifty, redis, keys, fields):
+    for strike in (24000, 24100):
+        made = Instrument.objects.create(symbol=f"C{strike}", exchange="XNSE", kind="option", currency="INR")
+        expiry = datetime(2025, 11, 27, 10, 0, tzinfo=UTC)
+        terms = {"underlying": nifty, "expiry": expiry, "strike": strike, "right": "call"}
+        OptionContract.objects.create(instrument=made, **terms)
+    fine = {"bid": "3", "ask": "3.1", "last": "3.05", "ts": T0}
+    redis.hset(keys.market("C24100"), mapping=fine)
+    if fields == "a list":
+        redis.rpush(keys.market("C24000"), "junk")
+    else:
+        redis.hset(keys.market("C24000"), mapping=fine | fields)
+    found = client.get("/api/market/NIFTY50/chain")
+    assert found.status_code == 200
+    spoilt, good = found.json()["contracts"]
+    assert (spoilt["symbol"], spoilt["strike"], spoilt["bid"], spoilt["greeks"]) == (
+        "C24000",
+        24000.0,
+        None,
+        None,
+    )
+    assert (good["bid"], good["ask"], good["last"], good["ts"]) == (3.0, 3.1, 3.05, T0)
+
+
+def test_junk_among_stored_bars_is_left_out(client, redis, keys):
+    rows = [bar_row(i) for i in range(4)]
+    redis.zadd(keys.bars("NIFTY50", "1min"), {orjson.dumps(row): row[0] for row in rows})
+    junk = [
+        b"junk",
+        b"\xff",
+        b"[]",
+        b"[1,2]",
+        b"null",
+        b"[NaN,1,1,1,1,1,1]",
+        b"[null,null,null,null,null,null,null]",
+    ]
+    redis.zadd(keys.bars("NIFTY50", "1min"), {raw: rows[2][0] + 1 + i for i, raw in enumerate(junk)})
+    found = client.get("/api/market/NIFTY50/bars", {"timeframe": "1min", "limit": 50})
+    assert found.status_code == 200
+    assert found.json()["bars"] == [row[:6] for row in rows]
+
+
+def test_a_key_of_another_type_has_no_bars_and_no_price(client, redis, keys):
+    redis.rpush(keys.bars("NIFTY50", "1min"), "junk")
+    redis.rpush(keys.market("NIFTY50"), "junk")
+    assert client.get("/api/market/NIFTY50/bars", {"timeframe": "1min"}).json()["bars"] == []
+    assert client.get("/api/market/NIFTY50/quote").json()["code"] == "unavailable"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"last": "1e400"}, {"last": "1e308"}, {"ts": "1e19"}, {"fresh_until": "1e30"}, {"bid": b"\xff"}],
+)
+def test_a_hostile_price_is_no_quote(client, redis, keys, fields):
+    redis.hset(keys.market("NIFTY50"), mapping={"bid": "99", "ask": "101", "last": "100", "ts": T0, **fields})
+    assert client.get("/api/market/NIFTY50/quote").json()["code"] == "unavailable"

@@ -52,7 +52,7 @@ def test_any_bytes_are_a_price_or_bad_data(values: list[bytes | None]) -> None:
     except BadData:
         return
     for number in price[:3]:
-        assert number is None or number == 0 or 1e-12 <= number <= MAX_PRICE
+        assert number is None or number == 0 or 1e-12 <= abs(number) <= MAX_PRICE
     assert price.volume is None or (isfinite(price.volume) and price.volume >= 0)
     assert all(ms is None or 0 <= ms <= MAX_MS for ms in (price.ts, price.fresh_until))
 
@@ -100,7 +100,9 @@ def test_a_price_comes_back_as_it_was_written() -> None:
     assert decode_price([None] * 7) == MarketPrice(*[None] * 7)
 
 
-@pytest.mark.parametrize("bad", [b"1e400", b"1e308", b"nan", b"-1", b"1e-300", b"x", b"\xff\xfe\x80"])
+@pytest.mark.parametrize(
+    "bad", [b"1e400", b"1e308", b"nan", b"-1e13", b"-1e-300", b"1e-300", b"x", b"\xff\xfe\x80"]
+)
 @pytest.mark.parametrize("position", [0, 1, 2])
 def test_a_price_that_nothing_can_be_computed_with_is_refused(bad: bytes, position: int) -> None:
     with pytest.raises(BadData, match=r"^(bid|ask|last): expected "):

@@ -1,6 +1,5 @@
 """What requests bring, checked by hand where a serializer would say too little: one clear error, nothing done."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 

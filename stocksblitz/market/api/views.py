@@ -3,7 +3,6 @@
 from itertools import pairwise
 from typing import Any
 
-import orjson
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 from drf_spectacular.types import OpenApiTypes
@@ -20,11 +19,13 @@ from stocksblitz.market.api import serializers as shapes
 from stocksblitz.market.api import validation
 from stocksblitz.market.calendars.client import sessions_of
 from stocksblitz.market.core.bars import TIMEFRAMES, Sessions, ending, opening
+from stocksblitz.market.core.market_hash import PRICE_FIELDS, decode_price, decode_values
 from stocksblitz.market.models import Instrument, OptionContract
 from stocksblitz.market.quotes import FEED_ACCOUNT, get_instrument_current_price_sync
 from stocksblitz.market.store.history import MOST_BARS, read_bars
 from stocksblitz.market.store.instruments import check_symbol
-from stocksblitz.redis.client import current_keys, sync_client
+from stocksblitz.observability.bad_data import BadDataLog
+from stocksblitz.redis.client import current_keys, each_answer_sync, good, sync_client
 from stocksblitz.workers.runtime import now_ms
 
 MOST_SYMBOLS = 500
@@ -135,36 +136,47 @@ class ChainView(APIView):
         if given := request.query_params.get("expiry"):
             rows = rows.filter(expiry__date=_day(given))
         contracts = list(rows.select_related("instrument"))
-        pipe = sync_client().pipeline(transaction=False)
-        for name in (symbol, *(contract.instrument.symbol for contract in contracts)):
-            pipe.hmget(current_keys().market(name), *_QUOTED)
-        own, *quotes = pipe.execute()
-        shown = [_contract(contract, quote) for contract, quote in zip(contracts, quotes, strict=True)]
-        return Response({"symbol": symbol, "greeks": _json(own[4]), "oi": _json(own[5]), "contracts": shown})
+        symbols = [symbol, *(contract.instrument.symbol for contract in contracts)]
+        own, *states = (_quoted(*found) for found in zip(symbols, _read_hashes(symbols), strict=True))
+        shown = [_contract(contract, state) for contract, state in zip(contracts, states, strict=True)]
+        return Response({"symbol": symbol, "greeks": own["greeks"], "oi": own["oi"], "contracts": shown})
 
 
-_QUOTED = ("bid", "ask", "last", "ts", "greeks", "oi")
+_QUOTED = (*PRICE_FIELDS, "greeks", "oi")
+_SHOWN = ("bid", "ask", "last", "ts")
+_UNKNOWN = dict.fromkeys((*_SHOWN, "greeks", "oi"))
+_bad_markets = BadDataLog("market")
 
 
 def _day(given: str) -> Any:
     return serializers.DateField().run_validation(given)
 
 
-def _json(raw: bytes | None) -> Any:
-    return orjson.loads(raw) if raw else None
+def _read_hashes(symbols: list[str]) -> list[Any]:
+    pipe = sync_client().pipeline(transaction=False)
+    for symbol in symbols:
+        pipe.hmget(current_keys().market(symbol), *_QUOTED)
+    return each_answer_sync(pipe)
 
 
-def _contract(contract: OptionContract, quote: list[bytes | None]) -> dict[str, Any]:
-    bid, ask, last, ts = (float(raw) if raw else None for raw in quote[:4])
+def _quoted(symbol: str, answer: Any) -> dict[str, Any]:
+    """Return what the market hash says of a contract; nothing where it cannot be read."""
+    with _bad_markets.skip(symbol):
+        *prices, greeks, oi = good(answer)
+        price = decode_price(prices)
+        return {
+            **{name: getattr(price, name) for name in _SHOWN},
+            "greeks": decode_values("greeks", greeks),
+            "oi": decode_values("oi", oi),
+        }
+    return _UNKNOWN
+
+
+def _contract(contract: OptionContract, state: dict[str, Any]) -> dict[str, Any]:
     return {
         "symbol": contract.instrument.symbol,
         "expiry": contract.expiry,
         "strike": float(contract.strike),
         "right": contract.right,
-        "bid": bid,
-        "ask": ask,
-        "last": last,
-        "ts": int(ts) if ts else None,
-        "greeks": _json(quote[4]),
-        "oi": _json(quote[5]),
+        **state,
     }

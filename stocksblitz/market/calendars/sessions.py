@@ -161,7 +161,7 @@ def _listed(exchange: str, year: int) -> _Sessions:
     name = _LIBRARY_NAME.get(exchange, exchange)
     try:
         calendar = exchange_calendars.get_calendar(name, start=f"{year}-01-01", end=f"{year}-12-31")
-    except ValueError:
+    except (ValueError, NotImplementedError):  # the latter for years before an exchange's rules are known
         return _ordinary_week(exchange, name, year)
     rows = zip(calendar.opens, calendar.closes, strict=True)
     sessions = [(o.value // 1_000_000, c.value // 1_000_000, True) for o, c in rows]

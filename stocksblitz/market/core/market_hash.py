@@ -1,7 +1,8 @@
 """The hash ``market:{SYMBOL}``, decoded strictly: a function returns valid values or raises `BadData`.
 
 Anybody may write prices there (the external feed lives on that), so nothing in it is believed unseen. A price is 0 (not
-known, or no bid) or lies within `MIN_PRICE` and `MAX_PRICE`: sums, products and reciprocals of such prices stay finite.
+known, or no bid) or its size lies within `MIN_PRICE` and `MAX_PRICE`, so that sums, products and reciprocals stay finite.
+Prices of spreads and of oil have been negative: whoever needs one above 0 must check that.
 Forming bars, the fields ``bar:{timeframe}``, are decoded by `stocksblitz.market.store.bar_codec`.
 """
 
@@ -104,9 +105,9 @@ def _values(values: Hash) -> Sequence[bytes | None]:
 
 
 def _price(field: str, raw: bytes | None) -> float | None:
-    price = decode_number(field, raw, 0, MAX_PRICE)
-    if price and price < MIN_PRICE:
-        raise BadData(field, raw, f"0 or a number from {MIN_PRICE:g} to {MAX_PRICE:g}")
+    price = decode_number(field, raw, -MAX_PRICE, MAX_PRICE)
+    if price and abs(price) < MIN_PRICE:
+        raise BadData(field, raw, f"0 or a price of at least {MIN_PRICE:g}")
     return price
 
 

@@ -8,15 +8,18 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import close_old_connections
 from django.db.models import Max
+from redis.exceptions import ResponseError
 
 from stocksblitz.market import models
 from stocksblitz.market.core.bars import TIMEFRAMES, Bar, Closed
 from stocksblitz.market.feeds.base import Past
+from stocksblitz.market.store.bar_codec import decode_bars
+from stocksblitz.observability.bad_data import BadDataLog
+from stocksblitz.redis.client import each_answer
 from stocksblitz.redis.keys import Keys
 
 log = logging.getLogger(__name__)
@@ -29,10 +32,7 @@ _BOUND = 500_000
 _FIELDS = ["session", "open", "high", "low", "close", "volume"]
 
 
-def bar_of(raw: bytes) -> Bar:
-    """A bar as the hot store holds it."""
-    ts, opened, high, low, close, volume, session = orjson.loads(raw)
-    return Bar(ts, opened, high, low, close, volume, session)
+_bad_bars = BadDataLog("bar")
 
 
 class Archive:
@@ -68,8 +68,10 @@ class Archive:
         for symbol, timeframe in streams:
             after = saved.get((symbol, timeframe), -1)
             pipe.zrangebyscore(self.keys.bars(symbol, timeframe), f"({after}", "+inf")
-        for (symbol, timeframe), members in zip(streams, await pipe.execute(), strict=True):
-            self._waiting.extend((symbol, timeframe, bar_of(member)) for member in members)
+        for (symbol, timeframe), members in zip(streams, await each_answer(pipe), strict=True):
+            bars, bad = decode_bars(members)
+            _bad_bars.record_all(f"{symbol} {timeframe}", bad)
+            self._waiting.extend((symbol, timeframe, bar) for bar in bars)
 
     async def past(self, symbol: str) -> Past:
         """The newest closed bars of a symbol, saved and not saved yet."""
@@ -85,11 +87,11 @@ class Archive:
         pipe = self.redis.pipeline(transaction=False)
         for stream, _ in streams:
             pipe.zrange(self.keys.bars(*stream), edge, edge, withscores=True)
-        excess = await pipe.execute()
+        excess = await each_answer(pipe)
         pipe = self.redis.pipeline(transaction=False)
         for (stream, ts), found in zip(streams, excess, strict=True):
-            if found:
-                pipe.zremrangebyscore(self.keys.bars(*stream), "-inf", min(ts, int(found[0][1])))
+            if found and not isinstance(found, ResponseError):
+                pipe.zremrangebyscore(self.keys.bars(*stream), "-inf", min(ts, found[0][1]))
         await pipe.execute()
 
 

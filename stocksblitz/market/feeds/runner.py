@@ -130,7 +130,7 @@ class FeedProcess:
 
     async def _look_after_past(self) -> None:
         if self.writer.lost:
-            await self.writer.refill()
+            await self.writer.refill(list(self.writer.lost))
         elif self.feed.complete and not self.writer.marked:
             await self.writer.mark()
 
@@ -141,7 +141,7 @@ class FeedProcess:
         await self.feed.open(intact=intact, gen=self.writer.gen)
         self.opened = True
         if not self.writer.mock and not intact:
-            await self.writer.refill()
+            await self.writer.refill(list(self.feed.markets))
         log.info("the feed runs", extra={"action": "start", "feed": self.feed.source})
 
     async def _close(self) -> None:

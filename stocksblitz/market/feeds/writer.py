@@ -2,16 +2,20 @@
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence, Set
 from typing import Any
 
-import orjson
 from django.conf import settings
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
+from stocksblitz.market.core.announcements import encode_bar_update
 from stocksblitz.market.core.bars import Bar, Closed
 from stocksblitz.market.feeds.base import Feed, SymbolState
+from stocksblitz.market.store.bar_codec import encode_bar, encode_forming
+from stocksblitz.observability.bad_data import BadDataLog
 from stocksblitz.observability.metrics import feed_flush
+from stocksblitz.redis.client import each_answer
+from stocksblitz.redis.decoding import BadData
 from stocksblitz.redis.keys import MOCK_TTL_S, Keys
 from stocksblitz.workers.runtime import now_ms
 
@@ -21,11 +25,6 @@ RENEW_MS = 60_000
 """How often keys that are not written get their time to live anew."""
 _BATCH = 1_000
 """Bars in one ZADD: keeps a single command far below Redis's client buffer."""
-
-
-def member(bar: Bar) -> bytes:
-    """A closed bar as the hot store holds it."""
-    return orjson.dumps((*bar,))
 
 
 def newest(closed: Sequence[Closed], limit: int) -> list[Closed]:
@@ -47,18 +46,20 @@ class MarketWriter:
         self.archive = archive
         """Where closed bars of the real realm survive; it also trims the hot store of what it has."""
         self.marker = keys.feed_marker
-        self.lost = False
-        """Redis came back without what was written; `refill` is due."""
+        self.lost: set[str] = set()
+        """Symbols whose closed bars are no longer in Redis; `refill` is due for them."""
         self.gen = 0
         """The generation of the past that is written."""
         self.marked = False
         self._mortal: set[str] = set()
         self._renewed = 0
+        self._bad_keys = BadDataLog("key")
 
     async def inspect(self) -> bool:
         """Whether the hot store holds what a feed of this identity wrote; sets the generation to go on with."""
-        identity, _, gen = (await self.redis.get(self.marker) or b"").rpartition(b"|")
-        intact = bool(identity == self.feed.identity.encode())
+        [mark] = await self._execute(self.redis.pipeline(transaction=False).get(self.marker))
+        identity, _, gen = (mark or b"").rpartition(b"|")
+        intact = bool(identity == self.feed.identity.encode() and gen.isdigit() and len(gen) < 16)
         self.gen = int(gen) if intact else now_ms()
         return intact
 
@@ -92,19 +93,22 @@ class MarketWriter:
             self.archive.take(taken)
         await self._renew()
 
-    async def refill(self) -> None:
-        """Write the whole hot store again after it was lost."""
-        log.warning("the hot store is gone, writing it again", extra={"action": "refill"})
+    async def refill(self, symbols: Collection[str]) -> None:
+        """Write the closed bars of these symbols again after they were lost."""
+        log.warning(
+            "closed bars are lost, writing them again", extra={"action": "refill", "symbols": len(symbols)}
+        )
         self._mortal.clear()
-        for symbol, market in self.feed.markets.items():
+        for symbol in symbols:
             past = await self.feed.past(symbol)
             pipe = self.redis.pipeline(transaction=False)
             for timeframe, bars in past.items():
                 self.store(pipe, symbol, timeframe, bars)
-            await pipe.execute()
-            market.dirty = True
-        await self.mark()
-        self.lost = False
+            self.feed.markets[symbol].dirty = True
+            if not len(pipe) or None not in await self._execute(pipe):
+                self.lost.discard(symbol)
+        if not self.lost:
+            await self.mark()
 
     def store(self, pipe: Any, symbol: str, timeframe: str, bars: Sequence[Bar]) -> None:
         """Put consecutive closed bars into the hot store, in place of any of the same time."""
@@ -114,7 +118,7 @@ class MarketWriter:
             return
         pipe.zremrangebyscore(name, bars[0].ts, bars[-1].ts)
         for start in range(0, len(bars), _BATCH):
-            pipe.zadd(name, {member(bar): bar.ts for bar in bars[start : start + _BATCH]})
+            pipe.zadd(name, {encode_bar(bar): bar.ts for bar in bars[start : start + _BATCH]})
         if self.archive is None:
             pipe.zremrangebyrank(name, 0, -settings.HOT_BARS - 1)
         self._bury(pipe, name)
@@ -136,18 +140,43 @@ class MarketWriter:
             self._mortal.add(name)
         if changed:
             self._announce(news, [market.symbol for market in changed])
-        self._check(await self._execute(bars, quotes, news))
+        mark, *_ = await self._execute(bars, quotes, news)
+        if self.marked and mark != self._mark:
+            self.marked, self.lost = False, set(self.feed.markets)
 
-    async def _execute(self, *pipes: Any) -> Any:
-        """Run pipelines one after the other, in one round trip; returns the first answer."""
+    async def _execute(self, *pipes: Any) -> list[Any]:
+        """Run pipelines one after the other, in one round trip; return the answers, None for a key of another type.
+
+        Such a key costs its own symbol alone. Where it is ours it is removed, so that it can be written again.
+        """
         first, *others = pipes
         for pipe in others:
             first.command_stack.extend(pipe.command_stack)
-        return (await first.execute())[0]
+        names = [args[1] for args, _ in first.command_stack]
+        answers = await each_answer(first)
+        wrong = {
+            name: BadData("key", str(answer), "another type")
+            for name, answer in zip(names, answers, strict=True)
+            if isinstance(answer, ResponseError)
+        }
+        self._bad_keys.record(set(names) - wrong.keys(), wrong)
+        if wrong:
+            await self._remove(wrong.keys())
+        return [None if isinstance(answer, ResponseError) else answer for answer in answers]
 
-    def _check(self, mark: Any) -> None:
-        if self.marked and mark != self._mark:
-            self.marked, self.lost = False, True
+    async def _remove(self, wrong: Set[str]) -> None:
+        """Remove keys of another type that stand where ours belong, and the mark until they are written again."""
+        ours: set[str] = set()
+        for symbol, market in self.feed.markets.items():
+            names = {self.keys.bars(symbol, timeframe) for timeframe in market.timeframes}
+            if self.feed.writes_quotes:
+                names.add(self.keys.market(symbol))
+            if names & wrong:
+                ours |= names & wrong
+                self.lost.add(symbol)
+        if ours:
+            await self.redis.unlink(*ours, self.marker)
+            self.marked = False
 
     def _bars(self, pipe: Any, taken: dict[str, list[Closed]]) -> None:
         for symbol, closed in taken.items():
@@ -167,7 +196,7 @@ class MarketWriter:
         }
         for timeframe in market.timeframes:
             bar = market.forming.get(timeframe)
-            fields[f"bar:{timeframe}"] = orjson.dumps((*bar, market.last.get(timeframe, 0))) if bar else b""
+            fields[f"bar:{timeframe}"] = encode_forming(bar, market.last.get(timeframe, 0)) if bar else b""
         if self.feed.writes_quotes and (quote := market.quote):
             fields |= {
                 "bid": quote.bid,
@@ -182,7 +211,7 @@ class MarketWriter:
         if self.feed.writes_quotes:
             for symbol in symbols:
                 pipe.publish(self.keys.price_updates, symbol)
-        pipe.publish(self.keys.bar_updates, orjson.dumps({"symbols": symbols, "ts": now_ms()}))
+        pipe.publish(self.keys.bar_updates, encode_bar_update(symbols, now_ms()))
 
     def _put_back(self, changed: Iterable[SymbolState], taken: dict[str, list[Closed]]) -> None:
         for market in changed:

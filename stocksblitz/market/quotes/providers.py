@@ -11,10 +11,14 @@ from urllib.parse import quote as quoted
 import httpx
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
-from stocksblitz.market.quotes.types import ProviderQuote, number, quote_of
+from stocksblitz.market.core.market_hash import PRICE_FIELDS, MarketPrice, decode_prices
+from stocksblitz.market.quotes.types import ProviderQuote, number, quote_of, time_number
+from stocksblitz.observability.bad_data import BadDataLog
 from stocksblitz.redis.client import connect, current_keys, each_answer
+
+_bad_markets = BadDataLog("market")
 
 
 class ProviderError(Exception):
@@ -60,7 +64,6 @@ class FeedProvider(Provider):
 
     leased = False
     batch = 500
-    _FIELDS = ("last", "bid", "ask", "ts", "fresh_until")
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._redis = connect()
@@ -72,27 +75,22 @@ class FeedProvider(Provider):
         names = current_keys()
         pipe = self._redis.pipeline(transaction=False)
         for symbol in symbols:
-            pipe.hmget(names.market(symbol), self._FIELDS)
+            pipe.hmget(names.market(symbol), PRICE_FIELDS)
         try:
-            rows = await each_answer(pipe)
+            hashes = await each_answer(pipe)
         except RedisError as error:
             raise ProviderError(f"Redis does not answer ({type(error).__name__})", transient=True) from error
-        rows_of = zip(symbols, rows, strict=True)
-        quotes = {symbol: self._quote(row) for symbol, row in rows_of if not isinstance(row, ResponseError)}
+        prices, bad = decode_prices(zip(symbols, hashes, strict=True))
+        _bad_markets.record(prices, bad)
+        quotes = {symbol: self._quote(price) for symbol, price in prices.items()}
         return {symbol: quote for symbol, quote in quotes.items() if quote}
 
     @staticmethod
-    def _quote(row: Sequence[bytes | None]) -> ProviderQuote | None:
-        last, bid, ask, ts, fresh_until = row
-        return quote_of(last, bid, ask, ts=_whole(ts), fresh_until=_whole(fresh_until))
+    def _quote(price: MarketPrice) -> ProviderQuote | None:
+        return quote_of(price.last, price.bid, price.ask, ts=price.ts, fresh_until=price.fresh_until)
 
     async def close(self) -> None:
         await self._redis.aclose()
-
-
-def _whole(raw: object) -> int | None:
-    value = number(raw)
-    return None if value is None else int(value)
 
 
 class HttpProvider(Provider):
@@ -145,7 +143,8 @@ class HttpProvider(Provider):
         their = self._theirs.get(symbol, symbol)
         price, bid, ask, ts = (dig(document, path.split("."), their) for path in self._paths.values())
         stamp = number(ts)
-        return quote_of(price, bid, ask, ts=None if stamp is None else int(stamp * self._ts_factor))
+        ms = None if stamp is None else time_number(stamp * self._ts_factor)
+        return quote_of(price, bid, ask, ts=ms)
 
     async def _get(self, url: str) -> Any:
         """The answer's JSON, or None where the symbol is not known there. No error names the URL: it may hold

@@ -3,6 +3,9 @@
 import math
 from typing import Any, Literal, NamedTuple
 
+from stocksblitz.market.core.bars import MAX_PRICE, MIN_PRICE
+from stocksblitz.redis.decoding import MAX_MS
+
 Outcome = Literal["hit", "wait", "call"]
 """``hit``: kept from before; ``wait``: somebody else's call was waited for; ``call``: the provider was asked
 for this."""
@@ -42,17 +45,31 @@ def number(raw: Any) -> float | None:
         return None
     try:
         value = float(raw)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return value if math.isfinite(value) else None
+
+
+def price_number(raw: Any) -> float | None:
+    """Return a price from what a provider sent: 0 or a number whose size is within the bounds of prices, else None."""
+    value = number(raw)
+    return value if value is not None and (value == 0 or MIN_PRICE <= abs(value) <= MAX_PRICE) else None
+
+
+def time_number(raw: Any) -> int | None:
+    """Return a time in whole ms UTC from what a provider sent; None when it is none or out of reach."""
+    value = number(raw)
+    return int(value) if value is not None and 0 <= value <= MAX_MS else None
 
 
 def quote_of(
     last: object, bid: object = None, ask: object = None, **times: int | None
 ) -> ProviderQuote | None:
-    """Last price, else the middle of bid and ask; None when there is neither. A last price of 0 means no
-    trade yet."""
-    traded, low, high = number(last), number(bid), number(ask)
+    """Return a quote at the last price, else at the middle of bid and ask; None when there is neither.
+
+    A last price of 0 means that nothing was traded yet.
+    """
+    traded, low, high = price_number(last), price_number(bid), price_number(ask)
     if traded:
         return ProviderQuote(traded, low, high, **times)
     if low is None or high is None:

@@ -1,24 +1,27 @@
-"""Closed bars and the forming one, for readers in threads (hot store; in the real realm older ones from the database)."""
+"""Closed bars for readers in threads: from the hot store, and in the real realm older ones from the database."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from django.conf import settings
 
 from stocksblitz.market.models import Bar
-from stocksblitz.redis.client import current_keys, sync_client
+from stocksblitz.market.store.bar_codec import decode_bars, decode_forming
+from stocksblitz.observability.bad_data import BadDataLog
+from stocksblitz.redis.client import current_keys, each_answer_sync, good, sync_client
+from stocksblitz.redis.decoding import decode_text
 
 type Row = list[Any]
 """``[ts, open, high, low, close, volume]``; ts is the opening time in ms."""
 
 MOST_BARS = 5_000
+_bad_bars, _bad_markets = BadDataLog("bar"), BadDataLog("market")
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Closed bars, oldest first. ``complete``: as many as were asked for; ``generation`` changes when the past does."""
+    """Closed bars, oldest first. ``complete``: as many as were asked for; ``generation`` changes when history does."""
 
     bars: list[Row]
     complete: bool
@@ -26,21 +29,23 @@ class History:
 
 
 def read_bars(symbol: str, timeframe: str, limit: int, before: int | None = None) -> History:
-    """The last ``limit`` closed bars, of those that opened before ``before`` (ms) where given."""
+    """Return the last ``limit`` closed bars that opened before ``before`` (ms), or of all; junk is left out."""
     names, upper = current_keys(), "+inf" if before is None else f"({before}"
     pipe = sync_client().pipeline(transaction=False)
     pipe.zrevrangebyscore(names.bars(symbol, timeframe), upper, "-inf", 0, limit)
     pipe.hget(names.market(symbol), "gen")
-    members, generation = pipe.execute()
-    bars = [orjson.loads(member)[:6] for member in reversed(members)]
-    if len(bars) < limit and not settings.FEED.mock:
+    members, generation = each_answer_sync(pipe)
+    found, bad = decode_bars(members)
+    _bad_bars.record_all(f"{symbol} {timeframe}", bad)
+    bars: list[Row] = [list(bar[:6]) for bar in reversed(found)]
+    if len(bars) + len(bad) < limit and not settings.FEED.mock:
         older = stored_bars(symbol, timeframe, limit - len(bars), bars[0][0] if bars else before)
         bars = [row[:6] for row in older] + bars
-    return History(bars, len(bars) == limit, (generation or b"").decode())
+    return History(bars, len(bars) == limit, _generation(symbol, generation))
 
 
 def stored_bars(symbol: str, timeframe: str, limit: int, before: int | None) -> list[Row]:
-    """The same from the database alone, each with the opening time of its session (ms) at its end."""
+    """Return such bars from the database alone, each with the opening time of its session (ms) at its end."""
     rows = Bar.objects.filter(symbol=symbol, timeframe=timeframe)
     if before is not None:
         rows = rows.filter(ts__lt=before)
@@ -49,6 +54,12 @@ def stored_bars(symbol: str, timeframe: str, limit: int, before: int | None) -> 
 
 
 def forming(fields: Mapping[bytes, bytes] | None, timeframe: str) -> Row | None:
-    """The bar that forms, from a symbol's market hash; ``[ts, o, h, l, c, v, session, prev_ts]``."""
-    raw = (fields or {}).get(f"bar:{timeframe}".encode())
-    return orjson.loads(raw) if raw else None
+    """Return the forming bar of a market hash as ``[ts, o, h, l, c, v, session, prev_ts]``; BadData for junk."""
+    found = decode_forming((fields or {}).get(f"bar:{timeframe}".encode()))
+    return [*found.bar, found.prev_ts] if found else None
+
+
+def _generation(symbol: str, answer: Any) -> str:
+    with _bad_markets.skip(symbol):
+        return decode_text("gen", good(answer)) or ""
+    return ""

@@ -15,8 +15,8 @@ from stocksblitz.market.core.bars import Bar
 from stocksblitz.market.core.greeks import price
 from stocksblitz.market.feeds import bar_archive as archive_module
 from stocksblitz.market.feeds.bar_archive import Archive
-from stocksblitz.market.feeds.external.feed import AHEAD_MS, GRACE_MS, ExternalFeed
-from stocksblitz.market.feeds.external.ticks import ExternalTick
+from stocksblitz.market.feeds.external.feed import GRACE_MS, ExternalFeed
+from stocksblitz.market.feeds.external.ticks import AHEAD_MS, ExternalTick
 from stocksblitz.market.feeds.spec import FeedSpec
 from stocksblitz.market.feeds.writer import MarketWriter
 from stocksblitz.market.models import Bar as StoredBar
@@ -44,7 +44,7 @@ class Outside:
         intact = await self.writer.inspect()
         await self.feed.open(intact=intact, gen=self.writer.gen)
         if not intact:
-            await self.writer.refill()
+            await self.writer.refill(list(self.feed.markets))
         self.task = asyncio.create_task(self.feed.intake(self.stop))
         subscribed = self.keys.price_updates.encode()
         await aeventually(lambda: dict(self.redis.pubsub_numsub(subscribed))[subscribed] > 0)
@@ -86,6 +86,13 @@ async def outside(aredis, redis, real_keys):
     yield make
     for each in opened:
         await each.close()
+
+
+async def read_all(out):
+    """Have the feed read every symbol, as after a connection that was lost, and wait until it has."""
+    await out.feed._on_connect()
+    await asyncio.sleep(0)
+    await aeventually(lambda: not out.feed._changed and not out.feed._wake.is_set())
 
 
 def noon():
@@ -154,21 +161,19 @@ async def test_bad_prices_change_nothing(outside, redis, real_keys, fields):
     before = forming(redis, real_keys, "AAA", "1min")
     redis.delete(real_keys.market("AAA"))
     redis.hset(real_keys.market("AAA"), mapping={**fields, "ts": now + 1})
-    await out.feed._on_connect()
-    await asyncio.sleep(0)
-    await aeventually(lambda: not out.feed._changed and not out.feed._wake.is_set())
+    await read_all(out)
     await out.price(last=10.0, bid=9.0, ask=11.0, volume=3, ts=now + 2)
     out.feed.markets["AAA"].dirty = True
     await out.turn(now)
     assert forming(redis, real_keys, "AAA", "1min") == before
 
 
-async def test_a_tick_from_the_future_closes_nothing(outside):
+async def test_a_tick_from_the_future_closes_nothing(outside, redis, real_keys):
     out, now = await outside(), noon()
     await out.price(last=10.0, ts=now)
-    before = out.seen
-    out.feed._take("AAA", ExternalTick(98.0, 99.0, 99.0, 1.0, now + AHEAD_MS + 60_000), now)
-    assert out.seen == before
+    redis.hset(real_keys.market("AAA"), mapping={"last": 99.0, "ts": now_ms() + AHEAD_MS + 60_000})
+    await read_all(out)
+    assert out.feed.listings["AAA"].bars.part.close == 10.0
     await out.price(last=11.0, ts=now + 1)
     assert out.feed.listings["AAA"].bars.part.close == 11.0
 
@@ -180,8 +185,8 @@ async def test_unknown_symbols_are_counted_and_a_new_instrument_is_taken_up(
     out, now = await outside(), noon()
     redis.hset(real_keys.market("NEW"), mapping={"last": 5.0, "ts": now})
     redis.publish(real_keys.price_updates, "NEW")
-    redis.publish(real_keys.price_updates, b"\xff:*")
-    await aeventually(lambda: len(out.feed._unknown) == 2)
+    redis.publish(real_keys.price_updates, b"\xff:*")  # no symbol at all
+    await aeventually(lambda: len(out.feed._unknown) == 1)
     await out.turn(now)
     assert "NEW" not in out.feed.markets
     await Instrument.objects.acreate(symbol="NEW", exchange="24x7", kind="crypto", currency="USD")
@@ -315,7 +320,7 @@ async def test_a_flushed_redis_is_filled_from_the_database(outside, redis, real_
         redis.delete(key)
     await out.writer.flush()
     assert out.writer.lost
-    await out.writer.refill()
+    await out.writer.refill(list(out.feed.markets))
     assert len(before["1min"]) == 8
     assert {timeframe: hot(redis, real_keys, "AAA", timeframe) for timeframe in before} == before
 
@@ -362,3 +367,81 @@ async def test_a_chain_that_somebody_quotes_gets_greeks_and_open_interest(outsid
     assert json.loads(own["oi"]) == {"oi": 80.0, "change": 10.0}
     assert json.loads(market(redis, real_keys, "FUT")["oi"]) == {"oi": 900.0, "change": -20.0}
     assert market(redis, real_keys, "FUT")["greeks"] == ""
+
+
+HOSTILE = [
+    {"ts": 2**63}, {"ts": "1e400"}, {"ts": "nan"}, {"ts": "1"}, {"ts": "250000000000000"}, {"ts": b"\xff\xfe\x80"},
+    {"last": "1e400"}, {"last": "1e308"}, {"last": "1e9999999"}, {"last": b"\xff\xfe\x80"}, {"volume": "1e30"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fields", HOSTILE)
+async def test_a_hostile_hash_costs_its_own_symbol_alone(outside, redis, real_keys, fields):
+    await Instrument.objects.acreate(symbol="BBB", exchange="XNSE", kind="equity", currency="INR")
+    out, now = await outside(), noon()
+    redis.hset(real_keys.market("BBB"), mapping={"last": 5.0, "ts": now, **fields})
+    redis.publish(real_keys.price_updates, "BBB")
+    await out.price(last=10.0, ts=now)
+    await out.turn(now)
+    assert forming(redis, real_keys, "AAA", "1min")[0].close == 10.0
+    assert out.feed.listings["BBB"].bars.part is None
+
+
+async def test_a_key_of_another_type_is_left_to_whoever_writes_the_prices(outside, redis, real_keys):
+    await Instrument.objects.acreate(symbol="BBB", exchange="24x7", kind="crypto", currency="USD")
+    out, now = await outside(), noon()
+    redis.rpush(real_keys.market("BBB"), "junk")
+    redis.publish(real_keys.price_updates, "BBB")
+    out.feed.markets["BBB"].dirty = True
+    await out.price(last=10.0, ts=now)
+    await out.turn(now)
+    assert forming(redis, real_keys, "AAA", "1min")[0].close == 10.0
+    redis.delete(real_keys.market("BBB"))
+    await out.price("BBB", last=7.0, ts=now)
+    await out.turn(now)
+    assert forming(redis, real_keys, "BBB", "1min")[0].close == 7.0
+
+
+JUNK_BARS = [
+    b"junk", b"\xff\xfe\x80", b"[]", b"[1,2]", b"{}", b"null", b"[NaN,1,1,1,1,1,1]", b'["a","b","c","d","e","f","g"]',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("spoil", ["list", "hash", "bars", "bars of another type", "volume"])
+async def test_a_restart_with_junk_costs_only_what_cannot_be_read(outside, redis, real_keys, spoil):
+    await Instrument.objects.acreate(symbol="BBB", exchange="24x7", kind="crypto", currency="USD")
+    out, now = await outside(), noon()
+    await out.writer.mark()
+    for i in range(4):
+        for symbol in ("AAA", "BBB"):
+            await out.price(symbol, last=10.0 + i, volume=i, ts=now + i * MINUTE)
+        await out.turn(now + i * MINUTE)
+    before = {timeframe: hot(redis, real_keys, "BBB", timeframe) for timeframe in ("1min", "3min")}
+    await out.close()
+    if spoil == "list":
+        redis.delete(real_keys.market("BBB"))
+        redis.rpush(real_keys.market("BBB"), "junk", b"\xff")
+    elif spoil == "hash":
+        fields = ("bid", "ask", "last", "volume", "ts", "fresh_until", "source", "bar:1min", "bar:1d")
+        redis.hset(real_keys.market("BBB"), mapping=dict.fromkeys(fields, b"\xff\xfe\x80"))
+    elif spoil == "volume":
+        redis.set(real_keys.name("feed", "seen", "BBB"), '["x"]')
+    else:
+        for timeframe in ("1min", "3min"):
+            name = real_keys.bars("BBB", timeframe)
+            if spoil == "bars":
+                redis.zadd(name, {raw: now + 30 * MINUTE + i for i, raw in enumerate(JUNK_BARS)})
+            else:
+                redis.delete(name)
+                redis.rpush(name, "junk")
+    again = await outside()
+    await again.price(last=20.0, volume=9, ts=now + 5 * MINUTE)
+    await again.turn(now + 6 * MINUTE + GRACE_MS)
+    assert hot(redis, real_keys, "AAA", "1min")[-1].close == 20.0
+    assert set(again.feed.markets) == {"AAA", "BBB"}
+    if spoil == "bars":
+        kept = {
+            timeframe: hot(redis, real_keys, "BBB", timeframe)[: len(bars)]
+            for timeframe, bars in before.items()
+        }
+        assert kept == before

@@ -261,7 +261,7 @@ async def test_a_lost_hot_store_is_filled_up_to_where_the_replay_is(play, file, 
         redis.delete(key)
     await player.writer.flush()
     assert player.writer.lost
-    await player.writer.refill()
+    await player.writer.refill(list(player.feed.markets))
     await player.writer.flush()
     assert len(before["1min"]) == 80
     assert {timeframe: hot(redis, mock_keys, "AAA", timeframe) for timeframe in ALL} == before

@@ -157,7 +157,7 @@ async def test_a_lost_hot_store_comes_back_the_same(make, redis, mock_keys):
         redis.delete(key)
     await writer.flush()
     assert writer.lost
-    await writer.refill()
+    await writer.refill(list(feed.markets))
     for (symbol, timeframe), found in before.items():
         assert hot(redis, mock_keys, symbol, timeframe) == found
 

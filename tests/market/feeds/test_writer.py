@@ -145,7 +145,7 @@ async def test_a_flushed_redis_is_noticed_and_filled_again(writer, puppet, redis
         redis.delete(name)
     await writer.flush()  # nothing has changed, and yet it looks
     assert writer.lost
-    await writer.refill()
+    await writer.refill(list(puppet.markets))
     await writer.flush()
     assert not writer.lost
     assert hot(redis, mock_keys, "AAA", "1min") == [bar(0), bar(1), bar(2)]
@@ -177,3 +177,35 @@ async def test_the_generation_goes_on_where_the_hot_store_is_intact(writer, pupp
     puppet.source = "another"
     assert await writer.inspect() is False
     assert writer.gen >= gen
+
+
+@pytest.mark.parametrize("key", ["market", "bars", "marker"])
+async def test_a_key_of_another_type_is_replaced_and_holds_nobody_up(writer, puppet, redis, mock_keys, key):
+    name = {
+        "market": mock_keys.market("AAA"),
+        "bars": mock_keys.bars("AAA", "1min"),
+        "marker": mock_keys.feed_marker,
+    }[key]
+    await writer.mark()
+    redis.delete(name)
+    redis.rpush(name, "junk")
+    moved(puppet).close([("1min", bar(0))])
+    moved(puppet, "BBB").close([("1min", bar(0))])
+    puppet.history["AAA"] = puppet.history["BBB"] = {"1min": [bar(0)]}
+    await writer.flush()
+    assert hot(redis, mock_keys, "BBB", "1min") == [bar(0)]
+    assert "AAA" in writer.lost
+    await writer.refill(list(writer.lost))
+    await writer.flush()
+    assert not writer.lost
+    assert hot(redis, mock_keys, "AAA", "1min") == [bar(0)]
+    assert market(redis, mock_keys, "AAA")["last"] == "10.0"
+
+
+async def test_a_spoilt_mark_counts_as_none(writer, puppet, redis, mock_keys):
+    for mark in (b"puppet|x", b"puppet|\xff", b"puppet|-1", b"puppet", b"|1"):
+        redis.set(mock_keys.feed_marker, mark)
+        assert not await writer.inspect()
+    redis.set(mock_keys.feed_marker, b"puppet|17")
+    assert await writer.inspect()
+    assert writer.gen == 17

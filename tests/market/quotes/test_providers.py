@@ -113,7 +113,7 @@ async def test_without_a_price_the_feed_is_unavailable_until_it_has_one(redis, k
     with pytest.raises(StocksBlitzError, match="no price of EURUSD") as raised:
         await get_instrument_current_price("feed", "EURUSD")
     assert (raised.value.code, raised.value.retryable) == ("unavailable", True)
-    feed_writes(redis, keys, "EURUSD", last="1.5")
+    feed_writes(redis, keys, "EURUSD", last="1.5", bid="", ask="")
     assert (await get_instrument_current_price("feed", "EURUSD")).price == 1.5
 
 

@@ -8,26 +8,35 @@ import asyncio
 import logging
 import time
 from collections.abc import Collection
-from math import isfinite
+from math import isfinite, nan
 from typing import Any
 
 import orjson
-from redis.exceptions import ResponseError
 
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.calendars import sessions as calendars
 from stocksblitz.market.core import greeks
-from stocksblitz.market.core.bars import TIMEFRAMES, Bar, TickBars, TradingSession
-from stocksblitz.market.core.options import Chain, Interest, chains
-from stocksblitz.market.feeds.bar_archive import Archive, bar_of
+from stocksblitz.market.core.announcements import decode_price_update
+from stocksblitz.market.core.bars import TickBars, TradingSession
+from stocksblitz.market.core.options import Chain, chains
+from stocksblitz.market.feeds.bar_archive import Archive
 from stocksblitz.market.feeds.base import Feed, Past, SymbolState
 from stocksblitz.market.feeds.external.derivatives import reckon
+from stocksblitz.market.feeds.external.left_behind import counted_volume_name, read_left_behind
 from stocksblitz.market.feeds.external.recovery import restore
-from stocksblitz.market.feeds.external.ticks import ExternalTick, Listing, number
+from stocksblitz.market.feeds.external.ticks import (
+    INTEREST_FIELDS,
+    TICK_FIELDS,
+    ExternalTick,
+    Listing,
+    decode_interest,
+    decode_tick,
+)
 from stocksblitz.market.feeds.instruments import active_contracts, active_exchanges
 from stocksblitz.market.feeds.spec import FeedSpec
+from stocksblitz.observability.bad_data import BadDataLog
 from stocksblitz.observability.metrics import feed_rejected, feed_ticks
-from stocksblitz.redis.client import each_answer
+from stocksblitz.redis.client import each_answer, good
 from stocksblitz.redis.keys import Keys
 from stocksblitz.redis.subscriber import Subscriber
 from stocksblitz.workers.backoff import retry_forever
@@ -37,12 +46,8 @@ log = logging.getLogger(__name__)
 
 GRACE_MS = 500
 """How long after its end a bar waits for ticks of its own that are still on their way."""
-AHEAD_MS = 5_000
-"""A tick may be this far ahead of our clock; one farther ahead would close bars that are not over."""
 LEARN_S = 2.0
 """Unknown symbols are looked up in the database at most this often."""
-_PRICES = ("bid", "ask", "last", "volume", "ts")
-_INTEREST = ("open_interest", "open_interest_change")
 _OPTIONS = {"stale", "rate"}
 CHAIN_S = 1.0
 """How often Greeks and open interest are reckoned."""
@@ -50,7 +55,10 @@ CHAIN_S = 1.0
 
 def _option(spec: FeedSpec, name: str, default: str, *, most: float) -> float:
     text = spec.options.get(name, default)
-    value = number(text.encode())
+    try:
+        value = float(text)
+    except ValueError:
+        value = nan
     if not 0 <= value <= most:
         raise StocksBlitzError(
             "invalid_parameter", f"external: {name} is a number from 0 to {most:g}, not {text!r}"
@@ -83,6 +91,7 @@ class ExternalFeed(Feed):
         self._learned = 0.0
         self._gen = 0
         self._told: set[tuple[str, int]] = set()
+        self._bad_prices, self._bad_updates = BadDataLog("market"), BadDataLog("price_update")
 
     @property
     def identity(self) -> str:
@@ -122,12 +131,18 @@ class ExternalFeed(Feed):
 
     def state(self, symbols: Collection[str]) -> dict[str, bytes]:
         listings = {symbol: self.listings[symbol] for symbol in symbols}
-        return {self._seen(s): orjson.dumps([each.volume, each.session]) for s, each in listings.items()}
+        return {
+            counted_volume_name(self.keys, symbol): orjson.dumps([listing.volume, listing.session])
+            for symbol, listing in listings.items()
+        }
 
     # --- what comes in ----------------------------------------------------------------------------------------
 
     def _on_message(self, channel: str, data: bytes) -> None:
-        symbol = data.decode(errors="replace")
+        with self._bad_updates.skip(channel):
+            self._on_price_update(decode_price_update(data))
+
+    def _on_price_update(self, symbol: str) -> None:
         if symbol in self.listings:
             self._changed.add(symbol)
             self._wake.set()
@@ -148,7 +163,7 @@ class ExternalFeed(Feed):
         try:
             pipe = self.redis.pipeline(transaction=False)
             for symbol in symbols:
-                pipe.hmget(self.keys.market(symbol), _PRICES + _INTEREST)
+                pipe.hmget(self.keys.market(symbol), TICK_FIELDS + INTEREST_FIELDS)
             answers = await each_answer(pipe)
         except Exception:  # whatever it was, these symbols are still to be read
             self._changed.update(symbols)
@@ -156,19 +171,21 @@ class ExternalFeed(Feed):
             raise
         now = now_ms()
         for symbol, values in zip(symbols, answers, strict=True):
-            if isinstance(
-                values, ResponseError
-            ):  # the key is no hash: this symbol has no price, the others go on
-                feed_rejected.labels("wrong_type").inc()
-            elif any(values):
-                self._take(symbol, ExternalTick.of(values[:5], now), now)
-                self._count(self.listings[symbol], *map(number, values[5:]))
+            with self._bad_prices.skip(symbol):
+                self._read(symbol, good(values), now)
+
+    def _read(self, symbol: str, values: list[bytes | None], now: int) -> None:
+        prices, interest = values[: len(TICK_FIELDS)], values[len(TICK_FIELDS) :]
+        if (tick := decode_tick(prices, now)) is not None:
+            self._take(symbol, tick, now)
+        if (counted := decode_interest(interest)) is not None:
+            self.listings[symbol].interest = counted
 
     def _take(self, symbol: str, tick: ExternalTick, now: int) -> None:
         listing, market = self.listings[symbol], self.markets[symbol]
         bars = listing.bars
-        if tick.crossed or tick.ts > now + AHEAD_MS:
-            feed_rejected.labels("crossed" if tick.crossed else "future").inc()
+        if tick.crossed:
+            feed_rejected.labels("crossed").inc()
             return
         session = bars.ladder.session(tick.ts)
         self._mention(listing.exchange, session)
@@ -195,11 +212,6 @@ class ExternalFeed(Feed):
         session = listing.bars.ladder.session(now)
         if now >= session.close:
             market.fresh_until, market.dirty = session.until + self.allowance, True
-
-    @staticmethod
-    def _count(listing: Listing, oi: float, change: float) -> None:
-        if isfinite(oi) and oi >= 0:
-            listing.interest = Interest(oi, change if isfinite(change) else 0.0)
 
     def _note(self, now: int) -> None:
         self._reckoned = time.monotonic()
@@ -237,41 +249,17 @@ class ExternalFeed(Feed):
         calendars.session_at(exchange, now)
         bars = TickBars(lambda ts: calendars.session_at(exchange, ts))
         market, listing = SymbolState(symbol, self._gen), Listing(exchange, bars)
-        fields, seen, minutes, *newest = await self._left_behind(symbol)
-        forming = _forming(fields[5:])
-        last = {tf: int(found[0][1]) for tf, found in zip(TIMEFRAMES, newest, strict=True) if found}
-        market.close(restore(bars, [bar_of(raw) for raw in minutes], last, forming))
-        tick = ExternalTick.of(fields[:5], now)
-        if seen:
-            listing.volume, listing.session = orjson.loads(seen)
-        elif isfinite(tick.volume):
-            listing.volume, listing.session = tick.volume, bars.ladder.session(tick.ts).open
-            bars.newest = max(bars.newest, tick.ts + 1 if bars.ladder.start(now) > tick.ts else 0)
+        left = await read_left_behind(self.redis, self.keys, symbol, now)
+        market.close(restore(bars, left.minutes, left.last, left.forming))
+        if left.counted:
+            listing.volume, listing.session = left.counted
+        elif left.tick and isfinite(left.tick.volume):
+            ts = left.tick.ts
+            listing.volume, listing.session = left.tick.volume, bars.ladder.session(ts).open
+            bars.newest = max(bars.newest, ts + 1 if bars.ladder.start(now) > ts else 0)
         self.listings[symbol], self.markets[symbol] = listing, market
-        if last or forming:
+        if left.last or left.forming:
             market.dirty = True
-            market.fresh_until = self._fresh_until(listing, min(tick.ts, now))
+            market.fresh_until = self._fresh_until(listing, min(left.tick.ts, now) if left.tick else now)
         self._changed.add(symbol)
         self._wake.set()
-
-    async def _left_behind(self, symbol: str) -> list[Any]:
-        pipe = self.redis.pipeline(transaction=False)
-        pipe.hmget(self.keys.market(symbol), [*_PRICES, *(f"bar:{timeframe}" for timeframe in TIMEFRAMES)])
-        pipe.get(self._seen(symbol))
-        pipe.zrange(self.keys.bars(symbol, "1min"), -_SESSION_MINUTES, -1)
-        for timeframe in TIMEFRAMES:
-            pipe.zrange(self.keys.bars(symbol, timeframe), -1, -1, withscores=True)
-        found: list[Any] = await pipe.execute()
-        return found
-
-    def _seen(self, symbol: str) -> str:
-        return self.keys.name("feed", "seen", symbol)
-
-
-_SESSION_MINUTES = 1_501
-"""One more than the longest session has."""
-
-
-def _forming(fields: list[bytes | None]) -> dict[str, Bar]:
-    """The forming bars of a market hash."""
-    return {tf: Bar(*orjson.loads(raw)[:7]) for tf, raw in zip(TIMEFRAMES, fields, strict=True) if raw}

@@ -1,23 +1,26 @@
-"""What somebody else wrote of a symbol, and how much of it is in bars already (pure)."""
+"""Prices that somebody else wrote, and how much of each symbol's volume is in bars already (pure)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite, nan
 
-from stocksblitz.market.core.bars import TickBars
+from stocksblitz.market.core.bars import DAY_MS, MAX_VOLUME, TickBars
+from stocksblitz.market.core.market_hash import MarketPrice, decode_price
 from stocksblitz.market.core.options import Interest
+from stocksblitz.redis.decoding import MAX_MS, BadData, decode_json, decode_number
 
-
-def number(raw: bytes | None) -> float:
-    """A plain decimal number, else NaN."""
-    try:
-        return float(raw) if raw else nan
-    except ValueError:
-        return nan
+TICK_FIELDS = ("bid", "ask", "last", "volume", "ts")
+"""The fields of ``market:{SYMBOL}`` that belong to whoever writes the prices."""
+INTEREST_FIELDS = ("open_interest", "open_interest_change")
+AHEAD_MS = 5_000
+"""A tick may be this far ahead of our clock; one farther ahead would close bars that are not over."""
+MAX_AGE_MS = 366 * DAY_MS
+"""An older price makes no bar, and no calendar is loaded for its year."""
 
 
 @dataclass(slots=True)
 class ExternalTick:
-    """A price hash as it was read; NaN where a number is missing or none."""
+    """A price as it was read; NaN where a number is missing."""
 
     bid: float
     ask: float
@@ -26,9 +29,10 @@ class ExternalTick:
     ts: int
 
     @classmethod
-    def of(cls, values: list[bytes | None], now: int) -> "ExternalTick":
-        bid, ask, last, volume, ts = map(number, values)
-        return cls(bid, ask, last, volume, int(ts) if isfinite(ts) else now)
+    def of(cls, price: MarketPrice, now: int) -> "ExternalTick":
+        """Return the tick; a price without a time is taken to be of ``now``."""
+        bid, ask, last, volume = (nan if number is None else number for number in price[:4])
+        return cls(bid, ask, last, volume, price.ts or now)
 
     @property
     def price(self) -> float:
@@ -43,7 +47,7 @@ class ExternalTick:
 
 @dataclass(slots=True)
 class Listing:
-    """A symbol that we build bars of."""
+    """A symbol whose bars this feed builds."""
 
     exchange: str
     bars: TickBars
@@ -51,13 +55,42 @@ class Listing:
     """The volume of its session that is in bars already."""
     session: int = 0
     price: float = nan
-    """The newest, also while the exchange is closed."""
+    """The newest price, also while the exchange is closed."""
     interest: Interest | None = None
 
     def added(self, tick: ExternalTick, session: int) -> float:
-        """What was traded since the tick before; the volume counts from the open of each session."""
+        """Return what was traded since the tick before; the volume counts from the open of each session."""
         if not isfinite(tick.volume):
             return 0.0
         before = self.volume if session == self.session and tick.volume >= self.volume else 0.0
         self.volume, self.session = tick.volume, session
         return tick.volume - before
+
+
+def decode_tick(values: Sequence[bytes | None], now: int) -> ExternalTick | None:
+    """Return the tick that the `TICK_FIELDS` hold; None when all are missing, `BadData` when one cannot be right."""
+    if not any(values):
+        return None
+    tick = ExternalTick.of(decode_price([*values, None, None]), now)
+    if not now - MAX_AGE_MS <= tick.ts <= now + AHEAD_MS:
+        raise BadData("ts", values[4], f"a time of the last year, at most {AHEAD_MS} ms ahead of {now}")
+    return tick
+
+
+def decode_interest(values: Sequence[bytes | None]) -> Interest | None:
+    """Return the open interest that the `INTEREST_FIELDS` hold; None where it is missing."""
+    oi = decode_number("open_interest", values[0], 0, MAX_VOLUME)
+    change = decode_number("open_interest_change", values[1], -MAX_VOLUME, MAX_VOLUME)
+    return None if oi is None else Interest(oi, change or 0.0)
+
+
+def decode_counted_volume(raw: bytes | None) -> tuple[float, int] | None:
+    """Return the volume that an earlier feed had put into bars and the session (ms) that it was of."""
+    if not raw:
+        return None
+    match decode_json("counted volume", raw):
+        case [float() | int() as volume, int() as session] if (
+            0 <= volume <= MAX_VOLUME and 0 <= session <= MAX_MS
+        ):
+            return float(volume), session
+    raise BadData("counted volume", raw, "a JSON array of volume and session")

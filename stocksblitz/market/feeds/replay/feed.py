@@ -22,8 +22,12 @@ from stocksblitz.market.feeds.base import Feed, FeedQuote, Past, SymbolState
 from stocksblitz.market.feeds.instruments import check_symbol, ensure_instruments, terms_of
 from stocksblitz.market.feeds.replay.backpressure import Readers
 from stocksblitz.market.feeds.replay.csv_bars import Rows, read_rows
+from stocksblitz.market.feeds.replay.demand import Demand, read_demand
 from stocksblitz.market.feeds.spec import FeedSpec
+from stocksblitz.observability.bad_data import BadDataLog
 from stocksblitz.observability.metrics import feed_rejected, feed_ticks
+from stocksblitz.redis.client import each_answer, good
+from stocksblitz.redis.decoding import MAX_MS, BadData, decode_json
 from stocksblitz.redis.keys import Keys
 from stocksblitz.workers.runtime import now_ms
 
@@ -37,10 +41,9 @@ _LOGGED = 20
 """Broken lines that are logged one by one."""
 _AHEAD = 64
 """Bars by which full speed is ahead of its slowest reader at most: what a session can hold while it reads."""
-_SILENT_MS = 3_000
-"""A web process that did not say for so long how far it is, is gone."""
 _BREATH_S = 0.002
 """How long full speed waits for its readers before it looks again."""
+_bad_cursors = BadDataLog("replay_cursor")
 _OPTIONS = {"symbol", "exchange", "speed", "loop", "timeframe"}
 
 
@@ -133,11 +136,12 @@ class Round:
         return self.rows.bars[self.next]
 
 
-def _read_upto(told: dict[bytes, bytes]) -> list[tuple[str, int]]:
-    """How far each web process has written each timeframe; what was not said lately is not waited for."""
-    lately = now_ms() - _SILENT_MS
-    said = ((name.decode().partition("|")[0], [*map(int, place.split(b"|"))]) for name, place in told.items())
-    return [(timeframe, ts) for timeframe, (ts, at) in said if at > lately]
+def decode_cursor(raw: bytes) -> tuple[int, int]:
+    """Return the next row and the generation that a replay's cursor names."""
+    match decode_json("replay cursor", raw):
+        case {"row": int() as row, "gen": int() as gen} if 0 <= row <= MAX_MS and 0 <= gen <= MAX_MS:
+            return row, gen
+    raise BadData("replay cursor", raw, "an object with row and gen")
 
 
 def glimpse(row: Bar, gone: float) -> Bar:
@@ -182,13 +186,13 @@ class ReplayFeed(Feed):
 
     async def open(self, *, intact: bool, gen: int) -> None:
         await ensure_instruments([terms_of(self.symbol, self.options.exchange, self.rows.decimals)])
-        place = orjson.loads(await self.redis.get(self.cursor) or b"{}") if intact else {}
-        await asyncio.to_thread(self._skip, place.get("row", 0))
-        market = SymbolState(self.symbol, place.get("gen", gen), self.round.ladder.timeframes)
+        row, gen = await self._read_cursor(gen) if intact else (0, gen)
+        await asyncio.to_thread(self._skip, row)
+        market = SymbolState(self.symbol, gen, self.round.ladder.timeframes)
         self.markets = {self.symbol: market}
         market.dirty = True  # that there is nothing before the first row is known before it comes
         if self.round.next:
-            self.readers.resume((await self._demand())[1])
+            self.readers.resume((await self._demand()).positions)
             self._show(market, self.rows.bars[self.round.next - 1], 1.0)
 
     async def step(self, now: int) -> bool:
@@ -225,28 +229,19 @@ class ReplayFeed(Feed):
             log.warning("the file has lines that cannot be used", extra=extra)
         return rows
 
+    async def _read_cursor(self, gen: int) -> tuple[int, int]:
+        """Return the next row and the generation of the hot store; from the first row where they cannot be read."""
+        with _bad_cursors.skip(self.cursor):
+            [raw] = await each_answer(self.redis.pipeline(transaction=False).get(self.cursor))
+            return decode_cursor(good(raw)) if raw else (0, gen)
+        return 0, gen
+
     def _skip(self, rows: int) -> None:
         while self.round.next < min(rows, len(self.rows.bars)):
             self.round.take()
 
-    async def _demand(self) -> tuple[set[str], dict[str, int], bool]:
-        """Timeframes of the symbol that somebody wants, where their readers are, and whether one asks to wait."""
-        timeframes = self.round.ladder.timeframes
-        pipe = self.redis.pipeline(transaction=False)
-        pipe.smembers(self.keys.wanted)
-        pipe.hmget(self.keys.positions, [f"{self.symbol}|{timeframe}" for timeframe in timeframes])
-        pipe.hgetall(self.keys.readers(self.symbol))
-        members, places, told = await pipe.execute()
-        streams = (member.decode().split("|") for member in members)
-        wanted = {stream[1] for stream in streams if stream[0] == self.symbol}
-        positions = {
-            tf: int(place) for tf, place in zip(timeframes, places, strict=True) if place is not None
-        }
-        held = False
-        for timeframe, ts in _read_upto(told):
-            held = held or ts < 0
-            positions[timeframe] = min(ts, positions.get(timeframe, ts))
-        return wanted, positions, held
+    async def _demand(self) -> Demand:
+        return await read_demand(self.redis, self.keys, self.symbol, self.round.ladder.timeframes)
 
     def _rows_due(self, now: int) -> int:
         if self.options.speed is None:
