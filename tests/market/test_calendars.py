@@ -3,10 +3,14 @@
 from datetime import datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.calendars import sessions as calendars
+from stocksblitz.market.calendars.session_table import decode_table, encode_table
 from stocksblitz.market.calendars.sessions import UncoveredYear
+from stocksblitz.redis.decoding import BadData
 
 
 def ms(text):
@@ -144,3 +148,36 @@ def test_an_unknown_exchange_is_a_clear_error():
     with pytest.raises(StocksBlitzError, match="24x7, 24x5 or a market identifier code") as error:
         calendars.session_at("NYSE", ms("2026-11-20T06:00:00Z"))
     assert error.value.code == "invalid_parameter"
+
+
+def test_a_table_finds_the_sessions_that_the_calendar_has():
+    years = range(2025, 2027)
+    table = decode_table(encode_table(calendars.table_of_years("XNSE", years)))
+    for text in (
+        "2025-01-01T00:00:00Z",
+        "2025-10-21T09:00:00Z",
+        "2026-11-20T05:00:00Z",
+        "2026-12-31T23:00:00Z",
+    ):
+        assert table.session_at(ms(text)) == calendars.session_at("XNSE", ms(text))
+    for text in ("2020-01-01T00:00:00Z", "2031-01-01T00:00:00Z"):
+        with pytest.raises(StocksBlitzError, match="sessions are known from 2024 to 2027"):
+            table.session_at(ms(text))
+
+
+JUNK_TABLES = [
+    b"[[1,2],[2,3],[true,true]]",
+    b"[[2,1],[2,3],[true,true]]",
+    b"[[1],[2],[true]]",
+    b"null",
+    b'{"error":1}',
+]
+
+
+@given(st.binary(max_size=40) | st.sampled_from(JUNK_TABLES))
+def test_any_bytes_are_a_table_or_bad_data(raw):
+    try:
+        table = decode_table(raw)
+    except BadData:
+        return
+    assert table.session_at(table.opens[0]).open == table.opens[0]

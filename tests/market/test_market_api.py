@@ -1,23 +1,21 @@
-import asyncio
-import threading
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 
 import orjson
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
 from django.test import Client
 
 from stocksblitz.identity import tokens
 from stocksblitz.identity.models import Login
 from stocksblitz.market.api.views import gaps
-from stocksblitz.market.calendars import server as feed_sessions
 from stocksblitz.market.calendars.sessions import session_at
-from stocksblitz.market.core.bars import MINUTE_MS
+from stocksblitz.market.core.bars import DAY_MS, MINUTE_MS
+from stocksblitz.market.feeds.session_tables import SessionTables
 from stocksblitz.market.models import Bar, Instrument, OptionContract
+from stocksblitz.market.store.session_tables import session_table_name
 from stocksblitz.redis.client import connect
-from stocksblitz.redis.client import current_keys as names
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -129,27 +127,7 @@ def test_older_bars_of_the_real_realm_are_in_the_database(client, redis, setting
     assert [bar[0] for bar in found["bars"]] == [bar_row(i)[0] for i in (1, 2, 3)]
 
 
-@contextmanager
-def telling():
-    """Answer those who ask for sessions, as a feed does beside its work."""
-    stop = threading.Event()
-
-    async def work():
-        redis = connect()
-        while not stop.is_set():
-            await feed_sessions.answer(redis, names())
-        await redis.aclose()
-
-    thread = threading.Thread(target=lambda: asyncio.run(work()))
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(30)
-
-
-def test_gaps_are_where_the_exchange_was_open(client, redis, keys, monkeypatch):
+def test_gaps_are_where_the_exchange_was_open(client, redis, keys):
     last = T0 + 374 * MINUTE_MS  # the last minute of the session
     tomorrow = T0 + 24 * 60 * MINUTE_MS
     assert gaps(partial(session_at, "XNSE"), "1min", [T0, T0 + MINUTE_MS, last, tomorrow]) == [
@@ -161,18 +139,25 @@ def test_gaps_are_where_the_exchange_was_open(client, redis, keys, monkeypatch):
     for i in (0, 1, 4):
         redis.zadd(keys.bars("NIFTY50", "1min"), {orjson.dumps(bar_row(i)): bar_row(i)[0]})
     query = {"timeframe": "1min"}
-    monkeypatch.setattr("stocksblitz.market.calendars.client.WAIT_S", 0.2)
     assert client.get("/api/market/NIFTY50/gaps", query).json()["code"] == "unavailable"
-    monkeypatch.setattr("stocksblitz.market.calendars.client.WAIT_S", 20.0)
-    with telling():
-        found = client.get("/api/market/NIFTY50/gaps", query).json()
+    async_to_sync(write_tables)(keys)
+    found = client.get("/api/market/NIFTY50/gaps", query).json()
     assert found["gaps"] == [{"start": bar_row(2)[0], "end": bar_row(4)[0]}]
-    monkeypatch.setattr("stocksblitz.market.calendars.client.WAIT_S", 0.2)
-    assert client.get("/api/market/NIFTY50/gaps", query).json() == found, "kept: the feed is not asked again"
+    old = [T0 - 40 * 365 * DAY_MS, 1.0, 2.0, 0.5, 1.5, 10.0, T0]
+    redis.zadd(keys.bars("NIFTY50", "1min"), {orjson.dumps(old): old[0]})
+    assert client.get("/api/market/NIFTY50/gaps", query).json()["code"] == "unavailable", "of no known year"
+    redis.zrem(keys.bars("NIFTY50", "1min"), orjson.dumps(old))
+    redis.set(session_table_name(keys, "XNSE"), b"[[1],[2],[true]]")
+    assert client.get("/api/market/NIFTY50/gaps", query).json()["code"] == "unavailable", "junk"
     Instrument.objects.update(exchange="XXXX")
-    monkeypatch.setattr("stocksblitz.market.calendars.client.WAIT_S", 20.0)
-    with telling():
-        assert client.get("/api/market/NIFTY50/gaps", query).json()["code"] == "invalid_parameter"
+    assert client.get("/api/market/NIFTY50/gaps", query).json()["code"] == "invalid_parameter"
+
+
+async def write_tables(keys):
+    """Write the session tables of all instruments, as a feed does beside its work."""
+    redis = connect()
+    await SessionTables(redis, keys, lambda: range(2025, 2026)).step()
+    await redis.aclose()
 
 
 def test_the_chain(client, nifty, redis, keys):

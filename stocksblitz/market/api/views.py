@@ -17,13 +17,13 @@ from stocksblitz.api.parameters import whole_number
 from stocksblitz.api.schema import documented
 from stocksblitz.market.api import serializers as shapes
 from stocksblitz.market.api import validation
-from stocksblitz.market.calendars.client import sessions_of
 from stocksblitz.market.core.bars import TIMEFRAMES, Sessions, ending, opening
 from stocksblitz.market.core.market_hash import PRICE_FIELDS, decode_price, decode_values
 from stocksblitz.market.models import Instrument, OptionContract
 from stocksblitz.market.quotes import FEED_ACCOUNT, get_instrument_current_price_sync
 from stocksblitz.market.store.history import MOST_BARS, read_bars
 from stocksblitz.market.store.instruments import check_symbol
+from stocksblitz.market.store.session_tables import sessions_of
 from stocksblitz.observability.bad_data import BadDataLog
 from stocksblitz.redis.client import current_keys, each_answer_sync, good, sync_client
 from stocksblitz.workers.runtime import now_ms
@@ -106,7 +106,7 @@ class GapsView(APIView):
         )
         exchange = Instrument.objects.values_list("exchange", flat=True).get(symbol=symbol)
         opened = [bar[0] for bar in past.bars]
-        found = gaps(sessions_of(exchange, opened), timeframe, opened)
+        found = gaps(sessions_of(exchange), timeframe, opened)
         return Response({"symbol": symbol, "timeframe": timeframe, "gaps": found})
 
 

@@ -8,11 +8,10 @@ markets use it.
 A year that no calendar covers goes on with the exchange's ordinary week, and its sessions say so (``certain`` is False):
 a server must not stop on 1 January. `check_year` is for those who would rather have the error.
 
-Times are milliseconds UTC. Only the feed process looks up market identifier codes (the library needs pandas);
-others ask it (`stocksblitz.market.calendars.client`).
+Times are milliseconds UTC. Only the feed process looks up market identifier codes (the library needs pandas); the web
+process reads the tables that the feed writes (`stocksblitz.market.store.session_tables`).
 """
 
-from bisect import bisect_right
 from collections import Counter
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
@@ -22,6 +21,7 @@ from zoneinfo import ZoneInfo
 
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.calendars.overrides import OVERRIDES, check_exchange
+from stocksblitz.market.calendars.session_table import SessionTable
 from stocksblitz.market.core.bars import (
     EVERY_DAY,
     MINUTE_MS,
@@ -72,9 +72,7 @@ def session_at(exchange: str, ts: int) -> TradingSession:
     """The session that a moment belongs to: the one that is open, else the last one that was."""
     if exchange in EVERY_DAY:
         return utc_day(ts)
-    opens, closes, certain = table(exchange, gmtime(ts / 1000).tm_year)
-    i = bisect_right(opens, ts) - 1
-    return TradingSession(opens[i], closes[i], opens[i + 1], certain[i])
+    return _table(exchange, gmtime(ts / 1000).tm_year).session_at(ts)
 
 
 def bar_open(exchange: str, timeframe: str, ts: int) -> int:
@@ -113,11 +111,16 @@ _Sessions = list[tuple[int, int, bool]]
 
 
 @lru_cache(maxsize=256)
-def table(exchange: str, year: int) -> tuple[list[int], list[int], list[bool]]:
-    """Opens, closes and certainties around a year; the neighbours' are there for what crosses New Year."""
-    rows = [row for y in (year - 1, year, year + 1) for row in _labelled(exchange, y)]
-    opens, closes, certain = zip(*sorted(rows), strict=True)
-    return list(opens), list(closes), list(certain)
+def _table(exchange: str, year: int) -> SessionTable:
+    return table_of_years(exchange, range(year, year + 1))
+
+
+def table_of_years(exchange: str, years: range) -> SessionTable:
+    """Return the sessions of these years and of one year on either side, for what crosses New Year."""
+    around = range(years.start - 1, years.stop + 1)
+    rows = sorted(row for year in around for row in _labelled(exchange, year))
+    opens, closes, certain = zip(*rows, strict=True)
+    return SessionTable(list(opens), list(closes), list(certain))
 
 
 @lru_cache(maxsize=512)

@@ -4,8 +4,12 @@ from abc import ABC, abstractmethod
 from asyncio import Event
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from stocksblitz.market.core.bars import TIMEFRAMES, Bar, Closed
+
+YEARS_BACK = 10
+"""The hot store's daily bars go back about as far."""
 
 Past = Mapping[str, Sequence[Bar]]
 """Closed bars by timeframe, oldest first."""
@@ -73,6 +77,11 @@ class Feed(ABC):
     def identity(self) -> str:
         """What the past depends on; when it changes, what an older feed left in the mock realm is purged."""
         return self.source
+
+    def years(self) -> range:
+        """Return the years whose sessions readers of the bars may ask for."""
+        this = datetime.now(UTC).year
+        return range(this - YEARS_BACK, this + 1)
 
     @abstractmethod
     async def open(self, *, intact: bool, gen: int) -> None:

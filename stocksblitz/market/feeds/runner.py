@@ -11,10 +11,10 @@ from django.db import DatabaseError
 from redis.exceptions import RedisError
 
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.market.calendars import server
 from stocksblitz.market.feeds.bar_archive import Archive
 from stocksblitz.market.feeds.base import Feed
 from stocksblitz.market.feeds.lease import FeedLease
+from stocksblitz.market.feeds.session_tables import SessionTables
 from stocksblitz.market.feeds.spec import FeedSpec
 from stocksblitz.market.feeds.writer import MarketWriter
 from stocksblitz.market.store.purge import purge
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 ARCHIVE_S = 0.5
 """How long closed bars are collected before they are saved together."""
+TABLES_S = 10.0
+"""How soon the session table of a new instrument's exchange is written."""
 CLOSE_WITHIN_S = 1.5
 """The last flush and the lease's return may take this long after a stop."""
 
@@ -65,6 +67,7 @@ class FeedProcess:
         self.feed = make_feed(spec, self.redis, self.keys, self.archive)
         archive = None if spec.mock else self.archive
         self.writer = MarketWriter(self.redis, self.keys, self.feed, mock=spec.mock, archive=archive)
+        self.tables = SessionTables(self.redis, self.keys, self.feed.years)
         self.lease = FeedLease(self.redis, self.keys, "feed")
         self.opened = False
 
@@ -97,7 +100,7 @@ class FeedProcess:
                 tasks.create_task(retry_forever("lease", self._hold, stop, every=HEARTBEAT_S)),
                 tasks.create_task(self.feed.intake(stop)),
                 tasks.create_task(aggregation.run(stop)),
-                tasks.create_task(retry_forever("sessions", self._tell_sessions, stop, every=0)),
+                tasks.create_task(retry_forever("sessions", self.tables.step, stop, every=TABLES_S)),
                 tasks.create_task(retry_forever("archive", lambda: self._save(stop), stop, every=0)),
             ]
             await retry_forever("feed", lambda: self._turn(stop), stop, every=0, cap=0.5)
@@ -107,9 +110,6 @@ class FeedProcess:
     async def _save(self, stop: asyncio.Event) -> None:
         if not await self.archive.step():
             await wait(stop, ARCHIVE_S)
-
-    async def _tell_sessions(self) -> None:
-        await server.answer(self.redis, self.keys)
 
     async def _hold(self) -> None:
         if not await self.lease.renew():

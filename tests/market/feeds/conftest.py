@@ -4,7 +4,9 @@ import pytest
 
 from stocksblitz.market.feeds.base import Feed
 from stocksblitz.market.feeds.writer import MarketWriter
+from stocksblitz.market.models import Instrument
 from stocksblitz.redis.keys import Keys
+from tests.market.feeds.outside import Outside
 
 
 class Puppet(Feed):
@@ -44,3 +46,17 @@ def puppet():
 @pytest.fixture
 def writer(aredis, mock_keys, puppet):
     return MarketWriter(aredis, mock_keys, puppet, mock=True)
+
+
+@pytest.fixture
+async def outside(aredis, redis, real_keys):
+    opened = []
+
+    async def make(option=""):
+        opened.append(await Outside(aredis, redis, real_keys, option).open())
+        return opened[-1]
+
+    await Instrument.objects.acreate(symbol="AAA", exchange="24x7", kind="crypto", currency="USD")
+    yield make
+    for each in opened:
+        await each.close()

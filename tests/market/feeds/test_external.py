@@ -1,6 +1,5 @@
 """Bars out of prices that somebody else writes."""
 
-import asyncio
 import contextlib
 import json
 import sqlite3
@@ -18,86 +17,14 @@ from stocksblitz.market.feeds.bar_archive import Archive
 from stocksblitz.market.feeds.external.feed import GRACE_MS, ExternalFeed
 from stocksblitz.market.feeds.external.ticks import AHEAD_MS, ExternalTick
 from stocksblitz.market.feeds.spec import FeedSpec
-from stocksblitz.market.feeds.writer import MarketWriter
 from stocksblitz.market.models import Bar as StoredBar
 from stocksblitz.market.models import Instrument, OptionContract
 from stocksblitz.workers.runtime import now_ms
 from tests.conftest import aeventually
+from tests.market.feeds.outside import DAY, MINUTE, noon, read_all
 from tests.market.feeds.reading import forming, hot, market
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-MINUTE, DAY = 60_000, 86_400_000
-
-
-class Outside:
-    """An external feed whose turns are taken by the test, and the somebody who writes the prices."""
-
-    def __init__(self, aredis, redis, keys, option=""):
-        self.redis, self.keys = redis, keys
-        self.archive = Archive(aredis, keys)
-        self.feed = ExternalFeed(FeedSpec.parse(f"external{option}"), aredis, keys, self.archive)
-        self.writer = MarketWriter(aredis, keys, self.feed, mock=False, archive=self.archive)
-        self.stop = asyncio.Event()
-
-    async def open(self):
-        intact = await self.writer.inspect()
-        await self.feed.open(intact=intact, gen=self.writer.gen)
-        if not intact:
-            await self.writer.refill(list(self.feed.markets))
-        self.task = asyncio.create_task(self.feed.intake(self.stop))
-        subscribed = self.keys.price_updates.encode()
-        await aeventually(lambda: dict(self.redis.pubsub_numsub(subscribed))[subscribed] > 0)
-        return self
-
-    async def close(self):
-        self.task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self.task
-
-    async def price(self, symbol="AAA", **fields):
-        """Write a price and wait until the feed has read it."""
-        seen = self.seen
-        self.redis.hset(self.keys.market(symbol), mapping=fields)
-        self.redis.publish(self.keys.price_updates, symbol)
-        await aeventually(lambda: self.seen != seen)
-
-    @property
-    def seen(self):
-        bars = [listing.bars for listing in self.feed.listings.values()]
-        return [(b.part, b.newest, b.refused.total()) for b in bars]
-
-    async def turn(self, now=0):
-        await self.feed.step(now or now_ms())
-        await self.writer.flush()
-        while await self.archive.step():
-            pass
-
-
-@pytest.fixture
-async def outside(aredis, redis, real_keys):
-    opened = []
-
-    async def make(option=""):
-        opened.append(await Outside(aredis, redis, real_keys, option).open())
-        return opened[-1]
-
-    await Instrument.objects.acreate(symbol="AAA", exchange="24x7", kind="crypto", currency="USD")
-    yield make
-    for each in opened:
-        await each.close()
-
-
-async def read_all(out):
-    """Have the feed read every symbol, as after a connection that was lost, and wait until it has."""
-    await out.feed._on_connect()
-    await asyncio.sleep(0)
-    await aeventually(lambda: not out.feed._changed and not out.feed._wake.is_set())
-
-
-def noon():
-    """Yesterday's: no minute, session or day ends while a test runs, whenever that is."""
-    return now_ms() // DAY * DAY - DAY // 2
 
 
 async def test_prices_become_bars(outside, redis, real_keys):
@@ -367,81 +294,3 @@ async def test_a_chain_that_somebody_quotes_gets_greeks_and_open_interest(outsid
     assert json.loads(own["oi"]) == {"oi": 80.0, "change": 10.0}
     assert json.loads(market(redis, real_keys, "FUT")["oi"]) == {"oi": 900.0, "change": -20.0}
     assert market(redis, real_keys, "FUT")["greeks"] == ""
-
-
-HOSTILE = [
-    {"ts": 2**63}, {"ts": "1e400"}, {"ts": "nan"}, {"ts": "1"}, {"ts": "250000000000000"}, {"ts": b"\xff\xfe\x80"},
-    {"last": "1e400"}, {"last": "1e308"}, {"last": "1e9999999"}, {"last": b"\xff\xfe\x80"}, {"volume": "1e30"},
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("fields", HOSTILE)
-async def test_a_hostile_hash_costs_its_own_symbol_alone(outside, redis, real_keys, fields):
-    await Instrument.objects.acreate(symbol="BBB", exchange="XNSE", kind="equity", currency="INR")
-    out, now = await outside(), noon()
-    redis.hset(real_keys.market("BBB"), mapping={"last": 5.0, "ts": now, **fields})
-    redis.publish(real_keys.price_updates, "BBB")
-    await out.price(last=10.0, ts=now)
-    await out.turn(now)
-    assert forming(redis, real_keys, "AAA", "1min")[0].close == 10.0
-    assert out.feed.listings["BBB"].bars.part is None
-
-
-async def test_a_key_of_another_type_is_left_to_whoever_writes_the_prices(outside, redis, real_keys):
-    await Instrument.objects.acreate(symbol="BBB", exchange="24x7", kind="crypto", currency="USD")
-    out, now = await outside(), noon()
-    redis.rpush(real_keys.market("BBB"), "junk")
-    redis.publish(real_keys.price_updates, "BBB")
-    out.feed.markets["BBB"].dirty = True
-    await out.price(last=10.0, ts=now)
-    await out.turn(now)
-    assert forming(redis, real_keys, "AAA", "1min")[0].close == 10.0
-    redis.delete(real_keys.market("BBB"))
-    await out.price("BBB", last=7.0, ts=now)
-    await out.turn(now)
-    assert forming(redis, real_keys, "BBB", "1min")[0].close == 7.0
-
-
-JUNK_BARS = [
-    b"junk", b"\xff\xfe\x80", b"[]", b"[1,2]", b"{}", b"null", b"[NaN,1,1,1,1,1,1]", b'["a","b","c","d","e","f","g"]',
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("spoil", ["list", "hash", "bars", "bars of another type", "volume"])
-async def test_a_restart_with_junk_costs_only_what_cannot_be_read(outside, redis, real_keys, spoil):
-    await Instrument.objects.acreate(symbol="BBB", exchange="24x7", kind="crypto", currency="USD")
-    out, now = await outside(), noon()
-    await out.writer.mark()
-    for i in range(4):
-        for symbol in ("AAA", "BBB"):
-            await out.price(symbol, last=10.0 + i, volume=i, ts=now + i * MINUTE)
-        await out.turn(now + i * MINUTE)
-    before = {timeframe: hot(redis, real_keys, "BBB", timeframe) for timeframe in ("1min", "3min")}
-    await out.close()
-    if spoil == "list":
-        redis.delete(real_keys.market("BBB"))
-        redis.rpush(real_keys.market("BBB"), "junk", b"\xff")
-    elif spoil == "hash":
-        fields = ("bid", "ask", "last", "volume", "ts", "fresh_until", "source", "bar:1min", "bar:1d")
-        redis.hset(real_keys.market("BBB"), mapping=dict.fromkeys(fields, b"\xff\xfe\x80"))
-    elif spoil == "volume":
-        redis.set(real_keys.name("feed", "seen", "BBB"), '["x"]')
-    else:
-        for timeframe in ("1min", "3min"):
-            name = real_keys.bars("BBB", timeframe)
-            if spoil == "bars":
-                redis.zadd(name, {raw: now + 30 * MINUTE + i for i, raw in enumerate(JUNK_BARS)})
-            else:
-                redis.delete(name)
-                redis.rpush(name, "junk")
-    again = await outside()
-    await again.price(last=20.0, volume=9, ts=now + 5 * MINUTE)
-    await again.turn(now + 6 * MINUTE + GRACE_MS)
-    assert hot(redis, real_keys, "AAA", "1min")[-1].close == 20.0
-    assert set(again.feed.markets) == {"AAA", "BBB"}
-    if spoil == "bars":
-        kept = {
-            timeframe: hot(redis, real_keys, "BBB", timeframe)[: len(bars)]
-            for timeframe, bars in before.items()
-        }
-        assert kept == before

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from time import gmtime
 from typing import Any
 
 import orjson
@@ -183,6 +184,10 @@ class ReplayFeed(Feed):
     @property
     def cursor(self) -> str:
         return self.keys.name("replay", self.symbol)
+
+    def years(self) -> range:
+        first, last = (gmtime(self.rows.bars[end].ts / 1000).tm_year for end in (0, -1))
+        return range(first, last + 1)
 
     async def open(self, *, intact: bool, gen: int) -> None:
         await ensure_instruments([terms_of(self.symbol, self.options.exchange, self.rows.decimals)])
