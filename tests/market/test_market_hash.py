@@ -57,7 +57,7 @@ def test_any_bytes_are_a_price_or_bad_data(values: list[bytes | None]) -> None:
     assert all(ms is None or 0 <= ms <= MAX_MS for ms in (price.ts, price.fresh_until))
 
 
-@given(st.lists(value, min_size=5, max_size=5))
+@given(st.lists(value, min_size=6, max_size=6))
 def test_any_bytes_are_a_feeds_state_or_bad_data(values: list[bytes | None]) -> None:
     try:
         state = decode_feed_state(values)
@@ -127,8 +127,8 @@ def test_greeks_and_open_interest_are_flat_objects() -> None:
         "call": {"iv": 0.2, "delta": None},
         "put": None,
     }
-    values = [b"17", b"simulated", b"5", orjson.dumps(greeks), b""]
-    assert decode_feed_state(values) == FeedState("17", "simulated", 5, greeks, None)
+    values = [b"17", b"simulated", b"5", orjson.dumps(greeks), b"", b"4"]
+    assert decode_feed_state(values) == FeedState("17", "simulated", 5, greeks, None, 4)
     for junk in (
         b"junk",
         b"[1]",
@@ -138,7 +138,7 @@ def test_greeks_and_open_interest_are_flat_objects() -> None:
         b'{"a":true}',
     ):
         with pytest.raises(BadData, match="greeks: expected"):
-            decode_feed_state([b"17", b"simulated", b"5", junk, b""])
+            decode_feed_state([b"17", b"simulated", b"5", junk, b"", b""])
 
 
 def test_a_bar_update_comes_back_as_it_was_sent() -> None:

@@ -40,11 +40,13 @@ class FeedState(NamedTuple):
     fresh_until: int | None
     greeks: dict[str, Any] | None
     oi: dict[str, Any] | None
+    flushed: int | None = None
+    """When the feed wrote this (ms UTC): delivery lag counts from here."""
 
 
 PRICE_FIELDS = MarketPrice._fields
 """The fields that `decode_price` takes, in this order."""
-STATE_FIELDS = ("gen", "source", "fresh_until", "greeks", "oi")
+STATE_FIELDS = ("gen", "source", "fresh_until", "greeks", "oi", "flushed")
 """The fields that `decode_feed_state` takes, in this order."""
 
 
@@ -78,13 +80,14 @@ def decode_prices(
 
 def decode_feed_state(values: Hash) -> FeedState:
     """Return what the feed says of a symbol, from its `STATE_FIELDS`."""
-    generation, source, fresh_until, greeks, oi = _values(values)
+    generation, source, fresh_until, greeks, oi, flushed = _values(values)
     return FeedState(
         decode_text("gen", generation) or "",
         decode_text("source", source),
         decode_ms("fresh_until", fresh_until),
         decode_values("greeks", greeks),
         decode_values("oi", oi),
+        decode_ms("flushed", flushed),
     )
 
 

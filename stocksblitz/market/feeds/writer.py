@@ -125,6 +125,7 @@ class MarketWriter:
 
     async def _write(self, changed: list[SymbolState], taken: dict[str, list[Closed]]) -> None:
         """Bars, then what names them, then the news. All is put together before the first await: one moment's truth."""
+        now = now_ms()
         bars, quotes, news = (self.redis.pipeline(transaction=False) for _ in range(3))
         bars.get(self.marker)
         for market in changed:
@@ -133,13 +134,13 @@ class MarketWriter:
                     bars.delete(self.keys.bars(market.symbol, timeframe))
         self._bars(bars, taken)
         for market in changed:
-            quotes.hset(name := self.keys.market(market.symbol), mapping=self._fields(market))
+            quotes.hset(name := self.keys.market(market.symbol), mapping=self._fields(market, now))
             self._bury(quotes, name)
         for name, value in self.feed.state([market.symbol for market in changed]).items():
             quotes.set(name, value, ex=MOCK_TTL_S if self.mock else None)
             self._mortal.add(name)
         if changed:
-            self._announce(news, [market.symbol for market in changed])
+            self._announce(news, [market.symbol for market in changed], now)
         mark, *_ = await self._execute(bars, quotes, news)
         if self.marked and mark != self._mark:
             self.marked, self.lost = False, set(self.feed.markets)
@@ -186,13 +187,14 @@ class MarketWriter:
             for timeframe, bars in by_timeframe.items():
                 self.store(pipe, symbol, timeframe, bars)
 
-    def _fields(self, market: SymbolState) -> dict[str, Any]:
+    def _fields(self, market: SymbolState, now: int) -> dict[str, Any]:
         fields: dict[str, Any] = {
             "source": self.feed.source,
             "fresh_until": market.fresh_until,
             "gen": market.gen,
             "greeks": market.greeks,
             "oi": market.oi,
+            "flushed": now,
         }
         for timeframe in market.timeframes:
             bar = market.forming.get(timeframe)
@@ -207,11 +209,11 @@ class MarketWriter:
             }
         return fields
 
-    def _announce(self, pipe: Any, symbols: list[str]) -> None:
+    def _announce(self, pipe: Any, symbols: list[str], now: int) -> None:
         if self.feed.writes_quotes:
             for symbol in symbols:
                 pipe.publish(self.keys.price_updates, symbol)
-        pipe.publish(self.keys.bar_updates, encode_bar_update(symbols, now_ms()))
+        pipe.publish(self.keys.bar_updates, encode_bar_update(symbols, now))
 
     def _put_back(self, changed: Iterable[SymbolState], taken: dict[str, list[Closed]]) -> None:
         for market in changed:

@@ -7,6 +7,7 @@ from redis.exceptions import ConnectionError as RedisDown
 from stocksblitz.market.core.bars import Bar
 from stocksblitz.market.feeds.base import FeedQuote, SymbolState
 from stocksblitz.redis.keys import MOCK_TTL_S
+from stocksblitz.workers.runtime import now_ms
 from tests.conftest import eventually
 from tests.market.feeds.reading import forming, hot, market
 
@@ -32,8 +33,11 @@ async def test_one_flush_writes_quote_bars_and_news(writer, puppet, redis, mock_
     each = moved(puppet, forming={"1min": bar(2)}, last={"1min": MINUTE})
     each.close([("1min", bar(0)), ("1min", bar(1)), ("3min", bar(0))])
     each.greeks, each.oi = b'{"strike":1}', b'{"call":2}'
+    before = now_ms()
     await writer.flush()
-    assert market(redis, mock_keys, "AAA") == {
+    shown = market(redis, mock_keys, "AAA")
+    assert before <= int(shown.pop("flushed")) <= now_ms()
+    assert shown == {
         "bid": "9.5", "ask": "10.5", "last": "10.0", "volume": "7.0", "ts": "180000", "source": "puppet",
         "fresh_until": "99", "gen": "1", "greeks": '{"strike":1}', "oi": '{"call":2}',
         "bar:1min": "[120000,10.0,12.0,9.0,10.0,5.0,0,60000]",
