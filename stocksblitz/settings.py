@@ -1,6 +1,7 @@
 """Settings: everything that an operator may set comes from the environment (docs/configuration.md tells of each)."""
 
 import os
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -120,7 +121,8 @@ PORTFOLIO_QUOTE_ACCOUNT = env("PORTFOLIO_QUOTE_ACCOUNT", "feed")
 # --- Django ----------------------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    "daphne",
+    # Daphne's app replaces `runserver` alone, and its import of Twisted is a fifth of the start of a process.
+    *(["daphne"] if "runserver" in sys.argv else []),
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
