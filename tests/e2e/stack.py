@@ -51,6 +51,8 @@ class Stack:
         self.url = f"http://127.0.0.1:{self.port}"
         self.ws_url = f"ws://127.0.0.1:{self.port}"
         self.process: subprocess.Popen | None = None
+        self.tokens: dict[str, str] = {}
+        """A token by user name, for tests that are not about signing in (tabs.py)."""
 
     def start(self) -> "Stack":
         """Start it without waiting for anything."""

@@ -9,7 +9,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from tests.conftest import PATIENCE_S, aeventually
-from tests.e2e.tabs import Tab, check_order, sign_in
+from tests.e2e.tabs import Tab, check_order, sign_in, token_of
 
 pytestmark = pytest.mark.process
 
@@ -50,7 +50,7 @@ async def test_a_subscription_is_answered_then_a_snapshot_then_updates(live_stac
 async def test_alice_and_bob_each_get_exactly_their_own(live_stack):
     """The scenario of the design: one user in two tabs, another user; one computation of RSI serves two of them."""
     first, second, bob = [await Tab.open(live_stack) for _ in range(2)] + [
-        await Tab.open(live_stack, (await sign_in(live_stack, "admin", "admin"))["access"])
+        await Tab.open(live_stack, await token_of(live_stack, "admin"))
     ]
     mine = {
         first: ["RSI_14_100", "MACD_12_26_9"],
@@ -168,7 +168,7 @@ async def test_who_is_not_known_is_told_4501(live_stack, query):
 
 
 async def test_a_foreign_origin_is_refused_and_our_own_is_not(live_stack):
-    token = (await sign_in(live_stack))["access"]
+    token = await token_of(live_stack)
     address = f"{live_stack.ws_url}/ws/indicators?token={token}"
     for origin in (
         "http://evil.example",
@@ -185,7 +185,7 @@ async def test_a_foreign_origin_is_refused_and_our_own_is_not(live_stack):
 
 
 async def test_a_ticket_opens_one_socket(live_stack):
-    token = (await sign_in(live_stack))["access"]
+    token = await token_of(live_stack)
     async with httpx.AsyncClient(
         base_url=live_stack.url, timeout=PATIENCE_S, headers={"Authorization": f"Bearer {token}"}
     ) as http:
@@ -202,7 +202,7 @@ async def test_a_ticket_opens_one_socket(live_stack):
 
 
 async def test_a_token_as_subprotocol(live_stack):
-    token = (await sign_in(live_stack))["access"]
+    token = await token_of(live_stack)
     socket = await connect(f"{live_stack.ws_url}/ws/indicators", subprotocols=["bearer", token])
     assert socket.subprotocol == "bearer"
     assert '"connected"' in await socket.recv()
@@ -210,7 +210,7 @@ async def test_a_token_as_subprotocol(live_stack):
 
 
 async def test_a_second_socket_of_a_session_replaces_the_first(live_stack):
-    token = (await sign_in(live_stack))["access"]
+    token = await token_of(live_stack)
     session_id = str(uuid.uuid4())
     first = await Tab.open(live_stack, token, session_id)
     await first.subscribe("TCS", "5min", ["SMA_20"])
@@ -225,7 +225,7 @@ async def test_a_second_socket_of_a_session_replaces_the_first(live_stack):
 
 
 async def test_a_dropped_socket_keeps_its_session_and_a_closed_one_does_not(live_stack):
-    token = (await sign_in(live_stack))["access"]
+    token = await token_of(live_stack)
     session_id = str(uuid.uuid4())
     tab = await Tab.open(live_stack, token, session_id)
     _, snapshot = await tab.subscribe("TCS", "1min", ["SMA_20"], history=10)
@@ -288,7 +288,7 @@ async def test_another_users_session_is_simply_not_there(live_stack):
     session_id = str(uuid.uuid4())
     demo = await Tab.open(live_stack, session_id=session_id)
     await demo.subscribe("TCS", "1min", ["SMA_20"])
-    admin = await Tab.open(live_stack, (await sign_in(live_stack, "admin", "admin"))["access"], session_id)
+    admin = await Tab.open(live_stack, await token_of(live_stack, "admin"), session_id)
     assert admin.messages[0]["retained"] == []
     assert len(await updates(demo, "TCS", "1min", 2)) == 2
     await demo.close()

@@ -17,7 +17,7 @@ import redis as redis_py
 from bench.load.sockets import Crowd, Socket
 from tests.conftest import aeventually, atakes_less
 from tests.e2e.stack import ROOT
-from tests.e2e.tabs import Tab, check_order, closed_bars, sign_in
+from tests.e2e.tabs import Tab, check_order, closed_bars, token_of
 
 pytestmark = pytest.mark.process
 
@@ -27,7 +27,7 @@ def redis_of(stack):
 
 
 async def raw_socket(stack, on_text):
-    token = (await sign_in(stack))["access"]
+    token = await token_of(stack)
     path = f"/ws/indicators?token={token}"
     loop = asyncio.get_running_loop()
     line = socket.socket()
@@ -176,7 +176,7 @@ async def short_tokens(stack):
 
 
 async def test_a_socket_does_not_outlive_its_token_unless_it_is_renewed(live_stack):
-    lasting = (await sign_in(live_stack))["access"]
+    lasting = await token_of(live_stack)
     renewed, left = [await Tab.open(live_stack, token) for token in await short_tokens(live_stack)]
     assert left.messages[0]["expires_at"] is not None
     await renewed.send(type="authenticate", id=1, token=lasting)

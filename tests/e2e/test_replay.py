@@ -6,7 +6,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from tests.e2e.replays import MINUTE, Truth, cut, larger
-from tests.e2e.tabs import Tab, check_order, closed_bars, sign_in
+from tests.e2e.tabs import Tab, check_order, closed_bars, token_of
 from tests.indicators.engine.data import COMMON, read
 
 pytestmark = pytest.mark.process
@@ -105,7 +105,7 @@ async def test_a_process_killed_under_load_costs_no_closed_bar(stack, data, tmp_
     minutes = read(file)
     known = Truth(minutes)
     server = stack(FEED=f"replay:{file}?symbol=BTCUSD&exchange=24x7&speed=3000").start().wait_ready()
-    client = Faithful(server, (await sign_in(server))["access"], "BTCUSD", "1min")
+    client = Faithful(server, await token_of(server), "BTCUSD", "1min")
     await client.follow(lambda: len(client.closed) >= 100)
     for _ in range(2):
         before = len(client.bars)

@@ -10,7 +10,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.conftest import PATIENCE_S
-from tests.e2e.tabs import Tab, sign_in
+from tests.e2e.tabs import Tab, sign_in, token_of
 
 pytestmark = pytest.mark.process
 
@@ -31,7 +31,7 @@ async def ask(tab, **message):
 
 async def test_a_tab_that_comes_back_takes_its_own_place(live_stack):
     """With all of a user's places taken a new session is refused, and one that was there replaces its old socket."""
-    token = (await sign_in(live_stack, "admin", "admin"))["access"]
+    token = await token_of(live_stack, "admin")
     tabs = [await Tab.open(live_stack, token) for _ in range(20)]
     try:
         async with connect(f"{live_stack.ws_url}/ws/indicators?token={token}") as one_more:
@@ -47,7 +47,7 @@ async def test_a_tab_that_comes_back_takes_its_own_place(live_stack):
 
 
 async def test_a_session_id_that_is_none_is_not_the_tokens_fault(live_stack):
-    token = (await sign_in(live_stack))["access"]
+    token = await token_of(live_stack)
     for wrong in ("1", "%00", "me"):
         address = f"{live_stack.ws_url}/ws/indicators?token={token}&session_id={wrong}"
         async with connect(address) as socket:

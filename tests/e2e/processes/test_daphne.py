@@ -29,7 +29,9 @@ def daphne(live_stack):
     try:
         eventually(lambda: answers(port) or process.poll() is not None, what="Daphne answers")
         assert process.poll() is None, log.read_text(errors="replace")
-        yield SimpleNamespace(url=f"http://127.0.0.1:{port}", ws_url=f"ws://127.0.0.1:{port}")
+        yield SimpleNamespace(
+            url=f"http://127.0.0.1:{port}", ws_url=f"ws://127.0.0.1:{port}", tokens=live_stack.tokens
+        )
     finally:
         process.terminate()
         process.wait(30)

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from tests.conftest import aeventually
-from tests.e2e.tabs import Tab, check_order, sign_in
+from tests.e2e.tabs import Tab, check_order, token_of
 from tests.postgres import running  # noqa: F401  (a fixture)
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
@@ -68,7 +68,7 @@ def stored(postgres):
 
 async def test_no_acknowledged_subscription_is_lost_and_streams_go_on(stack, postgres):
     server = await asyncio.to_thread(stack(DATABASE_URL=postgres.url).start().wait_ready)
-    token = (await sign_in(server))["access"]
+    token = await token_of(server)
     before = server.pids()
     watching, adding = [await Tab.open(server, token) for _ in range(2)]
     await watching.subscribe("BTCUSD", "1min", ["SMA_20"])

@@ -11,7 +11,7 @@ import redis as redis_py
 
 from tests.conftest import aeventually, eventually, redis_server
 from tests.e2e.stack import free_port
-from tests.e2e.tabs import Tab, check_order, sign_in
+from tests.e2e.tabs import Tab, check_order, token_of
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
@@ -112,7 +112,7 @@ async def goes_on(server, tab, fresh):
     await other.subscribe("BTCUSD", "5min", ["RSI_14"], history=20)
     await other.next("market_update", lambda m: m["indicators"]["RSI_14"]["value"] is not None, timeout=60)
     await other.close()
-    token = (await sign_in(server))["access"]
+    token = await token_of(server)
     async with httpx.AsyncClient(base_url=server.url, headers={"Authorization": f"Bearer {token}"}) as http:
 
         async def computed():
