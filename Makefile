@@ -24,7 +24,7 @@ run: venv ## Install what is missing and run everything on http://127.0.0.1:8000
 
 test: venv-dev ## Install what tests need and run all of them (make test ARGS="tests/market -x" runs some)
 	@sh scripts/browser
-	@exec $(PYTHON) -m pytest $(or $(ARGS),-n 4 --dist loadfile)
+	@exec $(PYTHON) -m pytest $(or $(ARGS),-n 4 --dist loadgroup)
 
 check: venv-dev ## Format, lint, types, module boundaries, Django's own checks, missing migrations, the page's types
 	@$(PYTHON) -m ruff format --check .

@@ -22,6 +22,7 @@ _folder = tempfile.mkdtemp(prefix="sb-test-")
 _SOCKET = f"{_folder}/redis.sock"
 os.environ["STOCKSBLITZ_DATA"] = _folder
 os.environ["REDIS_URL"] = f"unix://{_SOCKET}"
+os.environ.pop("DJANGO_ALLOW_ASYNC_UNSAFE", None)  # it would hide calls of the ORM in coroutines
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # the processes that tests start are many: they compile once
 
 import pytest  # the environment above is read when Django's settings load
@@ -78,11 +79,26 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     shutil.rmtree(_folder, ignore_errors=True)
 
 
+E2E = Path(__file__).parent / "e2e"
+SHARE_A_SERVER = (E2E / "live", E2E / "pages")
+"""Folders whose tests share one running server."""
+
+
+def _group(path: Path) -> Path:
+    """Return what one worker runs as a whole: a folder that shares a server, else a file."""
+    return path.parent if path.parent in SHARE_A_SERVER else path
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What starts processes comes first: a file that takes long does not end last and alone."""
-    whole = Path(__file__).parent / "e2e"
+    """Group the tests for the workers of xdist, and run the longest first, so that none ends last and alone."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(str(_group(item.path).relative_to(ROOT))))
     items.sort(
-        key=lambda item: (not item.path.is_relative_to(whole), item.get_closest_marker("process") is None)
+        key=lambda item: (
+            item.path.parent not in SHARE_A_SERVER,
+            not item.path.is_relative_to(E2E),
+            item.get_closest_marker("process") is None,
+        )
     )
 
 

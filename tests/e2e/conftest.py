@@ -8,17 +8,6 @@ from tests.e2e.browser import chromium, complaints, context, page  # noqa: F401 
 from tests.e2e.stack import Stack
 
 
-@pytest.fixture(scope="package")
-def live_stack() -> Iterator[Stack]:
-    """One running server with the simulated feed, shared by all tests that leave it as they found it; it ends with
-    them, so that it takes no time from those that follow."""
-    stack = Stack(FEED="simulated")
-    try:
-        yield stack.start().wait_ready()
-    finally:
-        stack.close()
-
-
 @pytest.fixture
 def stack() -> Iterator[Callable[..., Stack]]:
     """Makes servers with environments of their own: ``stack(FEED="replay:…").start().wait_ready()``."""

@@ -20,7 +20,8 @@ from tests.conftest import eventually
 ROOT = Path(__file__).resolve().parent.parent.parent
 NOT_INHERITED = ("REDIS_URL", "DATABASE_URL", "REDIS_NAMESPACE", "STOCKSBLITZ_DATA", "FEED", "PORT", "DEBUG")
 PROCESSES = {"redis", "web", "feed", "compute", "portfolio"}
-READY_S = 120
+READY_S = 300
+"""How long a server may take to start on a busy machine; an idle one needs five."""
 
 
 def free_port() -> int:

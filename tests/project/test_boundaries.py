@@ -3,12 +3,7 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
 
-import httpx
-import pytest
-
-from tests.conftest import eventually
 from tests.e2e.stack import ROOT
 
 APPS = ("stocksblitz", "indicators", "portfolio")
@@ -28,18 +23,6 @@ print(*[name for name in {NUMERICS!r} if name in sys.modules])
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == []
-
-
-@pytest.mark.process
-def test_the_running_web_process_asks_others_for_calendars(live_stack):
-    with httpx.Client(base_url=live_stack.url) as http:
-        tokens = http.post("/auth/token", json={"username": "demo", "password": "demo"}).json()
-        http.headers["Authorization"] = f"Bearer {tokens['access']}"
-        for symbol in ("NIFTY50", "AAPL", "EURUSD", "BTCUSD"):
-            gaps = f"/api/market/{symbol}/gaps?timeframe=5min&limit=300"
-            eventually(lambda gaps=gaps: http.get(gaps).status_code == 200, 30, gaps)
-    loaded = Path(f"/proc/{live_stack.pids()['web']}/maps").read_text()
-    assert [name for name in NUMERICS if f"/{name}/" in loaded] == []
 
 
 def test_connections_are_opened_in_one_place():

@@ -5,13 +5,13 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from tests.conftest import eventually
+from tests.e2e.stack import ROOT
 
-SDK = Path(__file__).resolve().parent.parent.parent / "sdk"
+SDK = ROOT / "sdk"
 sys.path.insert(0, str(SDK))
 
 from stocksblitz_sdk import MACD, RSI, Client, Indicator, StocksBlitzError
