@@ -3,6 +3,7 @@
 import os
 import sys
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 
 import dj_database_url
@@ -33,6 +34,15 @@ def env_list(name: str, default: str = "") -> list[str]:
     return [item.strip() for item in env(name, default).split(",") if item.strip()]
 
 
+def env_networks(name: str) -> list[str]:
+    try:
+        return [str(ip_network(item)) for item in env_list(name)]
+    except ValueError as error:
+        raise ImproperlyConfigured(
+            f"{name} must be addresses and networks (10.0.0.1, 10.0.0.0/8), separated by commas: {error}"
+        ) from None
+
+
 DEBUG = env("DEBUG", "1") == "1"
 SECRET_KEY = env("SECRET_KEY", DEFAULT_SECRET)
 if not DEBUG and SECRET_KEY == DEFAULT_SECRET:
@@ -52,6 +62,8 @@ ALLOWED_ORIGINS = env_list(
     "ALLOWED_ORIGINS", f"http://localhost:{PORT},http://127.0.0.1:{PORT}" if DEBUG else ""
 )
 CSRF_TRUSTED_ORIGINS = ALLOWED_ORIGINS
+TRUSTED_PROXIES = env_networks("TRUSTED_PROXIES")
+"""Whose X-Forwarded-For and X-Forwarded-Proto count; nobody's by default, also not loopback's."""
 CSRF_FAILURE_VIEW = "stocksblitz.api.problems.csrf_failed"
 
 # --- Redis -----------------------------------------------------------------------------------------------------------
@@ -284,7 +296,9 @@ SIMPLE_JWT = {
     "REFRESH_TOKEN_LIFETIME": timedelta(seconds=env_int("REFRESH_TOKEN_TTL", 7 * 86_400)),
 }
 REST_MAX_BODY = env_int("REST_MAX_BODY", 262_144)
-"""Largest body of a REST request, in bytes."""
+"""Largest body of a request over HTTP, in bytes."""
+REQUEST_TIMEOUT = env_int("REQUEST_TIMEOUT", 30)
+"""Seconds within which a request must have arrived whole; also how long a client may leave a response unread."""
 REST_REQUESTS_PER_MINUTE = env_int("REST_REQUESTS_PER_MINUTE", 60_000 if DEBUG else 3_000)
 AUTH_REQUESTS_PER_MINUTE = env_int("AUTH_REQUESTS_PER_MINUTE", 6_000 if DEBUG else 60)
 

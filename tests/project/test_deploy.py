@@ -75,6 +75,13 @@ def test_the_image_starts_the_web_process_as_the_procfile_does():
     assert words.startswith(expected)
 
 
+def test_the_web_process_reads_requests_within_our_bounds_and_believes_no_proxy_by_itself():
+    command = PROGRAMS["web"].split()
+    assert command[command.index("--http") + 1] == "stocksblitz.server.http_protocol:BoundedProtocol"
+    assert "--no-proxy-headers" in command
+    assert "--forwarded-allow-ips" not in command
+
+
 @pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not there")
 def test_nginx_takes_the_configuration(tmp_path):
     certificate = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-days", "1"]
