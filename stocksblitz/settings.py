@@ -34,12 +34,12 @@ def env_list(name: str, default: str = "") -> list[str]:
     return [item.strip() for item in env(name, default).split(",") if item.strip()]
 
 
-def env_networks(name: str) -> list[str]:
+def networks(items: list[str]) -> list[str]:
     try:
-        return [str(ip_network(item)) for item in env_list(name)]
+        return [str(ip_network(item)) for item in items]
     except ValueError as error:
         raise ImproperlyConfigured(
-            f"{name} must be addresses and networks (10.0.0.1, 10.0.0.0/8), separated by commas: {error}"
+            f"TRUSTED_PROXIES must be addresses and networks (10.0.0.1, 10.0.0.0/8), separated by commas: {error}"
         ) from None
 
 
@@ -62,7 +62,7 @@ ALLOWED_ORIGINS = env_list(
     "ALLOWED_ORIGINS", f"http://localhost:{PORT},http://127.0.0.1:{PORT}" if DEBUG else ""
 )
 CSRF_TRUSTED_ORIGINS = ALLOWED_ORIGINS
-TRUSTED_PROXIES = env_networks("TRUSTED_PROXIES")
+TRUSTED_PROXIES = networks(env_list("TRUSTED_PROXIES"))
 """Whose X-Forwarded-For and X-Forwarded-Proto count; nobody's by default, also not loopback's."""
 CSRF_FAILURE_VIEW = "stocksblitz.api.problems.csrf_failed"
 

@@ -22,6 +22,7 @@ from stocksblitz.market.store.history import read_bars
 from stocksblitz.observability import metrics
 from stocksblitz.redis.client import current_keys, sync_client
 from stocksblitz.redis.keys import MOCK_TTL_S, computation
+from stocksblitz.server.places import waiting
 from stocksblitz.workers.runtime import now_ms
 
 _WORST = {HIT: 0, WAIT: 1, MISS: 2}
@@ -55,7 +56,8 @@ class _Pending:
             connection.close()
         for each, future in self.waiting.items():
             try:
-                self.answer.values[each] = future.result(settings.COMPUTE_WAIT_MS / 1000 + 2)
+                with waiting():
+                    self.answer.values[each] = future.result(settings.COMPUTE_WAIT_MS / 1000 + 2)
             except FutureTimeout:
                 raise StocksBlitzError("unavailable", "the computation takes too long: try again") from None
         return self.answer

@@ -16,6 +16,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from redis.exceptions import RedisError
 
 from stocksblitz.api.errors import StocksBlitzError
+from stocksblitz.server.places import waiting
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,8 @@ class GroupCommit[Request]:
         """The same for a thread that waits. Inside of a transaction it would wait for its own lock: refused."""
         if connection.in_atomic_block:
             raise RuntimeError("subscriptions are written by a thread of their own: do it on_commit")
-        return self.submit(request).result()
+        with waiting():
+            return self.submit(request).result()
 
     def _run(self) -> None:
         crowded = False

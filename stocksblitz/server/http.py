@@ -6,6 +6,7 @@ connection, which takes about half the time of a small request.
 """
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -25,9 +26,12 @@ from django.urls import set_script_prefix
 from servestatic.asgi import ServeStaticASGI
 
 from stocksblitz.observability import aggregation
+from stocksblitz.server.places import working
 
 WAITING = 512
 """Requests that may be in work, or wait for a computation, at the same time."""
+WORKING = 16
+"""Of these at most so many run at the same time; PostgreSQL's pool has as many connections."""
 KEPT = 64
 """Threads that keep their database connection from one request to the next."""
 PROBED = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -81,6 +85,7 @@ class ThreadedHandler(ASGIHandler):
         self.load_middleware(is_async=False)
         self._threads = ThreadPoolExecutor(WAITING, thread_name_prefix="http")
         self._probes = ThreadPoolExecutor(PROBES, thread_name_prefix="probe")
+        self._places = threading.Semaphore(WORKING)
         self._busy = 0
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
@@ -92,14 +97,21 @@ class ThreadedHandler(ASGIHandler):
             await _send(send, (413, [(b"connection", b"close")], b""))
             return
         aggregation.start()
-        pool = self._probes if scope["path"] in PROBED else self._threads
+        run = asyncio.get_running_loop().run_in_executor
+        scope = with_length(scope, len(body))
+        if scope["path"] in PROBED:
+            await _send(send, await run(self._probes, self._serve, scope, body))
+            return
         self._busy += 1
         try:
-            loop = asyncio.get_running_loop()
-            parts = await loop.run_in_executor(pool, self._serve, with_length(scope, len(body)), body)
+            parts = await run(self._threads, self._serve_in_turn, scope, body)
         finally:
             self._busy -= 1
         await _send(send, parts)
+
+    def _serve_in_turn(self, scope: Scope, body: bytes) -> Parts:
+        with working(self._places):
+            return self._serve(scope, body)
 
     def _serve(self, scope: Scope, body: bytes) -> Parts:
         set_script_prefix(get_script_prefix(scope))

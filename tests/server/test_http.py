@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 
 import httpx
 import pytest
@@ -10,7 +11,7 @@ from django.http import HttpResponse
 from django.urls import path
 
 from stocksblitz import urls
-from stocksblitz.server import http
+from stocksblitz.server import http, places
 from stocksblitz.server.proxies import behind_proxies
 from tests.conftest import aeventually
 from tests.server.running import serving
@@ -18,6 +19,7 @@ from tests.server.running import serving
 pytestmark = pytest.mark.django_db(transaction=True)
 
 release = threading.Event()
+running: list[object] = []
 
 
 def waiting(request):
@@ -25,11 +27,30 @@ def waiting(request):
     return HttpResponse(b"done")
 
 
+def waiting_aside(request):
+    with places.waiting():
+        return waiting(request)
+
+
+def counting(request):
+    running.append(request)
+    count = len(running)
+    time.sleep(0.01)  # so that others would begin meanwhile
+    running.remove(request)
+    return HttpResponse(str(count))
+
+
 def who(request):
     return HttpResponse(f"{request.META['REMOTE_ADDR']} {request.scheme}")
 
 
-urlpatterns = [path("waiting", waiting), path("who", who), *urls.urlpatterns]
+urlpatterns = [
+    path("waiting", waiting),
+    path("waiting-aside", waiting_aside),
+    path("running", counting),
+    path("who", who),
+    *urls.urlpatterns,
+]
 
 
 def client(port):
@@ -88,6 +109,29 @@ async def test_health_is_told_however_many_requests_wait(monkeypatch, route):
         finally:
             release.set()
         assert [(await task).text for task in others] == ["done"] * 5
+
+
+@pytest.mark.urls(__name__)
+async def test_a_request_that_waits_gives_its_place_to_another(monkeypatch):
+    monkeypatch.setattr(http, "WORKING", 1)
+    release.clear()
+    async with serving(http.ThreadedHandler()) as port, client(port) as rest:
+        first = asyncio.create_task(rest.get("/waiting-aside"))
+        try:
+            assert (await rest.get("/who")).status_code == 200
+            assert not first.done()
+        finally:
+            release.set()
+        assert (await first).text == "done"
+
+
+@pytest.mark.urls(__name__)
+async def test_few_requests_run_at_the_same_time(monkeypatch):
+    monkeypatch.setattr(http, "WORKING", 3)
+    running.clear()
+    async with serving(http.ThreadedHandler()) as port, client(port) as rest:
+        replies = await asyncio.gather(*(rest.get("/running") for _ in range(20)))
+    assert max(int(reply.text) for reply in replies) <= 3
 
 
 PROXIES = [

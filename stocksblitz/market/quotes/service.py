@@ -20,6 +20,7 @@ from stocksblitz.market.quotes.cache import CachedPrice, Key, PriceCache
 from stocksblitz.market.quotes.fetcher import Config, Fetcher
 from stocksblitz.market.quotes.stats import QuoteCounters
 from stocksblitz.market.quotes.types import Outcome, Price
+from stocksblitz.server.places import waiting
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +105,8 @@ class QuoteService:
         while True:
             flight, leads = self._board(key)
             try:
-                landing = flight.landing.result(max(0.0, deadline - time.monotonic()))
+                with waiting():
+                    landing = flight.landing.result(max(0.0, deadline - time.monotonic()))
             except TimeoutError:
                 raise self._too_long(key) from None
             if price := self._settle(key, flight, landing, leads=leads, asked=asked):
