@@ -1,8 +1,8 @@
-"""``python -m bench [names…]``: run the benchmarks named, or all of them.
+"""Run the named benchmarks, or all of them: ``python -m bench [names…]``.
 
 A benchmark is a module of `bench.benchmarks` with ``def run(report) -> None``. Every figure is one JSON line on
-stdout (`bench.report`); progress and what could not be run go to stderr. The exit status says whether every
-benchmark ran, not whether its targets were met: figures of a busy machine are no verdict.
+stdout (`bench.report`); progress and skipped parts are printed on stderr. The exit status says whether every
+benchmark ran to its end, not whether its targets were met, because a busy machine makes every figure worse.
 """
 
 import argparse
@@ -16,11 +16,11 @@ from pathlib import Path
 from bench.report import Report
 
 FIRST = ("fanout", "compute")
-"""These run first: the figures that most readers look for."""
+"""Benchmarks that run first, because most readers look for their figures."""
 
 
 def is_benchmark(path: Path) -> bool:
-    """Return whether the module defines ``run``, told from its source: an import would load pandas or Django."""
+    """Return whether the module's source defines ``run``; it is not imported, because that loads pandas or Django."""
     body = ast.parse(path.read_text(encoding="utf-8")).body
     return any(isinstance(node, ast.FunctionDef) and node.name == "run" for node in body)
 
@@ -32,22 +32,26 @@ def names() -> list[str]:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the benchmarks that the command line names and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("names", nargs="*", help="which benchmarks; all of them when none is named")
-    parser.add_argument("--list", action="store_true", help="name the benchmarks there are")
-    asked = parser.parse_args(argv)
+    parser.add_argument("names", nargs="*", help="benchmarks to run; all of them when none is named")
+    parser.add_argument("--list", action="store_true", help="print the names of all benchmarks")
+    options = parser.parse_args(argv)
     known = names()
-    if asked.list:
+    if options.list:
         print("\n".join(known))
         return 0
-    unknown = [name for name in asked.names if name not in known]
+    unknown = [name for name in options.names if name not in known]
     if unknown:
-        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(known)}")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
-    return run_all(asked.names or known, Report())
+        parser.error(f"unknown benchmark {', '.join(unknown)}; choose from {', '.join(known)}")
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(143)
+    )  # an exit runs the clean-up that stops our processes
+    return run_all(options.names or known, Report())
 
 
 def run_all(chosen: list[str], report: Report) -> int:
+    """Run the chosen benchmarks one after another; return 1 when any of them failed, else 0."""
     failed = [name for name in chosen if not ran(name, report)]
     if failed:
         report.say(f"failed: {', '.join(failed)}")
@@ -57,11 +61,11 @@ def run_all(chosen: list[str], report: Report) -> int:
 
 
 def ran(name: str, report: Report) -> bool:
-    """Run one benchmark and return whether it ended; its exception is shown and the others go on."""
+    """Run one benchmark and return whether it succeeded; print its exception instead of raising it."""
     report.say(name)
     try:
         importlib.import_module(f"bench.benchmarks.{name}").run(report)
-    except Exception:  # one benchmark that fails does not take the others with it
+    except Exception:  # the other benchmarks still run
         traceback.print_exc(file=sys.stderr)
         return False
     return True

@@ -1,4 +1,4 @@
-"""A PostgreSQL of our own, on a unix socket in a folder, run by nobody because it refuses root."""
+"""Run a private PostgreSQL on a unix socket in a folder, as the user nobody because it refuses to run as root."""
 
 import os
 import shutil
@@ -7,20 +7,20 @@ from pathlib import Path
 
 from bench.harness import Rig
 
-PLACES = Path("/usr/lib/postgresql")
+INSTALLED = Path("/usr/lib/postgresql")
 AS_NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--"]
 
 
 def binaries() -> Path | None:
-    """The folder of the newest version installed, or None."""
-    found = sorted(PLACES.glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    """Return the folder of the newest installed version; None without one, or when we cannot change the user."""
+    found = sorted(INSTALLED.glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     return found[-1].parent if found and shutil.which("setpriv") and os.getuid() == 0 else None
 
 
 class Cluster:
-    """The files of a server beneath a folder, which is opened to others; ``command`` runs it, ``url`` is where.
+    """Data folder of a PostgreSQL server, with the ``command`` that runs the server and its ``url``.
 
-    The process that the command starts is the server itself.
+    The parent folder becomes readable for other users. ``command`` starts the server process itself, without a wrapper.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -45,17 +45,18 @@ class Cluster:
         ]
         subprocess.run([*AS_NOBODY, *initdb, "--locale=C.UTF-8"], check=True, capture_output=True)
         options = {"listen_addresses": "", "unix_socket_directories": self.folder, "max_connections": 200}
-        given = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-        self.command = [*AS_NOBODY, str(home / "postgres"), "-D", str(data), *given]
+        flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+        self.command = [*AS_NOBODY, str(home / "postgres"), "-D", str(data), *flags]
         self.url = f"postgres://nobody@{str(self.folder).replace('/', '%2F')}/postgres"
 
     @property
     def socket(self) -> Path:
+        """Return the path of the unix socket, which exists once the server listens."""
         return self.folder / ".s.PGSQL.5432"
 
 
 def start(rig: Rig) -> str:
-    """Start one and return its address as DATABASE_URL has it."""
+    """Start a server and return its address in the form of DATABASE_URL."""
     cluster = Cluster(rig.folder)
     rig.start("postgres", cluster.command).wait_until(cluster.socket.exists)
     return cluster.url

@@ -1,4 +1,4 @@
-"""``python -m bench.prepare``: a database ready for a benchmark; prints its users' access tokens."""
+"""Prepare a database for a benchmark: ``python -m bench.prepare`` prints the access tokens of its users."""
 
 import argparse
 import json
@@ -7,38 +7,40 @@ import sys
 
 
 def tokens(users: int, logins: int) -> list[str]:
-    """Users and so many logins of each: one of every user, then the next of every user."""
+    """Create users and logins; return the tokens of every user's first login, then of every second login, and so on."""
     from django.contrib.auth.models import User
 
     from stocksblitz.identity.models import Login
     from stocksblitz.identity.tokens import issue
 
-    made = User.objects.bulk_create([User(username=f"bench{at}", is_staff=at == 0) for at in range(users)])
-    return [issue(Login.objects.create(user=user))["access"] for _ in range(logins) for user in made]
+    rows = [User(username=f"bench{number}", is_staff=number == 0) for number in range(users)]
+    created = User.objects.bulk_create(rows)
+    return [issue(Login.objects.create(user=user))["access"] for _ in range(logins) for user in created]
 
 
 def instruments(symbols: list[str]) -> None:
-    """Symbols that trade around the clock."""
+    """Create an instrument for each symbol; it trades around the clock."""
     from stocksblitz.market.models import Instrument
 
-    rows = [Instrument(symbol=each, exchange="24x7", kind="crypto", currency="USD") for each in symbols]
+    rows = [Instrument(symbol=symbol, exchange="24x7", kind="crypto", currency="USD") for symbol in symbols]
     Instrument.objects.bulk_create(rows, ignore_conflicts=True)
 
 
 def main() -> None:
+    """Migrate the database, fill it and print the tokens as JSON."""
     parser = argparse.ArgumentParser(prog="python -m bench.prepare", description=__doc__)
     parser.add_argument("--users", type=int, default=20)
     parser.add_argument("--logins", type=int, default=1)
     parser.add_argument("--symbols", default="")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "stocksblitz.settings")
     import django
     from django.core.management import call_command
 
     django.setup()
     call_command("migrate", interactive=False, verbosity=0)
-    instruments([each for each in asked.symbols.split(",") if each])
-    json.dump(tokens(asked.users, asked.logins), sys.stdout)
+    instruments([symbol for symbol in options.symbols.split(",") if symbol])
+    json.dump(tokens(options.users, options.logins), sys.stdout)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a benchmark reports: one JSON line per figure on stdout, everything else on stderr."""
+"""Print the figures of a benchmark: one JSON line per figure on stdout, everything else on stderr."""
 
 import json
 import sys
@@ -6,16 +6,16 @@ import time
 from dataclasses import dataclass, field
 
 type Line = tuple[str, float, str, float | None, str | None]
-"""A figure on its way between processes: name, value, unit, baseline, target."""
+"""Figure as one process hands it to another: name, value, unit, baseline, target."""
 
 
 @dataclass
 class Report:
-    """Called once per figure: ``report("fanout: ours (vs nchan)", 1.7, "µs/update", baseline=1.5)``.
+    """Printer of figures, called once per figure: ``report("fanout: ours (vs nchan)", 1.7, "µs/update", baseline=1.5)``.
 
-    ``ratio`` of the line is value / baseline: 0.02 of a cost is fifty times less, 500 of a throughput is five
-    hundred times more. The name says which baseline is meant. ``target`` bounds the ratio (or the value,
-    without a baseline), as text such as ``"<= 0.025"``; whether it is met goes to stderr.
+    ``ratio`` in the line is value / baseline: 0.02 of a cost means fifty times less, 500 of a throughput means five
+    hundred times more. The name says which baseline is meant. ``target`` bounds the ratio (or the value, without a
+    baseline) as a text such as ``"<= 0.025"``; stderr says whether the target is met.
     """
 
     lines: list[dict[str, object]] = field(default_factory=list)
@@ -25,6 +25,7 @@ class Report:
     def __call__(
         self, name: str, value: float, unit: str, baseline: float | None = None, target: str | None = None
     ) -> None:
+        """Print one figure, and on stderr whether it meets its target."""
         ratio = value / baseline if baseline else None
         line: dict[str, object] = {
             "name": name,
@@ -45,12 +46,12 @@ class Report:
         self.say(f"  {'met   ' if met else 'MISSED'} {name}: {rounded(measured)} {target}")
 
     def say(self, text: str) -> None:
-        """Progress, for people."""
+        """Print a line of progress on stderr, with the seconds since the start."""
         print(f"[{time.monotonic() - self.started:6.1f} s] {text}", file=sys.stderr, flush=True)
 
 
 def holds(measured: float, target: str) -> bool:
-    """Whether the figure keeps a bound written as ``<= 0.5``, ``>= 400`` or ``< 1``."""
+    """Return whether the figure meets a target written as ``<= 0.5``, ``>= 400`` or ``< 1``."""
     sign, _, bound = target.partition(" ")
     limit = float(bound)
     bounds = {"<=": measured <= limit, ">=": measured >= limit, "<": measured < limit, ">": measured > limit}
@@ -58,11 +59,11 @@ def holds(measured: float, target: str) -> bool:
 
 
 def rounded(value: float | None) -> float | None:
-    """Four significant digits: more would only look exact."""
+    """Round to four significant digits; the measurements are not more exact."""
     return None if value is None else float(f"{value:.4g}")
 
 
 def percentile(values: list[float], share: float) -> float:
-    """The value below which that share of all lies; the next one above where it falls between two."""
+    """Return the value below which that share of all values lies; between two values, return the higher one."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]

@@ -1,4 +1,4 @@
-"""StocksBlitz itself, as a benchmark starts it: database, web servers, workers, sessions."""
+"""Start StocksBlitz for a benchmark: its database, web servers, workers and client sessions."""
 
 import asyncio
 import itertools
@@ -21,16 +21,17 @@ LIMITS = {
     "REST_REQUESTS_PER_MINUTE": "1000000000",
     "SESSION_TTL": "3600",
 }
-"""A benchmark's few users do what thousands would."""
+"""Limits so high that a benchmark's few users can make the load of thousands."""
 DAPHNE = "python -m stocksblitz.server.daphne -v 0 -b 127.0.0.1 -p $PORT stocksblitz.asgi:application"
-JOIN_S = 120.0
+SUBSCRIBE_S = 120.0
+"""Seconds within which all sessions must have their snapshots."""
 
-type Want = tuple[str, str, Sequence[str]]
-"""Symbol, timeframe, indicators."""
+type Subscription = tuple[str, str, Sequence[str]]
+"""Symbol, timeframe and indicators that a session subscribes to."""
 
 
 def procfile() -> dict[str, str]:
-    """How each process is started where StocksBlitz runs for real."""
+    """Return the command of each process of the Procfile, with which StocksBlitz runs in production."""
     lines = (ROOT / "Procfile").read_text().splitlines()
     return {
         name: command.strip() for name, _, command in (line.partition(":") for line in lines if line.strip())
@@ -39,28 +40,29 @@ def procfile() -> dict[str, str]:
 
 @dataclass
 class Site:
-    """A prepared database and the tokens of its users."""
+    """StocksBlitz installation with a prepared database and the tokens of its users."""
 
     rig: Rig
     tokens: list[str]
 
     @property
     def keys(self) -> Keys:
+        """Return the Redis keys of the realm that the feed writes."""
         return Keys(FeedSpec.parse(self.rig.env["FEED"]).prefix)
 
     def web(self, server: str = "uvicorn", settings: str = "stocksblitz.settings") -> Process:
-        """One more web process, serving; uvicorn runs as the Procfile says."""
+        """Start another web process and wait until it serves; uvicorn runs with the command of the Procfile."""
         port = free_port()
         env = {"PORT": str(port), "DJANGO_SETTINGS_MODULE": settings}
         command = (procfile()["web"] if server == "uvicorn" else DAPHNE).replace("$PORT", str(port))
         return self.rig.serving(self.rig.start(f"web-{server}", command.split(), port=port, env=env))
 
     def worker(self, name: str) -> Process:
-        """A worker of the Procfile: feed, compute or portfolio."""
+        """Start a worker of the Procfile: feed, compute or portfolio."""
         return self.rig.start(name, procfile()[name].split())
 
     def paths(self, count: int) -> list[str]:
-        """Addresses of so many new sessions, shared out among the users."""
+        """Return the socket addresses of ``count`` new sessions, distributed evenly over the users."""
         tokens = itertools.cycle(self.tokens)
         return [f"/ws/indicators?session_id={uuid.uuid4()}&token={next(tokens)}" for _ in range(count)]
 
@@ -72,61 +74,70 @@ def prepare(rig: Rig, *, users: int = 20, logins: int = 1, symbols: Sequence[str
     return Site(rig, json.loads(printed))
 
 
-class Joining:
-    """Subscribes each session to what it wants once it is open, and waits until all have their snapshots."""
+class Subscriber:
+    """Sender of each session's subscribe requests, which then waits until all snapshots have arrived."""
 
-    def __init__(self, wants: Sequence[Sequence[Want]]) -> None:
-        self.wants = wants
-        self.missing = sum(map(len, wants))
+    def __init__(self, subscriptions: Sequence[Sequence[Subscription]]) -> None:
+        self.subscriptions = subscriptions
+        self.missing = sum(map(len, subscriptions))
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def ask(self, socket: Socket) -> None:
-        for want in self.wants[socket.key]:
-            socket.send(request(want))
+    def subscribe(self, socket: Socket) -> None:
+        """Send the subscribe requests of this session."""
+        for subscription in self.subscriptions[socket.key]:
+            socket.send(request(subscription))
 
     def on_text(self, socket: Socket, payload: bytes) -> None:
+        """Subscribe a session once it is connected, and count the snapshots."""
         message = orjson.loads(payload)
         if message["type"] == "connected":
-            self.ask(socket)
+            self.subscribe(socket)
         elif message["type"] == "error" and not self.done.done():
-            self.done.set_exception(RuntimeError(f"a session was told: {message}"))
+            self.done.set_exception(RuntimeError(f"a session received an error: {message}"))
         elif message["type"] == "snapshot":
             self.missing -= 1
             if not self.missing and not self.done.done():
                 self.done.set_result(None)
 
     def on_lost(self, socket: Socket) -> None:
+        """Fail the wait when the server closes a session."""
         if not self.done.done():
             self.done.set_exception(
                 RuntimeError(f"a session was closed with {socket.closed} {socket.reason}")
             )
 
-    async def all(self, timeout: float) -> None:
+    async def wait(self, timeout: float) -> None:
+        """Wait until every subscription has its snapshot."""
         try:
             await asyncio.wait_for(self.done, timeout)
         except TimeoutError:
             raise TimeoutError(f"{self.missing} snapshots are missing after {timeout} s") from None
 
 
-def request(want: Want) -> bytes:
-    symbol, timeframe, indicators = want
+def request(subscription: Subscription) -> bytes:
+    """Return the subscribe request as the bytes of a text message."""
+    symbol, timeframe, indicators = subscription
     body: dict[str, Any] = {"type": "subscribe", "symbol": symbol, "timeframe": timeframe}
     return orjson.dumps({**body, "indicators": list(indicators)})
 
 
 async def sessions(
-    port: int, paths: Sequence[str], wants: Sequence[Sequence[Want]], *, at_once: int = CONNECT_AT_ONCE
+    port: int,
+    paths: Sequence[str],
+    subscriptions: Sequence[Sequence[Subscription]],
+    *,
+    at_once: int = CONNECT_AT_ONCE,
 ) -> Crowd:
-    """Open one session per path, subscribe each to the wants at its place; then its sockets only count."""
-    joining = Joining(wants)
-    crowd = await connect(port, paths, joining.on_text, joining.on_lost, at_once=at_once)
-    await joining.all(JOIN_S)
+    """Open one session per path and subscribe it to the entry of the same index; afterwards only count messages."""
+    subscriber = Subscriber(subscriptions)
+    crowd = await connect(port, paths, subscriber.on_text, subscriber.on_lost, at_once=at_once)
+    await subscriber.wait(SUBSCRIBE_S)
     start_counting(crowd)
     return crowd
 
 
 def start_counting(crowd: Crowd) -> None:
-    """Forget what came so far; from here on messages are only counted."""
+    """Reset the counters and stop reading the messages' content; from here on messages are only counted."""
     crowd.received, crowd.on_lost = 0, ignore
-    for member in crowd.members:
-        member.on_text, member.messages = None, 0
+    for socket in crowd.sockets:
+        socket.on_text, socket.messages = None, 0

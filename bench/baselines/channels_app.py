@@ -1,6 +1,6 @@
-"""The usual way with Channels: a consumer that joins a group, and a layer that brings it each message.
+"""Deliver updates in the usual way of Channels: a consumer joins a group, and the channel layer sends it each message.
 
-The message comes as finished text, so that nothing but the delivery itself is measured.
+The message is published as finished text, so that only the delivery is measured.
 """
 
 import os
@@ -21,7 +21,7 @@ if not settings.configured:
         },
     )
 
-import django  # needs the settings above
+import django  # it needs the settings above
 
 django.setup()
 
@@ -30,9 +30,12 @@ from channels.routing import ProtocolTypeRouter
 
 
 class Group(AsyncWebsocketConsumer):
+    """Consumer that belongs to one group and sends each of the group's messages to its client."""
+
     groups = [GROUP]
 
     async def market_update(self, event: dict[str, str]) -> None:
+        """Send the text of a group message."""
         await self.send(text_data=event["text"])
 
 

@@ -1,4 +1,4 @@
-"""Channels' `group_send` on the pub/sub layer of channels_redis, served by Daphne or by uvicorn."""
+"""Run Channels' `group_send` on the pub/sub layer of channels_redis, served by Daphne or by uvicorn."""
 
 from collections.abc import Awaitable, Callable
 
@@ -21,7 +21,7 @@ UVICORN = [
 
 
 def start(rig: Rig, server: str) -> Process:
-    """``server`` is daphne or uvicorn; each has a prefix of its own in Redis."""
+    """Start the Channels application on ``server`` (daphne or uvicorn), with a Redis prefix per server."""
     port = free_port()
     argv = {
         "daphne": ["daphne", "-b", LOOPBACK, "-p", str(port), "-v", "0", APP],
@@ -32,6 +32,7 @@ def start(rig: Rig, server: str) -> Process:
 
 
 def publisher(rig: Rig, server: str, message: str) -> Callable[[], Awaitable[None]]:
+    """Return a function that sends the message to every client of the server's group."""
     layer = RedisPubSubChannelLayer(hosts=[rig.redis_url], prefix=f"bench-{server}")
 
     async def publish() -> None:

@@ -1,4 +1,4 @@
-"""nginx with nchan: WebSocket subscribers in C. One worker; only the newest message is kept."""
+"""Run nginx with nchan, which delivers to WebSocket subscribers in C: one worker that keeps only the newest message."""
 
 import asyncio
 import re
@@ -33,11 +33,12 @@ http {{
 
 
 def installed() -> bool:
+    """Return whether nginx and its nchan module are installed."""
     return MODULE.exists() and shutil.which("nginx") is not None
 
 
 def start(rig: Rig) -> Process:
-    """Start it; the process measured is the one worker, which holds every socket."""
+    """Start nginx; the measured process is its only worker, which holds every socket."""
     folder, port = rig.folder / "nginx", free_port()
     folder.mkdir()
     config = folder / "nginx.conf"
@@ -49,17 +50,18 @@ def start(rig: Rig) -> Process:
 
 
 def workers(pid: int) -> list[int]:
-    """The worker processes of a master: one, once it has been forked."""
+    """Return the worker processes of an nginx master: none at first, then one."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [int(child) for child in children if b"worker process" in cmdline(child)]
 
 
 def cmdline(pid: str) -> bytes:
+    """Return the command line of a process."""
     return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 async def publisher(process: Process, message: bytes) -> Callable[[], Awaitable[None]]:
-    """Posts the message on one connection that stays open."""
+    """Return a function that posts the message on one connection, which stays open."""
     reader, writer = await asyncio.open_connection(LOOPBACK, process.port)
     head = f"POST /publish HTTP/1.1\r\nHost: {LOOPBACK}\r\nContent-Length: {len(message)}\r\n\r\n".encode()
 
@@ -72,5 +74,6 @@ async def publisher(process: Process, message: bytes) -> Callable[[], Awaitable[
 
 
 def content_length(head: bytes) -> int:
+    """Return the Content-Length of a response head, or 0 without one."""
     found = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
     return int(found[1]) if found else 0

@@ -1,4 +1,4 @@
-// Node's `ws`: every line that comes in on the publishing port goes to every open socket.
+// Send every line that arrives on the publishing port to every open WebSocket, with Node's `ws` package.
 import { createRequire } from "node:module";
 import net from "node:net";
 

@@ -1,4 +1,4 @@
-"""The usual way to an indicator's value: the bars as JSON, a DataFrame of them, pandas-ta over all of it."""
+"""Compute an indicator in the usual way: read the bars from JSON, build a DataFrame, run pandas-ta over all of it."""
 
 import json
 import warnings
@@ -10,7 +10,7 @@ warnings.filterwarnings("ignore")
 import pandas as pd  # pandas-ta warns while it loads
 import pandas_ta
 
-ta: Any = pandas_ta  # its annotations are not to be relied on
+ta: Any = pandas_ta  # its type annotations are wrong in places
 
 MIX: dict[str, Callable[[pd.DataFrame], Any]] = {
     "RSI_14": lambda df: ta.rsi(df.close, length=14),
@@ -28,12 +28,12 @@ COLUMNS = ["ts", "open", "high", "low", "close", "volume"]
 
 
 def frame_of(bars: str) -> pd.DataFrame:
-    """A DataFrame over the JSON rows ``[ts, o, h, l, c, v]``, indexed by time."""
+    """Return a DataFrame, indexed by time, of the JSON rows ``[ts, open, high, low, close, volume]``."""
     df = pd.DataFrame(json.loads(bars), columns=COLUMNS)
     df.index = pd.to_datetime(df["ts"], unit="ms")
     return df
 
 
 def value(indicator: str, df: pd.DataFrame) -> Any:
-    """The newest value: a number, or one per part."""
+    """Return the newest value of the indicator: one number, or one number per part."""
     return MIX[indicator](df).iloc[-1]

@@ -1,5 +1,5 @@
-"""The project's settings with one route more: an empty view to compare with, in the same process."""
+"""Settings of the project with one additional route: an empty view, for a comparison in the same process."""
 
-from stocksblitz.settings import *  # noqa: F403  (the settings of the house, a few of them changed)
+from stocksblitz.settings import *  # noqa: F403  (every setting of the project applies here too)
 
 ROOT_URLCONF = "bench.baselines.urls"

@@ -1,4 +1,4 @@
-"""The project's routes, and a view of Django REST framework that does nothing but answer."""
+"""Routes of the project, and a Django REST framework view that only sends an empty response."""
 
 from django.urls import include, path
 from rest_framework.request import Request
@@ -7,9 +7,10 @@ from rest_framework.views import APIView
 
 
 class Empty(APIView):
-    """Authentication, permission and throttle are the project's defaults, as every view of it has them."""
+    """View with an empty response and the project's default authentication, permission and throttle."""
 
     def get(self, request: Request) -> Response:
+        """Return an empty object."""
         return Response({})
 
 

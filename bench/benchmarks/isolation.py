@@ -1,8 +1,8 @@
-"""Does each session get exactly its own? 200 sessions of 20 users change their minds while frames flow.
+"""Check that each session receives exactly what it subscribed to: 200 sessions of 20 users change their subscriptions.
 
-Every message to every session is checked against what the session has at that moment (`bench.load.expected`), and every
-value against the stream, the indicator, the epoch and the number that its frame says it is of. One violation fails the
-benchmark. ``BENCH_AUDIT_S`` sets for how long, ``BENCH_AUDIT_SEED`` what the sessions do.
+Every message is checked against the session's subscriptions at that moment (`bench.load.expected`), and every value
+against the stream, indicator, epoch and sequence number of its frame. One violation fails the benchmark.
+``BENCH_AUDIT_S`` sets the duration in seconds, ``BENCH_AUDIT_SEED`` the seed of the sessions' random operations.
 """
 
 import asyncio
@@ -25,35 +25,37 @@ from indicators.engine.spec import parse
 USERS, SESSIONS, WEBS = 20, 200, 2
 AUDIT_S = float(os.environ.get("BENCH_AUDIT_S", "60"))
 LOGINS = 20 + int(AUDIT_S / 2)
-"""Of each user, made beforehand: signing in hashes a password, which is dear on purpose."""
+"""Logins per user, created beforehand because a sign-in hashes a password, which is slow on purpose."""
 SEED = int(os.environ.get("BENCH_AUDIT_SEED", "1"))
 SYMBOLS = [f"AUDIT{at}" for at in range(10)]
 TIMEFRAMES = ["1min", "5min", "1h"]
-ASKED = [
+REQUESTED = [
     "RSI_14", "RSI_14_100", "RSI_21", "SMA_10", "SMA_20", "SMA_50", "EMA_9", "EMA_21", "EMA_50", "WMA_20", "HMA_9",
     "ATR_14", "CCI_20", "ROC_10", "MOM_10", "WILLR_14", "MFI_14",
 ]  # fmt: skip
-"""Two of them are computed under one id."""
-COMPUTED = list(dict.fromkeys(parse(asked).id for asked in ASKED))
-PLACES = {asked: COMPUTED.index(parse(asked).id) for asked in ASKED}
+"""Ids that the sessions request; two of them (RSI_14 and RSI_14_100) name one computed indicator."""
+COMPUTED = list(dict.fromkeys(parse(requested).id for requested in REQUESTED))
+PLACES = {requested: COMPUTED.index(parse(requested).id) for requested in REQUESTED}
 FLUSH_S = 0.05
+"""Seconds between two frames of a stream."""
 FRAMES_PER_BAR = 50
 EPOCH_EVERY_S = 0.5
-"""How often one of the streams begins a new epoch, as after a takeover by another worker."""
+"""Seconds until the next stream begins a new epoch, as a stream does when another worker takes it over."""
 SETTLE_S = 30.0
+"""Seconds within which every session must have the newest frames at the end."""
 SHOWN = 20
-"""Violations that are shown; all are counted."""
+"""Number of violations that are printed; all of them are counted."""
 
 
 @dataclass
-class TellingStream(FakeStream):
-    """A stream whose every value tells which one it is: of which stream, epoch, frame and indicator."""
+class TaggedStream(FakeStream):
+    """Stream whose every value encodes its own stream, epoch, sequence number and indicator."""
 
     number: int = 0
     begins: bool = field(default=True, init=False)
 
     def begin_epoch(self) -> None:
-        """The next frame is the base of a new epoch: the last closed bar again."""
+        """Begin a new epoch: its first frame, the base, repeats the last closed bar."""
         self.epoch, self.seq, self.begins = str(int(self.epoch) + 1), 0, True
 
     def _content(self, seq: int) -> dict[str, Any]:
@@ -61,38 +63,40 @@ class TellingStream(FakeStream):
         closes = not base and seq % FRAMES_PER_BAR == 0
         content = super()._content(seq)
         ts = self.closed_ts + (0 if base else MINUTE_MS)
-        content["ohlcv"].update(ts=ts, open=code(self.number, self.epoch, seq), closed=base or closes)
+        content["ohlcv"].update(ts=ts, open=frame_tag(self.number, self.epoch, seq), closed=base or closes)
         content["prev"] = ts - MINUTE_MS
         if base:
             content["base"] = True
         self.logged, self.closed_ts = base or closes, ts if closes else self.closed_ts
         return content
 
-    def _value(self, indicator: str, price: float, at: int) -> dict[str, Any]:
-        return {**super()._value(indicator, price, at), "value": code(self.number, self.epoch, self.seq) + at}
+    def _value(self, indicator: str, price: float, index: int) -> dict[str, Any]:
+        tag = frame_tag(self.number, self.epoch, self.seq)
+        return {**super()._value(indicator, price, index), "value": tag + index}
 
 
-def code(stream: int, epoch: str, seq: int) -> float:
-    """One number for each frame, with room for its indicators' places; a float holds it exactly."""
+def frame_tag(stream: int, epoch: str, seq: int) -> float:
+    """Return a number that identifies the frame; the two last digits are left for the index of an indicator."""
     return float(((int(epoch) * 1_000_000 + seq) * 100 + stream) * 100)
 
 
 class Market:
-    """The streams, published together every `FLUSH_S`, as compute publishes what one flush of the feed has changed."""
+    """All streams, published together every `FLUSH_S` as compute publishes the frames of one flush."""
 
     def __init__(self, redis: Any, site: Site) -> None:
         self._redis, self._keys = redis, site.keys
-        pairs = [(symbol, timeframe) for symbol in SYMBOLS for timeframe in TIMEFRAMES]
+        keys = [(symbol, timeframe) for symbol in SYMBOLS for timeframe in TIMEFRAMES]
         self.streams = {
-            pair: TellingStream(*pair, COMPUTED, epoch="1", number=at) for at, pair in enumerate(pairs)
+            key: TaggedStream(*key, COMPUTED, epoch="1", number=number) for number, key in enumerate(keys)
         }
         self._turns = self._epochs()
 
     async def publish(self) -> None:
+        """Publish a frame of every stream."""
         await publish(self._redis, self._keys, self.streams.values())
 
     async def run(self) -> None:
-        """Publish until cancelled, no faster than the flushes come."""
+        """Publish a flush every `FLUSH_S` until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + FLUSH_S
@@ -101,30 +105,32 @@ class Market:
             await asyncio.sleep(max(0.0, due - loop.time()))
 
     def _epochs(self) -> Iterator[None]:
-        every = int(EPOCH_EVERY_S / FLUSH_S)
+        flushes = int(EPOCH_EVERY_S / FLUSH_S)
         while True:
             for stream in self.streams.values():
-                for _ in range(every - 1):
+                for _ in range(flushes - 1):
                     yield
                 stream.begin_epoch()
                 yield
 
     def newest(self) -> dict[tuple[str, str], tuple[str, int]]:
-        return {pair: (stream.epoch, stream.seq) for pair, stream in self.streams.items()}
+        """Return the position (epoch and sequence number) of every stream's newest frame."""
+        return {key: (stream.epoch, stream.seq) for key, stream in self.streams.items()}
 
     def judge(self, message: dict[str, Any]) -> str | None:
-        """Whether the values are those of this frame of this stream, each under the id it was asked for."""
+        """Return an error text unless the values belong to this frame and stand under their requested ids."""
         stream = self.streams[message["symbol"], message["timeframe"]]
-        start = code(stream.number, message["epoch"], message["seq"])
-        if message["ohlcv"]["open"] != start:
-            return f"the bar is another frame's, not {start}"
-        for asked, entry in message["indicators"].items():
-            if entry["value"] != start + PLACES[asked]:
-                return f"{asked} is another value, not {start + PLACES[asked]}"
+        tag = frame_tag(stream.number, message["epoch"], message["seq"])
+        if message["ohlcv"]["open"] != tag:
+            return f"the bar belongs to another frame, expected the tag {tag}"
+        for requested, entry in message["indicators"].items():
+            if entry["value"] != tag + PLACES[requested]:
+                return f"expected {tag + PLACES[requested]} for {requested}, got {entry['value']}"
         return None
 
 
 async def isolation(site: Site, report: Report) -> None:
+    """Publish frames, run the sessions and report the result of the audit."""
     async with aioredis.Redis.from_url(site.rig.redis_url) as redis:
         market = Market(redis, site)
         await market.publish()
@@ -133,14 +139,16 @@ async def isolation(site: Site, report: Report) -> None:
         audit = Audit(
             [web.port for web in webs],
             list(market.streams),
-            ASKED,
+            REQUESTED,
             sign_in=lambda user: next(logins[user]),
             own_logins=True,
             judge=market.judge,
         )
         publishing = asyncio.create_task(market.run())
         await audit.begin(USERS, SESSIONS, SEED)
-        report.say(f"{SESSIONS} sessions live; {audit.deliveries} updates checked so far do not count")
+        report.say(
+            f"{SESSIONS} sessions are open; the {audit.deliveries} updates checked so far do not count"
+        )
         start, audit.deliveries = time.perf_counter(), 0
         cpu = [time.process_time(), sum(web.cpu_s() for web in webs)]
         await audit.run(AUDIT_S)
@@ -151,11 +159,11 @@ async def isolation(site: Site, report: Report) -> None:
         await market.publish()
         await audit.settle(market.newest(), SETTLE_S)
         audit.close()
-    tell(audit, seconds, cpu, report)
+    report_audit(audit, seconds, cpu, report)
 
 
-def tell(audit: Audit, seconds: float, cpu: list[float], report: Report) -> None:
-    """Report what was counted; AssertionError when anything was found."""
+def report_audit(audit: Audit, seconds: float, cpu: list[float], report: Report) -> None:
+    """Report the counters; raise AssertionError when there were violations."""
     kinds, done = dict(audit.kinds), dict(sorted(audit.done.items()))
     report.say(f"messages checked: {kinds}")
     report.say(f"operations: {done}")
@@ -173,5 +181,6 @@ def tell(audit: Audit, seconds: float, cpu: list[float], report: Report) -> None
 
 
 def run(report: Report) -> None:
+    """Run the audit with two web processes."""
     with harness.rig(**LIMITS) as rig:
         uvloop.run(isolation(prepare(rig, users=USERS, logins=LOGINS, symbols=SYMBOLS), report))

@@ -1,6 +1,6 @@
-"""The portfolio: columns, a whole cycle, the intake of price messages and the two latencies.
+"""Measure the portfolio: revaluation in columns, a whole cycle, the intake of price messages, and two latencies.
 
-Each part runs in a process of its own (``python -m bench.benchmarks.portfolio PART``) with its own Redis and database.
+Each part runs in a separate process (``python -m bench.benchmarks.portfolio PART``) with its own Redis and database.
 """
 
 import asyncio
@@ -14,9 +14,10 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+from bench import harness
 from bench.benchmarks.portfolio_intake import intake
 from bench.benchmarks.portfolio_live import latency, prepare_live, put_price
-from bench.harness import Rig, rig
+from bench.harness import Rig
 from bench.report import Line, Report
 
 ACCOUNTS, PER_ACCOUNT, SYMBOLS = 100_000, 10, 1_000
@@ -26,7 +27,8 @@ DIRTY = 10_000
 # --- Books
 
 
-def made_accounts(count: int, rng: random.Random, per: int = PER_ACCOUNT) -> dict[str, Any]:
+def random_accounts(count: int, rng: random.Random, per: int = PER_ACCOUNT) -> dict[str, Any]:
+    """Return ``count`` accounts with ``per`` positions each in random symbols."""
     from portfolio.margin.types import Holding, MarginAccount, Rules, Terms
 
     currencies = ("USD", "EUR", "GBP", "JPY")
@@ -35,7 +37,7 @@ def made_accounts(count: int, rng: random.Random, per: int = PER_ACCOUNT) -> dic
         for i in range(SYMBOLS)
     ]
     lots, price, margin = Decimal("1.5"), Decimal("1.1001"), Decimal(100)
-    out = {}
+    accounts = {}
     for number in range(count):
         rules = Rules(rng.choice(currencies), Decimal(100))
         chosen = rng.sample(terms, per)
@@ -43,17 +45,19 @@ def made_accounts(count: int, rng: random.Random, per: int = PER_ACCOUNT) -> dic
             Holding(number * per + i, t, rng.choice((1, -1)), lots, price, margin)
             for i, t in enumerate(chosen)
         ]
-        out[f"demo:{number}"] = MarginAccount(rules, Decimal(100_000), rows)
-    return out
+        accounts[f"demo:{number}"] = MarginAccount(rules, Decimal(100_000), rows)
+    return accounts
 
 
-def pairs() -> Any:
+def currency_graph() -> Any:
+    """Return the currency pairs with which amounts are converted."""
     from portfolio.margin.fx import Graph, Pair
 
     return Graph(Pair(name, name[:3], name[3:]) for name in ("EURUSD", "GBPUSD", "USDJPY"))
 
 
 def quotes(rng: random.Random) -> dict[str, Any]:
+    """Return a random fresh price of every symbol and currency pair."""
     from portfolio.valuation.price_columns import PriceTick
 
     now = int(time.time() * 1000)
@@ -63,15 +67,15 @@ def quotes(rng: random.Random) -> dict[str, Any]:
 
 
 def columns() -> list[Line]:
-    """A million positions in a hundred thousand accounts, everything dirty."""
+    """Revalue a million positions of a hundred thousand accounts, all of them dirty."""
     from portfolio.valuation.book import Book
 
     rng = random.Random(1)
-    book = Book(pairs())
+    book = Book(currency_graph())
     now = int(time.time() * 1000)
     book.tick(quotes(rng), now)
     begun = time.perf_counter()
-    book.put(made_accounts(ACCOUNTS, rng))
+    book.put(random_accounts(ACCOUNTS, rng))
     loaded = time.perf_counter() - begun
     times = []
     for _ in range(9):
@@ -87,11 +91,11 @@ def columns() -> list[Line]:
     ]
 
 
-# --- A whole cycle, and one symbol that everybody holds
+# --- A whole cycle with one symbol that every account holds
 
 
 async def cycle(count: int, per: int = PER_ACCOUNT) -> list[Line]:
-    """One tick of one symbol that ``count`` accounts hold: to revalued, written and announced snapshots."""
+    """Measure from one tick of a symbol that ``count`` accounts hold until all snapshots are written and announced."""
     from portfolio.worker.engine import Engine
     from portfolio.worker.price_listener import PortfolioCalculatorListener
     from stocksblitz.redis.client import connect, current_keys
@@ -103,9 +107,9 @@ async def cycle(count: int, per: int = PER_ACCOUNT) -> list[Line]:
     listener = PortfolioCalculatorListener(redis, names, ("live", "demo"), bound=2_000_000)
     engine = Engine(redis, names, listener, leases, None)  # type: ignore[arg-type]  # nothing is closed here
     engine.sample.one_in = 0
-    accounts = made_accounts(count, rng, per)
+    accounts = random_accounts(count, rng, per)
     symbol = share_symbol(accounts)
-    await leases.step()  # making so many took longer than a lease holds
+    await leases.step()  # the leases have expired while the accounts were created
     take_in(engine, accounts, quotes(rng))
     members = list(accounts)
     for start in range(0, count, 5000):
@@ -120,14 +124,14 @@ async def cycle(count: int, per: int = PER_ACCOUNT) -> list[Line]:
         begun = time.perf_counter()
         await redis.publish(names.price_updates, symbol)
         await listener.news(5)
-        told = time.perf_counter()
+        looked_up = time.perf_counter()
         await engine.step()
         await write_all(engine, leases)
-        lookups.append(told - begun)
-        times.append(time.perf_counter() - told)
+        lookups.append(looked_up - begun)
+        times.append(time.perf_counter() - looked_up)
     written = engine.stats["snapshots_written"]
     if written < 6 * count:
-        raise AssertionError(f"{written} snapshots written where {6 * count} were due")
+        raise AssertionError(f"expected {6 * count} snapshots, but {written} were written")
     await listener.stop_listener()
     await redis.aclose()
     took, lookup = statistics.median(times) * 1000, statistics.median(lookups) * 1000
@@ -139,7 +143,7 @@ async def cycle(count: int, per: int = PER_ACCOUNT) -> list[Line]:
 
 
 def share_symbol(accounts: dict[str, Any]) -> str:
-    """Let the first position of every account be in the same symbol."""
+    """Put the first position of every account into the same symbol and return the symbol."""
     terms = next(iter(accounts.values())).positions[0].terms
     for key, account in accounts.items():
         first, *others = account.positions
@@ -148,23 +152,24 @@ def share_symbol(accounts: dict[str, Any]) -> str:
 
 
 def take_in(engine: Any, accounts: dict[str, Any], ticks: dict[str, Any]) -> None:
-    """As the engine does with what it has read from the database."""
+    """Give the engine the accounts as if it had read them from the database."""
     from portfolio.worker.database import Loaded
     from stocksblitz.workers.leases import shard_of
 
-    engine.book.currencies.use(pairs())
-    engine._take_in({key: Loaded(each, 1, "ok", shard_of(key)) for key, each in accounts.items()})
+    engine.book.currencies.use(currency_graph())
+    engine._take_in({key: Loaded(account, 1, "ok", shard_of(key)) for key, account in accounts.items()})
     engine.book.tick(ticks, int(time.time() * 1000))
     engine.book.currencies.follow(["EURUSD"])
 
 
 async def write_all(engine: Any, leases: Any) -> None:
+    """Run the engine until all waiting snapshots are written."""
     while len(engine.outbox):
         await leases.step()
         await engine.step()
 
 
-# --- From outside
+# --- The parts and their processes
 
 PARTS: dict[str, Callable[[], Any]] = {
     "columns": columns,
@@ -176,27 +181,30 @@ PARTS: dict[str, Callable[[], Any]] = {
 }
 
 
-def part(made: Rig, name: str, report: Report) -> None:
+def run_part(rig: Rig, name: str, report: Report) -> None:
+    """Run one part in a process and report its figures."""
     report.say(f"portfolio: {name}")
-    out = made.call("-m", "bench.benchmarks.portfolio", name)
+    out = rig.call("-m", "bench.benchmarks.portfolio", name)
     for line in json.loads(out.splitlines()[-1] if out.strip() else "[]") or []:
-        what, value, unit, baseline, target = line
-        report(what, value, unit, baseline=baseline, target=target)
+        figure, value, unit, baseline, target = line
+        report(figure, value, unit, baseline=baseline, target=target)
 
 
 def run(report: Report) -> None:
+    """Run all parts one after another; the latencies are measured with a real portfolio process."""
     for name in ("columns", "cycle", "wide", "intake"):
-        with rig() as made:
-            part(made, name, report)
-    with rig() as made:
-        part(made, "prepare", report)
-        worker = made.python("portfolio", "manage.py", "listen_portfolio")
+        with harness.rig() as rig:
+            run_part(rig, name, report)
+    with harness.rig() as rig:
+        run_part(rig, "prepare", report)
+        worker = rig.python("portfolio", "manage.py", "listen_portfolio")
         time.sleep(3)
         worker.check()
-        part(made, "latency", report)
+        run_part(rig, "latency", report)
 
 
 def main() -> None:
+    """Run the part that the command line names and print its figures as JSON."""
     import os
 
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "stocksblitz.settings")

@@ -1,4 +1,4 @@
-"""Price messages that a portfolio worker takes in, beside the literal design: two SMEMBERS for each."""
+"""Measure a portfolio worker's intake of price messages beside a simple design: two SMEMBERS per message."""
 
 import asyncio
 import sys
@@ -11,7 +11,7 @@ MESSAGES, SYMBOLS, HOLDERS = 60_000, 1_000, 20
 
 
 async def flood(done: asyncio.Event) -> None:
-    """Publish from another process, as fast as Redis takes it, in turns over all symbols."""
+    """Publish price messages of all symbols from another process, as fast as Redis accepts them."""
     code = (
         "import os,redis,sys;r=redis.Redis.from_url(os.environ['REDIS_URL']);n,s=map(int,sys.argv[2:4]);"
         "p=r.pipeline(transaction=False)\n"
@@ -27,6 +27,7 @@ async def flood(done: asyncio.Event) -> None:
 
 
 async def hold(redis: Any, names: Any) -> None:
+    """Write the sets of the accounts that hold each symbol."""
     pipe = redis.pipeline(transaction=False)
     for number in range(SYMBOLS):
         for kind in ("live", "demo"):
@@ -36,16 +37,16 @@ async def hold(redis: Any, names: Any) -> None:
     await pipe.execute()
 
 
-async def literal(redis: Any, names: Any) -> tuple[int, float]:
-    """The literal design: for each message two SMEMBERS, then the dirty sets. (messages, CPU seconds)."""
+async def simple_design(redis: Any, names: Any) -> tuple[int, float]:
+    """Take messages in with two SMEMBERS each, which fill the dirty sets; return (messages, CPU seconds)."""
     dirty: dict[str, set[str]] = {"live": set(), "demo": set()}
     pubsub = redis.pubsub()
     await pubsub.subscribe(names.price_updates)
     await pubsub.get_message(timeout=1)
     done, seen = asyncio.Event(), 0
     task = asyncio.create_task(flood(done))
-    begun, started, limit = time.process_time(), time.monotonic(), 4.0
-    while time.monotonic() - started < limit:
+    begun, started, limit_s = time.process_time(), time.monotonic(), 4.0
+    while time.monotonic() - started < limit_s:
         message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=0.2)
         if message is None:
             if done.is_set():
@@ -63,7 +64,7 @@ async def literal(redis: Any, names: Any) -> tuple[int, float]:
 
 
 async def ours(redis: Any, names: Any) -> tuple[int, float]:
-    """The same messages through our listener, its dirty accounts taken every 200 ms."""
+    """Take the messages in with our listener, whose dirty accounts are read every 200 ms; return the same figures."""
     from portfolio.worker.price_listener import PortfolioCalculatorListener
 
     listener = PortfolioCalculatorListener(redis, names, ("live", "demo"), bound=1_000_000)
@@ -83,21 +84,18 @@ async def ours(redis: Any, names: Any) -> tuple[int, float]:
 
 
 async def intake() -> list[Line]:
+    """Measure both designs and return the figures."""
     from stocksblitz.redis.client import connect, current_keys
 
     redis, names = connect(), current_keys()
     await hold(redis, names)
-    slow, spent = await literal(redis, names)
-    base = slow / spent
-    fast, cost = await ours(redis, names)
+    messages, cpu_s = await simple_design(redis, names)
+    baseline = messages / cpu_s
+    messages, cpu_s = await ours(redis, names)
+    rate = messages / cpu_s
     await redis.aclose()
+    name = "portfolio: price messages taken in per second of one core (vs two SMEMBERS a message)"
     return [
-        (
-            "portfolio: price messages taken in per second of one core (vs two SMEMBERS a message)",
-            fast / cost,
-            "/s",
-            base,
-            ">= 10",
-        ),
-        ("portfolio: the same against the bound", fast / cost, "/s", None, ">= 30000"),
+        (name, rate, "/s", baseline, ">= 10"),
+        ("portfolio: the same against the bound", rate, "/s", None, ">= 30000"),
     ]

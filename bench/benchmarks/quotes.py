@@ -1,4 +1,4 @@
-"""Quotes: what a hit costs beside a dict look-up with a lock and beside one Redis GET, and a herd at a slow provider."""
+"""Measure quotes: a cache hit beside a locked dict look-up and a Redis GET, and many requests to a slow provider."""
 
 import asyncio
 import gc
@@ -21,26 +21,28 @@ THREADS, THREAD_ROUNDS = 10, 20
 
 
 def run(report: Report) -> None:
+    """Run the measurements in a separate process and report them."""
     with harness.rig(PRICE_CACHE_TIME="60", LOG_LEVEL="ERROR") as rig:
         command = [sys.executable, "-m", "bench.benchmarks.quotes"]
         env = {**rig.env, "DJANGO_SETTINGS_MODULE": "stocksblitz.settings"}
         done = subprocess.run(command, env=env, cwd=harness.ROOT, stdout=subprocess.PIPE, check=True)
     found: Mapping[str, float] = json.loads(done.stdout)
-    for way in ("async", "sync"):
-        hit = found[f"{way} hit"]
-        report(f"quotes: {way} hit (vs dict and lock)", hit, "µs", baseline=found["dict and lock"])
-        report(f"quotes: {way} hit (vs one Redis GET)", hit, "µs", baseline=found[f"{way} GET"], target="< 1")
+    for kind in ("async", "sync"):
+        hit, get = found[f"{kind} hit"], found[f"{kind} GET"]
+        report(f"quotes: {kind} hit (vs dict and lock)", hit, "µs", baseline=found["dict and lock"])
+        report(f"quotes: {kind} hit (vs one Redis GET)", hit, "µs", baseline=get, target="< 1")
     report("quotes: 1,000 tasks on 100 symbols, provider 50 ms", found["herd ms"], "ms", target="< 120")
     report("quotes: calls of that herd", found["herd calls"], "calls", target="<= 100")
     report("quotes: 9 threads after the first", found["threads ms"], "ms", target="< 2")
 
 
 def median_us(work: Callable[[], float], times: int) -> float:
-    """The median of some rounds, each of so many repetitions, in microseconds a piece."""
+    """Return the median over several rounds of the microseconds per call; one round makes ``times`` calls."""
     return statistics.median(work() / times for _ in range(ROUNDS)) * 1e6
 
 
 def timed(step: Callable[[], Any], times: int) -> float:
+    """Call the step ``times`` times and return the seconds that it took."""
     began = time.perf_counter()
     for _ in range(times):
         step()
@@ -48,7 +50,7 @@ def timed(step: Callable[[], Any], times: int) -> float:
 
 
 def threads_ms(ask: Callable[[str], Any]) -> float:
-    """How long after the first the last of ten threads has its price; the median."""
+    """Return the median time in ms between the first and the last of ten threads that get the same price."""
     gaps = []
     with ThreadPoolExecutor(THREADS) as pool:
         for at in range(THREAD_ROUNDS):
@@ -65,7 +67,7 @@ def threads_ms(ask: Callable[[str], Any]) -> float:
 
 
 async def asyncs(ask: Callable[[str], Any], get: Callable[[], Any]) -> tuple[float, float, float]:
-    """Microseconds of a hit and of a GET, milliseconds of a herd; each a median."""
+    """Return the medians of a cache hit (µs), a Redis GET (µs) and a thousand simultaneous requests (ms)."""
 
     async def repeated(step: Callable[[], Any], times: int) -> float:
         rounds = []
@@ -78,15 +80,15 @@ async def asyncs(ask: Callable[[str], Any], get: Callable[[], Any]) -> tuple[flo
 
     async def herd(round_: int) -> float:
         began = time.perf_counter()
-        await asyncio.gather(*(ask(f"H{round_}.{at % SYMBOLS}") for at in range(TASKS)))
+        await asyncio.gather(*(ask(f"H{round_}.{task % SYMBOLS}") for task in range(TASKS)))
         return (time.perf_counter() - began) * 1000
 
-    herds = [await herd(at) for at in range(ROUNDS)]
+    herds = [await herd(round_) for round_ in range(ROUNDS)]
     return await repeated(lambda: ask("HIT"), HITS), await repeated(get, GETS), statistics.median(herds)
 
 
 def measure() -> dict[str, float]:
-    """All of it, in a process of its own whose settings point to the rig."""
+    """Run all measurements; the settings of this process point to the rig's Redis."""
     import django
 
     django.setup()
@@ -100,6 +102,8 @@ def measure() -> dict[str, float]:
     calls: list[str] = []
 
     class Slow(Provider):
+        """Provider that takes 50 ms for each quote."""
+
         async def fetch(self, symbol: str) -> ProviderQuote:
             calls.append(symbol)
             await asyncio.sleep(SLOW_S)
@@ -112,12 +116,12 @@ def measure() -> dict[str, float]:
         return quotes.get_instrument_current_price_sync("slow", symbol)
 
     ask("HIT")
-    client, kept, lock = sync_client(), {("slow", "HIT"): 1.0}, threading.Lock()
+    client, prices, lock = sync_client(), {("slow", "HIT"): 1.0}, threading.Lock()
     client.set("bench", b"1.0")
 
     def look_up() -> float:
         with lock:
-            return kept["slow", "HIT"]
+            return prices["slow", "HIT"]
 
     async def all_async() -> tuple[float, float, float]:
         aclient = connect()
@@ -131,7 +135,7 @@ def measure() -> dict[str, float]:
             await aclient.aclose()
 
     gc.collect()
-    gc.freeze()  # what Django loaded is not what is measured
+    gc.freeze()  # garbage collection of Django's own objects would disturb the measurement
     hit, get, herd = asyncio.run(all_async())
     return {
         "dict and lock": median_us(lambda: timed(look_up, HITS), HITS),

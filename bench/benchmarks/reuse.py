@@ -1,7 +1,7 @@
-"""Sharing: 200 sessions on 20 symbols with overlapping indicators, five minutes of market in fast motion.
+"""Measure sharing: 200 sessions on 20 symbols with overlapping indicators, during five accelerated minutes of market.
 
-Each session follows some streams and reads `current` again and again. The figures are the server's own, from
-``/indicators/metrics``. ``BENCH_REUSE_SPEED`` says how many times faster than the clock the market runs.
+Each session subscribes to a few streams and reads `current` repeatedly. The figures come from the server's
+``/indicators/metrics``. ``BENCH_REUSE_SPEED`` sets how many times faster than real time the market runs.
 """
 
 import asyncio
@@ -19,11 +19,12 @@ from bench import harness
 from bench.load.http_clients import Connection, expect, get, hammer
 from bench.load.playback import Playback, walk
 from bench.report import Report
-from bench.site import LIMITS, Site, Want, prepare, sessions
+from bench.site import LIMITS, Site, Subscription, prepare, sessions
 from stocksblitz.market.core.bars import MINUTE_MS, Bar
 
 SESSIONS, SYMBOLS = 200, 20
 MARKET_S = 300
+"""Seconds of market time."""
 SPEED = float(os.environ.get("BENCH_REUSE_SPEED", "10"))
 READERS = 8
 TIMEFRAME = "1min"
@@ -40,12 +41,14 @@ POOL = (
 )
 STREAMS_EACH, INDICATORS_EACH = 3, 4
 HISTORY = 600
+"""Closed bars of each symbol at the start."""
 SETTLE_S = 3.0
-NAMES = [f"REUSE{at}" for at in range(SYMBOLS)]
+"""Seconds within which every process has published its counters."""
+NAMES = [f"REUSE{number}" for number in range(SYMBOLS)]
 
 
-def wants() -> list[list[Want]]:
-    """Some symbols and some indicators for each session, always the same ones."""
+def subscriptions() -> list[list[Subscription]]:
+    """Return random streams and indicators for each session, the same in every run."""
     rng = random.Random(7)
     return [
         [(symbol, TIMEFRAME, rng.sample(POOL, INDICATORS_EACH)) for symbol in rng.sample(NAMES, STREAMS_EACH)]
@@ -53,17 +56,16 @@ def wants() -> list[list[Want]]:
     ]
 
 
-def reading(tokens: list[str], wanted: list[list[Want]]) -> Iterator[bytes]:
-    """What the sessions read, in turn, without end."""
-    everything = list(itertools.chain.from_iterable(wanted))
-    for token, (symbol, timeframe, indicators) in zip(itertools.cycle(tokens), itertools.cycle(everything)):
-        yield get(
-            f"/indicators/{symbol}/current?timeframe={timeframe}&indicators={','.join(indicators)}", token
-        )
+def reading(tokens: list[str], subscribed: list[list[Subscription]]) -> Iterator[bytes]:
+    """Yield a read of current values for each subscription in turn, without end."""
+    targets = itertools.cycle(list(itertools.chain.from_iterable(subscribed)))
+    for token, (symbol, timeframe, indicators) in zip(itertools.cycle(tokens), targets):
+        query = f"timeframe={timeframe}&indicators={','.join(indicators)}"
+        yield get(f"/indicators/{symbol}/current?{query}", token)
 
 
 class Market:
-    """All symbols, one second of theirs per flush; a bar closes every sixty flushes."""
+    """Market of all symbols: each flush is one second of market time, and a bar closes every sixty flushes."""
 
     def __init__(self, feed: Playback) -> None:
         start = time.time_ns() // 1_000_000 // MINUTE_MS * MINUTE_MS - (HISTORY + MARKET_S // 60) * MINUTE_MS
@@ -73,10 +75,12 @@ class Market:
         }
 
     async def begin(self) -> None:
+        """Write the history and the first forming bars."""
         await self.feed.begin({symbol: bars[:HISTORY] for symbol, bars in self.bars.items()})
         await self.flush()
 
     async def flush(self) -> None:
+        """Write the next second of the market."""
         minute, second = divmod(self.flushes, 60)
         if minute and not second:
             await self.feed.close(
@@ -86,17 +90,17 @@ class Market:
         await self.feed.form(
             {symbol: part(bars[HISTORY + minute], share) for symbol, bars in self.bars.items()}
         )
-        await self.feed.tell()
+        await self.feed.announce()
         self.flushes += 1
 
     async def run(self) -> None:
-        """Until the market time is over."""
+        """Flush at the configured speed until the market time is over."""
         while self.flushes < MARKET_S:
             await asyncio.gather(self.flush(), asyncio.sleep(1 / SPEED))
 
 
 def part(bar: Bar, share: float) -> Bar:
-    """A bar as it stands when so much of its time has passed."""
+    """Return the state of a bar after that share of its time."""
     close = bar.open + (bar.close - bar.open) * share
     return bar._replace(
         high=max(bar.open, close), low=min(bar.open, close), close=close, volume=bar.volume * share
@@ -104,27 +108,28 @@ def part(bar: Bar, share: float) -> Bar:
 
 
 async def reuse(site: Site, report: Report) -> None:
+    """Run the market, the sessions and their reads, then report the server's figures."""
     async with aioredis.Redis.from_url(site.rig.redis_url) as redis:
-        market, wanted = Market(Playback(redis, site.keys, TIMEFRAME)), wants()
+        market, subscribed = Market(Playback(redis, site.keys, TIMEFRAME)), subscriptions()
         await market.begin()
         site.worker("compute")
         web = await asyncio.to_thread(site.web)
-        crowd = await sessions(web.port, site.paths(SESSIONS), wanted)
-        reads = hammer(web.port, reading(site.tokens, wanted), READERS, MARKET_S / SPEED)
+        crowd = await sessions(web.port, site.paths(SESSIONS), subscribed)
+        reads = hammer(web.port, reading(site.tokens, subscribed), READERS, MARKET_S / SPEED)
         answers, _ = await asyncio.gather(reads, market.run())
         for answer in answers:
             expect(200)(answer)
-        await tell(site, web.port, len(answers), report)
+        await report_metrics(site, web.port, len(answers), report)
         crowd.close()
 
 
-async def tell(site: Site, port: int, reads: int, report: Report) -> None:
-    """The server's own figures, while all sessions are still there; one it does not know counts as 0."""
-    await asyncio.sleep(SETTLE_S)  # each process tells its counters now and then
+async def report_metrics(site: Site, port: int, reads: int, report: Report) -> None:
+    """Report the server's figures while all sessions are open; a figure that is null counts as 0."""
+    await asyncio.sleep(SETTLE_S)  # each process publishes its counters from time to time
     connection = await Connection.open(port)
     answer = expect(200)(await connection.request(get("/indicators/metrics", site.tokens[0])))
     figures = json.loads(answer.body)
-    report.say(f"{reads} reads; the server says {answer.body.decode()}")
+    report.say(f"{reads} reads; the server reports {answer.body.decode()}")
     report("reuse: cache hit rate", figures["cache"]["hit_rate"] or 0.0, "of 1", target="> 0.95")
     report("reuse: users per computation", figures["users_per_computation"] or 0.0, "sessions", target="> 3")
     report(
@@ -133,5 +138,6 @@ async def tell(site: Site, port: int, reads: int, report: Report) -> None:
 
 
 def run(report: Report) -> None:
+    """Measure with compute and one web process."""
     with harness.rig(**LIMITS, FEED="external") as rig:
         uvloop.run(reuse(prepare(rig, symbols=NAMES), report))

@@ -1,4 +1,4 @@
-"""Sessions that change their minds at random, and a model of each that every message to it is checked against."""
+"""Run sessions that change their subscriptions at random, and check their messages against a model of each session."""
 
 import asyncio
 import random
@@ -12,80 +12,92 @@ from typing import Any
 import orjson
 
 from bench.harness import LOOPBACK
-from bench.load.expected import Expected, Pair
+from bench.load.expected import BARS, Expected, StreamKey
 from bench.load.http_clients import Connection, expect, post
 from bench.load.sockets import CLOSE, Crowd, Socket
 
 FIRST = 10
-"""Streams that a session asks for when it begins."""
+"""Number of streams that a new session subscribes to."""
 ANSWER_S = 60.0
+"""Seconds after which a request without a reply fails."""
 ENDED, REPLACED, TOO_SLOW = 4508, 4510, 4008
+"""Close codes of docs/protocol.md."""
 
 type Judge = Callable[[dict[str, Any]], str | None]
-"""Says what is wrong with the values of a frame, or None."""
+"""Function that returns what is wrong with the values of a frame, or None."""
 
 
 class Lost(RuntimeError):
-    """The server closed a socket that its client wanted to keep; the message is the code."""
+    """Close of a socket by the server although its client wanted to keep it; the message is the close code."""
 
 
 @dataclass
 class Audit:
-    """What all sessions share: where they connect, what there is to ask for, what was found."""
+    """Settings that all sessions share, and the counters and violations of the whole audit."""
 
     ports: Sequence[int]
-    pairs: Sequence[Pair]
+    streams: Sequence[StreamKey]
     indicators: Sequence[str]
     sign_in: Callable[[int], str]
-    """A token for the user of that number, of a new login each time where `own_logins`."""
+    """Returns a token for the user with this number; with `own_logins`, of a new login at each call."""
     own_logins: bool = False
     judge: Judge = lambda message: None
     pause_s: float = 1.0
-    """Average pause of a session between two operations."""
+    """Average pause of a session between two operations, in seconds."""
     deliveries: int = 0
     late: int = 0
-    """Updates read after the answer to a logout and before the close, which come on two connections."""
+    """Updates read between the response to a logout and the close of the socket, which use two connections."""
     closes_ms: list[float] = field(default_factory=list)
-    """From the answer to a logout to the close of the session's socket."""
+    """Milliseconds from the response to a logout to the close of the session's socket."""
     found: list[str] = field(default_factory=list)
+    """Violations of the protocol."""
     kinds: Counter[str] = field(default_factory=Counter)
+    """Received messages by type."""
     done: Counter[str] = field(default_factory=Counter)
+    """Operations of the sessions by name."""
     auditors: list["Auditor"] = field(default_factory=list)
 
     async def begin(self, users: int, sessions: int, seed: int = 0) -> None:
-        """Open so many sessions; what they are sent is checked from the first message on."""
-        self.auditors = [Auditor(self, at % users, random.Random(seed + at)) for at in range(sessions)]
-        await asyncio.gather(*[each.begin() for each in self.auditors])
+        """Open the sessions; their messages are checked from the first one on."""
+        self.auditors = [
+            Auditor(self, number % users, random.Random(seed + number)) for number in range(sessions)
+        ]
+        await asyncio.gather(*[auditor.begin() for auditor in self.auditors])
 
     async def run(self, seconds: float) -> None:
-        """Let them live for so long; what was counted and found is in the fields."""
+        """Let every session perform random operations until the time is over."""
         end = asyncio.get_running_loop().time() + seconds
-        await asyncio.gather(*[each.live(end) for each in self.auditors])
+        await asyncio.gather(*[auditor.live(end) for auditor in self.auditors])
 
-    async def settle(self, newest: dict[Pair, tuple[str, int]], timeout: float) -> None:
-        """Wait until every session is where its streams are; one that is left behind is a finding. Then compare lists."""
+    async def settle(self, newest: dict[StreamKey, tuple[str, int]], timeout: float) -> None:
+        """Wait until every session has the newest frame of its streams, then compare the lists of subscriptions.
+
+        A session that is still behind at the time-out is a violation.
+        """
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout
-        while (behind := self._behind(newest)) and loop.time() < end:  # noqa: ASYNC110 (many places end it)
+        while (behind := self._behind(newest)) and loop.time() < end:  # noqa: ASYNC110 (no single event ends this)
             await asyncio.sleep(0.05)
         self.found += behind
-        await asyncio.gather(*[each.line.ask(type="list") for each in self.auditors])
+        await asyncio.gather(*[auditor.socket.ask(type="list") for auditor in self.auditors])
 
-    def _behind(self, newest: dict[Pair, tuple[str, int]]) -> list[str]:
+    def _behind(self, newest: dict[StreamKey, tuple[str, int]]) -> list[str]:
+        states = [(auditor.session_id, auditor.socket.expected) for auditor in self.auditors]
         return [
-            f"{each.session_id} is at {each.line.expected.at.get(pair)} of {pair}, which is at {newest[pair]}"
-            for each in self.auditors
-            for pair in each.line.expected.flowing
-            if each.line.expected.at.get(pair) != newest[pair]
+            f"{session_id} is at {expected.positions.get(key)} of {key}, which is at {newest[key]}"
+            for session_id, expected in states
+            for key in expected.flowing
+            if expected.positions.get(key) != newest[key]
         ]
 
     def close(self) -> None:
-        for each in self.auditors:
-            each.line.abort()
+        """Close all sockets."""
+        for auditor in self.auditors:
+            auditor.socket.abort()
 
 
-class Line:
-    """One socket of a session, and what is expected of it."""
+class AuditedSocket:
+    """Socket of a session whose messages are checked against a model."""
 
     def __init__(self, audit: Audit, expected: Expected) -> None:
         self.audit, self.expected = audit, expected
@@ -95,18 +107,20 @@ class Line:
         self._loop = asyncio.get_running_loop()
         self._hello: asyncio.Future[None] = self._loop.create_future()
         self.lost: asyncio.Future[int] = self._loop.create_future()
-        self.socket: Socket
+        self.client: Socket
 
-    async def open(self, port: int, path: str) -> "Line":
+    async def open(self, port: int, path: str) -> "AuditedSocket":
+        """Connect, and wait for the message ``connected``."""
         crowd = Crowd()
         crowd.on_lost = self._on_lost
-        self.socket = Socket(0, path, crowd, self.on_text)
-        await self._loop.create_connection(lambda: self.socket, LOOPBACK, port)
-        await self.socket.opened()
+        self.client = Socket(0, path, crowd, self.on_text)
+        await self._loop.create_connection(lambda: self.client, LOOPBACK, port)
+        await self.client.opened()
         await self._unless_lost(self._hello)
         return self
 
     def on_text(self, socket: Socket, payload: bytes) -> None:
+        """Count and check a message; a wrong one is a violation."""
         message = orjson.loads(payload)
         audit, kind = self.audit, message["type"]
         audit.kinds[kind] += 1
@@ -118,7 +132,7 @@ class Line:
         else:
             wrong = wrong or self._on_other(kind, message)
         if socket.closed is not None:
-            wrong = f"came after the close with {socket.closed}"
+            wrong = f"a message came after the close with {socket.closed}"
         if wrong:
             audit.found.append(f"{self.expected.session_id}: {wrong}: {payload[:500]!r}")
 
@@ -135,18 +149,19 @@ class Line:
             self.lost.set_result(socket.closed or 1006)
 
     def request(self, **body: Any) -> asyncio.Future[None]:
-        """Send a request; the future is done when its answer is there."""
+        """Send a request; the future ends when the reply arrives."""
         self._requests += 1
         answered = self._waiting[self._requests] = self._loop.create_future()
-        self.expected.asked[self._requests] = body
-        self.socket.send(orjson.dumps({"id": self._requests, **body}))
+        self.expected.requests[self._requests] = body
+        self.client.send(orjson.dumps({"id": self._requests, **body}))
         return answered
 
     async def ask(self, **body: Any) -> None:
+        """Send a request and wait for its reply."""
         await self._unless_lost(self.request(**body))
 
     async def ask_all(self, bodies: Iterable[dict[str, Any]]) -> None:
-        """Send several requests at once, then wait for their answers."""
+        """Send several requests at once, then wait for their replies."""
         for answered in [self.request(**body) for body in bodies]:
             await self._unless_lost(answered)
 
@@ -157,37 +172,39 @@ class Line:
             return
         if self.lost.done():
             raise Lost(str(self.lost.result()))
-        raise TimeoutError(f"no answer within {ANSWER_S} s")
+        raise TimeoutError(f"no reply within {ANSWER_S} s")
 
     async def closes_with(self, code: int) -> None:
-        """Wait for the server to close; another code is a finding."""
+        """Wait until the server closes the socket; a code other than the expected one is a violation."""
         got = await asyncio.wait_for(asyncio.shield(self.lost), ANSWER_S)
         if got != code:
-            self.audit.found.append(f"{self.expected.session_id}: closed with {got} in place of {code}")
+            self.audit.found.append(f"{self.expected.session_id}: closed with {got} instead of {code}")
 
     def abort(self) -> None:
+        """Close the connection without a closing handshake."""
         self.lost.cancel()
-        self.socket.abort()
+        self.client.abort()
 
 
 class Auditor:
-    """A tab of one user: its session, its socket, and what it does next."""
+    """Browser tab of one user: its session, its socket, and the random choice of its next operation."""
 
     def __init__(self, audit: Audit, user: int, chance: random.Random) -> None:
         self.audit, self.user, self.chance = audit, user, chance
         self.session_id, self.token = "", ""
-        self.line: Line
+        self.socket: AuditedSocket
         share = [(30, self.subscribe), (15, self.swap), (12, self.drop_indicators), (7, self.drop_stream)]
         rare = [(2, self.drop_symbol), (1, self.drop_all), (6, self.cut), (4, self.leave), (4, self.move)]
         last = [(3, self.end_session), (2, self.end_login if audit.own_logins else self.end_session)]
         self._weights, self._acts = zip(*share, *rare, *last, strict=True)
 
     async def begin(self) -> None:
-        """A new session, of a new login where the audit has one to give."""
+        """Sign in and open a new session."""
         self.token = self.audit.sign_in(self.user)
         await self._new_session()
 
     async def live(self, end: float) -> None:
+        """Perform random operations until the time ``end``."""
         loop = asyncio.get_running_loop()
         while loop.time() < end:
             await asyncio.sleep(self.chance.random() * 2 * self.audit.pause_s)
@@ -195,122 +212,136 @@ class Auditor:
             try:
                 await act()
             except Lost as lost:
-                await self._come_back(int(str(lost)))
+                await self._replace_session(int(str(lost)))
             self.audit.done[act.__name__] += 1
 
-    async def _come_back(self, code: int) -> None:
+    async def _replace_session(self, code: int) -> None:
         self.audit.done[f"closed by the server with {code}"] += 1
         if code != TOO_SLOW:
             self.audit.found.append(f"{self.session_id}: closed with {code}")
-        await self._new_session()  # what became of a request without an answer is not known
+        await self._new_session()  # the server may or may not have executed a request that it did not answer
 
-    # --- what it has --------------------------------------------------------------------------------------------------
+    # --- its subscriptions --------------------------------------------------------------------------------------------
 
-    def _pair(self) -> dict[str, str]:
-        symbol, timeframe = self.chance.choice(self.audit.pairs)
-        return {"symbol": symbol, "timeframe": timeframe}
+    def _any_stream(self) -> dict[str, str]:
+        return named(self.chance.choice(self.audit.streams))
 
-    def _some(self) -> list[str]:
-        """Up to four indicators; sometimes none, which asks for the bars alone."""
+    def _any_indicators(self) -> list[str]:
+        """Return up to four indicators; sometimes none, which requests the bars alone."""
         return self.chance.sample(self.audit.indicators, self.chance.choice((0, 1, 1, 2, 2, 3, 3, 4)))
 
-    def _held(self) -> Pair | None:
-        return self.chance.choice(sorted(rows)) if (rows := self.line.expected.rows) else None
+    def _subscribed_stream(self) -> StreamKey | None:
+        subscribed = self.socket.expected.subscribed
+        return self.chance.choice(sorted(subscribed)) if subscribed else None
 
     async def subscribe(self) -> None:
-        await self.line.ask(type="subscribe", **self._pair(), indicators=self._some())
+        """Subscribe to random indicators of a random stream."""
+        await self.socket.ask(type="subscribe", **self._any_stream(), indicators=self._any_indicators())
 
     async def swap(self) -> None:
-        """Other indicators in place of those it has, without waiting between the two requests."""
-        held = self._held()
-        if held is None:
+        """Replace indicators of a stream by others, without waiting between the two requests."""
+        key = self._subscribed_stream()
+        if key is None:
             return
-        pair, had = dict(zip(("symbol", "timeframe"), held, strict=True)), self.line.expected.rows[held]
-        drop = {"type": "unsubscribe", **pair, "indicators": sorted(had - {""})[:3]}
-        take = {"type": "subscribe", **pair, "indicators": self._some()}
-        await self.line.ask_all([drop, take] if self.chance.random() < 0.5 else [take, drop])
+        stream, ids = named(key), self.socket.expected.subscribed[key]
+        drop = {"type": "unsubscribe", **stream, "indicators": sorted(ids - {BARS})[:3]}
+        add = {"type": "subscribe", **stream, "indicators": self._any_indicators()}
+        await self.socket.ask_all([drop, add] if self.chance.random() < 0.5 else [add, drop])
 
     async def drop_indicators(self) -> None:
-        held = self._held()
-        pair = dict(zip(("symbol", "timeframe"), held, strict=True)) if held else self._pair()
-        await self.line.ask(type="unsubscribe", **pair, indicators=self._some())
+        """Unsubscribe from random indicators of a stream."""
+        key = self._subscribed_stream()
+        stream = named(key) if key else self._any_stream()
+        await self.socket.ask(type="unsubscribe", **stream, indicators=self._any_indicators())
 
     async def drop_stream(self) -> None:
-        await self.line.ask(type="unsubscribe", **self._pair())
+        """Unsubscribe from a random stream."""
+        await self.socket.ask(type="unsubscribe", **self._any_stream())
 
     async def drop_symbol(self) -> None:
-        await self.line.ask(type="unsubscribe", symbol=self._pair()["symbol"])
+        """Unsubscribe from all streams of a random symbol."""
+        await self.socket.ask(type="unsubscribe", symbol=self._any_stream()["symbol"])
 
     async def drop_all(self) -> None:
-        await self.line.ask(type="unsubscribe")
+        """Unsubscribe from everything."""
+        await self.socket.ask(type="unsubscribe")
 
     # --- its socket ---------------------------------------------------------------------------------------------------
 
-    async def _connect(self, rows: dict[Pair, set[str]], *, sure: bool = True) -> None:
-        """Open a socket of the session in any web process; ``sure``: it still has these."""
-        line = Line(self.audit, Expected(self.session_id, rows, sure=sure))
+    async def _connect(self, subscribed: dict[StreamKey, set[str]], *, retained: bool = True) -> None:
+        """Open a socket of the session in a random web process; ``retained`` is that of `Expected`."""
+        socket = AuditedSocket(self.audit, Expected(self.session_id, subscribed, retained=retained))
         port = self.chance.choice(self.audit.ports)
-        self.line = await line.open(port, f"/ws/indicators?session_id={self.session_id}&token={self.token}")
+        self.socket = await socket.open(
+            port, f"/ws/indicators?session_id={self.session_id}&token={self.token}"
+        )
 
     async def cut(self) -> None:
-        """The line breaks, and the same session comes back: it has what it had, and asks for some of it again."""
-        self.line.abort()
-        await self._connect(self.line.expected.rows)
+        """Break the connection and reconnect the session, which has kept its subscriptions."""
+        self.socket.abort()
+        await self._connect(self.socket.expected.subscribed)
         await self._resume()
 
     async def leave(self) -> None:
-        """Close as a client does that will not come back, and come back at once."""
-        line = self.line
-        line.socket.send((1000).to_bytes(2), CLOSE)
-        await asyncio.wait_for(asyncio.shield(line.lost), ANSWER_S)
-        await self._connect(line.expected.rows, sure=False)
+        """Close the socket as a client that leaves for good, and reconnect at once."""
+        before = self.socket
+        before.client.send((1000).to_bytes(2), CLOSE)
+        await asyncio.wait_for(asyncio.shield(before.lost), ANSWER_S)
+        await self._connect(before.expected.subscribed, retained=False)
         await self._resume()
-        if not self.line.expected.rows:
-            await self._fill()
+        if not self.socket.expected.subscribed:
+            await self._subscribe_first()
 
     async def move(self) -> None:
-        """The session is opened elsewhere while it is open here."""
-        before = self.line
-        await self._connect({pair: set(had) for pair, had in before.expected.rows.items()})
+        """Open the session on a second socket, which replaces the first one."""
+        before = self.socket
+        await self._connect({key: set(ids) for key, ids in before.expected.subscribed.items()})
         await before.closes_with(REPLACED)
         await self._resume()
 
     async def _resume(self) -> None:
-        """Ask for most of what it has, as one that comes back; the rest stays silent until it does."""
-        rows = self.line.expected.rows
-        pairs = [pair for pair in sorted(rows) if self.chance.random() < 0.9]
-        await self.line.ask_all(
-            {"type": "subscribe", "symbol": pair[0], "timeframe": pair[1], "indicators": sorted(rows[pair] - {""})[:1]}
-            for pair in pairs
-        )  # fmt: skip
+        """Subscribe again to most retained streams; the others send nothing until a request names them."""
+        subscribed = self.socket.expected.subscribed
+        keys = [key for key in sorted(subscribed) if self.chance.random() < 0.9]
+        await self.socket.ask_all(
+            {"type": "subscribe", **named(key), "indicators": sorted(subscribed[key] - {BARS})[:1]}
+            for key in keys
+        )
 
     # --- its end ------------------------------------------------------------------------------------------------------
 
     async def _new_session(self) -> None:
         self.session_id = str(uuid.UUID(int=self.chance.getrandbits(128), version=4))
         await self._connect({})
-        await self._fill()
+        await self._subscribe_first()
 
-    async def _fill(self) -> None:
-        await self.line.ask_all(
-            {"type": "subscribe", **self._pair(), "indicators": self._some()} for _ in range(FIRST)
+    async def _subscribe_first(self) -> None:
+        await self.socket.ask_all(
+            {"type": "subscribe", **self._any_stream(), "indicators": self._any_indicators()}
+            for _ in range(FIRST)
         )
 
     async def _log_out(self, body: dict[str, str]) -> None:
         connection = await Connection.open(self.chance.choice(self.audit.ports))
         answer = await connection.request(post("/auth/logout", self.token, orjson.dumps(body)))
-        self.line.leaving = True
+        self.socket.leaving = True
         connection.close()
         expect(204)(answer)
         start = time.perf_counter()
-        await self.line.closes_with(ENDED)
+        await self.socket.closes_with(ENDED)
         self.audit.closes_ms.append((time.perf_counter() - start) * 1000)
 
     async def end_session(self) -> None:
+        """Log out of the session and open a new one."""
         await self._log_out({"session_id": self.session_id})
         await self._new_session()
 
     async def end_login(self) -> None:
-        """Log out altogether and sign in again."""
+        """Log out of the whole login and sign in again."""
         await self._log_out({})
         await self.begin()
+
+
+def named(key: StreamKey) -> dict[str, str]:
+    """Return the fields of a request that name a stream."""
+    return {"symbol": key[0], "timeframe": key[1]}

@@ -1,4 +1,4 @@
-"""Frames as compute publishes them, written here so that compute's own work is not measured."""
+"""Publish frames in the format of the compute process, without the cost of computing them."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -11,13 +11,13 @@ from stocksblitz.redis.keys import Keys
 
 MINUTE_MS = 60_000
 START_MS = 1_763_634_900_000
-LOG = 256
-"""Frames that a stream's log keeps."""
+LOG_FRAMES = 256
+"""Number of frames that a stream's log keeps."""
 
 
 @dataclass
 class FakeStream:
-    """One (symbol, timeframe) with its sequence of forming frames."""
+    """Stream of one symbol and timeframe, with its sequence of forming frames."""
 
     symbol: str
     timeframe: str
@@ -26,13 +26,13 @@ class FakeStream:
     epoch: str = "bench"
     seq: int = 0
     closed_ts: int = START_MS - MINUTE_MS
-    """Opening time of the last bar that has closed."""
+    """Opening time of the last closed bar, in ms."""
     logged: bool = field(default=False, init=False)
-    """Whether the newest frame belongs in the stream's log: closed bars, and what an epoch begins with."""
+    """Whether the newest frame belongs in the stream's log, as closed bars and the first frame of an epoch do."""
     frame: bytes = field(default=b"", init=False)
 
     def next(self) -> bytes:
-        """The next forming frame; every number in it has the length that prices have."""
+        """Return the next forming frame; its numbers have as many digits as real prices."""
         self.seq += 1
         self.frame = orjson.dumps(self._content(self.seq))
         return self.frame
@@ -56,20 +56,20 @@ class FakeStream:
             },
             "greeks": None,
             "oi": None,
-            "indicators": {each: self._value(each, price, at) for at, each in enumerate(self.indicators)},
+            "indicators": {id_: self._value(id_, price, index) for index, id_ in enumerate(self.indicators)},
             "source": self.source,
             "stale": False,
             "prev": START_MS - MINUTE_MS,
             "flushed": time.time_ns() // 1_000_000,
         }
 
-    def _value(self, indicator: str, price: float, at: int) -> dict[str, Any]:
-        value = price - at - 1 / 3
+    def _value(self, indicator: str, price: float, index: int) -> dict[str, Any]:
+        value = price - index - 1 / 3
         return {"ts": START_MS, "value": value, "timeframe": self.timeframe, "ready": True}
 
 
 async def publish(redis: Any, keys: Keys, streams: Iterable[FakeStream]) -> None:
-    """Set the newest frame of each stream and announce it, all of them in one turn."""
+    """Store and announce a new frame of each stream, all in one pipeline."""
     pipe = redis.pipeline(transaction=False)
     for stream in streams:
         frame = stream.next()
@@ -80,6 +80,6 @@ async def publish(redis: Any, keys: Keys, streams: Iterable[FakeStream]) -> None
         )
         if stream.logged:
             pipe.rpush(keys.stream(stream.symbol, stream.timeframe, "log"), frame)
-            pipe.ltrim(keys.stream(stream.symbol, stream.timeframe, "log"), -LOG, -1)
+            pipe.ltrim(keys.stream(stream.symbol, stream.timeframe, "log"), -LOG_FRAMES, -1)
         pipe.publish(keys.updates(stream.symbol, stream.timeframe), frame)
     await pipe.execute()

@@ -1,4 +1,4 @@
-"""HTTP load clients that cost little: one connection that stays open, one request at a time."""
+"""Make HTTP load at little cost: each client keeps one connection open and sends one request at a time."""
 
 import asyncio
 import re
@@ -10,22 +10,26 @@ from bench.harness import LOOPBACK
 
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 REQUEST_S = 30.0
+"""Seconds after which a request without a response fails."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
+    """Response to a request, with the seconds that it took."""
+
     status: int
     head: bytes
     body: bytes
     seconds: float
 
     def header(self, name: str) -> str:
+        """Return the value of a header, or an empty text without it."""
         found = re.search(rb"\r\n" + name.encode() + rb": *([^\r]*)", self.head, re.IGNORECASE)
         return found[1].decode() if found else ""
 
 
 class Connection(asyncio.Protocol):
-    """``request`` sends finished bytes and returns the answer."""
+    """Persistent connection on which ``request`` sends prepared bytes and returns the response."""
 
     def __init__(self) -> None:
         self._data = b""
@@ -35,13 +39,15 @@ class Connection(asyncio.Protocol):
 
     @classmethod
     async def open(cls, port: int) -> "Connection":
-        _, made = await asyncio.get_running_loop().create_connection(cls, LOOPBACK, port)
-        return made
+        """Connect to a port of the loopback."""
+        _, connection = await asyncio.get_running_loop().create_connection(cls, LOOPBACK, port)
+        return connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]  # of uvloop, which subclasses nothing
+        self.transport = transport  # type: ignore[assignment]  # uvloop's class does not inherit from asyncio's
 
     async def request(self, raw: bytes) -> Answer:
+        """Send a request and wait for its response."""
         self._waiting, self._sent = asyncio.get_running_loop().create_future(), time.perf_counter()
         self.transport.write(raw)
         return await asyncio.wait_for(self._waiting, REQUEST_S)
@@ -53,7 +59,7 @@ class Connection(asyncio.Protocol):
             return
         length = _LENGTH.search(head)
         if length is None:
-            self._finish(ValueError(f"an answer without a length: {head[:300]!r}"))
+            self._finish(ValueError(f"expected a response with Content-Length, got {head[:300]!r}"))
         elif len(body) >= int(length[1]):
             self._data = body[int(length[1]) :]
             self._finish(Answer(int(head[9:12]), head, body, time.perf_counter() - self._sent))
@@ -74,10 +80,12 @@ class Connection(asyncio.Protocol):
 
 
 def get(path: str, token: str) -> bytes:
+    """Return the bytes of a GET request."""
     return f"GET {path} HTTP/1.1\r\nHost: {LOOPBACK}\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
 
 
 def post(path: str, token: str, body: bytes) -> bytes:
+    """Return the bytes of a POST request with a JSON body."""
     head = (
         f"POST {path} HTTP/1.1\r\nHost: {LOOPBACK}\r\nAuthorization: Bearer {token}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -86,13 +94,13 @@ def post(path: str, token: str, body: bytes) -> bytes:
 
 
 async def hammer(port: int, requests: Iterable[bytes], connections: int, seconds: float) -> list[Answer]:
-    """Many connections send what the iterable gives, one request after another, for so long."""
-    turns, end, answers = iter(requests), time.perf_counter() + seconds, list[Answer]()
+    """Send the requests on many connections, one after another on each, until the time is over; return all responses."""
+    source, end, answers = iter(requests), time.perf_counter() + seconds, list[Answer]()
 
     async def one() -> None:
         connection = await Connection.open(port)
         while time.perf_counter() < end:
-            answers.append(await connection.request(next(turns)))
+            answers.append(await connection.request(next(source)))
         connection.close()
 
     await asyncio.gather(*[one() for _ in range(connections)])
@@ -100,7 +108,7 @@ async def hammer(port: int, requests: Iterable[bytes], connections: int, seconds
 
 
 def expect(status: int) -> Callable[[Answer], Answer]:
-    """Lets answers of that status through; anything else ends the benchmark with what came."""
+    """Return a function that passes responses of this status on and raises AssertionError for any other."""
 
     def check(answer: Answer) -> Answer:
         if answer.status != status:

@@ -1,4 +1,4 @@
-"""Plays the feed for a real compute worker: closed bars in the hot store, forming ones in the hashes, notices."""
+"""Write bars for a real compute worker as the feed does: closed bars, forming bars and the notice of each flush."""
 
 import itertools
 import json
@@ -11,21 +11,22 @@ from stocksblitz.market.core.bars import MINUTE_MS, Bar
 from stocksblitz.redis.keys import Keys
 
 DAY_MS = 1_440 * MINUTE_MS
-SHARES = 5_000.0
+MAX_VOLUME = 5_000.0
+"""Largest volume of a bar, in shares."""
 
 
 def walk(seed: int, count: int, start_ms: int) -> list[Bar]:
-    """A random walk of one-minute bars, the same for one seed; a session is a day."""
+    """Return a random walk of one-minute bars, the same for the same seed; each exchange session lasts a day."""
     rng, price, bars = random.Random(seed), 1_000.0 + seed, []
     for ts in range(start_ms, start_ms + count * MINUTE_MS, MINUTE_MS):
         opened, price = price, price * (1 + rng.gauss(0, 0.001))
         high, low = max(opened, price) * 1.0003, min(opened, price) * 0.9997
-        bars.append(Bar(ts, opened, high, low, price, rng.random() * SHARES, ts - ts % DAY_MS))
+        bars.append(Bar(ts, opened, high, low, price, rng.random() * MAX_VOLUME, ts - ts % DAY_MS))
     return bars
 
 
 def forming(bars: list[Bar]) -> Iterator[Bar]:
-    """The bar after these, forming without end: its close moves with every tick."""
+    """Yield the forming bar after these bars without end; its close changes with every tick."""
     last = bars[-1]
     for tick in itertools.count():
         close = last.close * (1 + 0.0001 * (tick % 17 - 8))
@@ -34,13 +35,14 @@ def forming(bars: list[Bar]) -> Iterator[Bar]:
 
 
 class Playback:
-    """Bars of one timeframe, symbol by symbol; `begin` with history, then `close`, `form` and `tell` as they come."""
+    """Writer of the bars of one timeframe: `begin` writes the history; `close`, `form` and `announce` follow it."""
 
     def __init__(self, redis: Any, keys: Keys, timeframe: str) -> None:
         self.redis, self.keys, self.timeframe = redis, keys, timeframe
         self.last: dict[str, int] = {}
 
     async def begin(self, histories: Mapping[str, list[Bar]]) -> None:
+        """Write a quote and the closed bars of each symbol."""
         pipe = self.redis.pipeline(transaction=False)
         for symbol, bars in histories.items():
             quote = {"bid": bars[-1].close, "ask": bars[-1].close, "last": bars[-1].close, "volume": 0}
@@ -51,7 +53,7 @@ class Playback:
             await self.close({symbol: bars})
 
     async def close(self, closed: Mapping[str, list[Bar]]) -> None:
-        """Bars that closed, before anything tells of them."""
+        """Write bars that have closed; `announce` must follow."""
         pipe = self.redis.pipeline(transaction=False)
         for symbol, bars in closed.items():
             members = {json.dumps(list(bar)): bar.ts for bar in bars}
@@ -60,14 +62,14 @@ class Playback:
         await pipe.execute()
 
     async def form(self, bars: Mapping[str, Bar]) -> None:
-        """The forming bars as they are now."""
+        """Write the present state of the forming bars."""
         pipe = self.redis.pipeline(transaction=False)
         for symbol, bar in bars.items():
             fields = {f"bar:{self.timeframe}": json.dumps([*bar, self.last[symbol]]), "last": bar.close}
             pipe.hset(self.keys.market(symbol), mapping=fields)
         await pipe.execute()
 
-    async def tell(self) -> None:
-        """One flush is over."""
+    async def announce(self) -> None:
+        """Publish the notice of a flush, as the feed does at its end."""
         notice = {"symbols": list(self.last), "ts": time.time_ns() // 1_000_000}
         await self.redis.publish(self.keys.bar_updates, json.dumps(notice))

@@ -1,4 +1,4 @@
-"""WebSocket load clients that cost little: raw protocols that count frames and seldom look inside."""
+"""Make WebSocket load at little cost: raw protocols that count messages and decode them only on demand."""
 
 import asyncio
 import base64
@@ -13,7 +13,7 @@ CONNECT_AT_ONCE = 50
 
 
 class Refused(RuntimeError):
-    """The server did not accept the WebSocket."""
+    """Failure of a WebSocket that the server did not accept."""
 
 
 type OnText = Callable[["Socket", bytes], None]
@@ -21,26 +21,27 @@ type OnLost = Callable[["Socket"], None]
 
 
 def ignore(socket: "Socket") -> None:
-    """A socket that may go when it likes."""
+    """Do nothing when the socket's connection ends."""
 
 
 class Crowd:
-    """Many sockets of one kind: how many messages all of them got, and who waits for how many."""
+    """Group of sockets that counts the messages of all of them; ``until`` waits for a total number."""
 
     def __init__(self) -> None:
-        self.members: list[Socket] = []
+        self.sockets: list[Socket] = []
         self.received = 0
         self._goal = 0
         self._reached: asyncio.Future[None] | None = None
         self.on_lost: OnLost = ignore
 
     def count(self, messages: int) -> None:
+        """Add received messages to the total."""
         self.received += messages
         if self._reached and self.received >= self._goal and not self._reached.done():
             self._reached.set_result(None)
 
     async def until(self, goal: int, timeout: float) -> None:
-        """Wait until all together have got ``goal`` messages; TimeoutError says how many there were."""
+        """Wait until ``goal`` messages have arrived in total; raise TimeoutError with the number that did."""
         if self.received >= goal:
             return
         loop = asyncio.get_running_loop()
@@ -54,17 +55,21 @@ class Crowd:
             self._reached = None
 
     def _spin(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Never sleep while waiting: whoever writes to one that sleeps pays for waking it, as no network card does."""
+        """Keep the event loop busy while waiting, so that the server does not pay for waking a sleeping receiver.
+
+        A server that writes to a network card does not pay this either.
+        """
         if self._reached is not None:
             loop.call_soon(self._spin, loop)
 
     def close(self) -> None:
-        for member in self.members:
-            member.abort()
+        """Close all connections at once."""
+        for socket in self.sockets:
+            socket.abort()
 
 
 class Socket(asyncio.Protocol):
-    """One client. ``on_text`` gets each text message; without it messages are only counted."""
+    """WebSocket client that passes each text message to ``on_text``, or only counts messages without it."""
 
     __slots__ = (
         "_open",
@@ -92,7 +97,7 @@ class Socket(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
-        self.transport = transport  # type: ignore[assignment]  # of uvloop, which subclasses nothing
+        self.transport = transport  # type: ignore[assignment]  # uvloop's class does not inherit from asyncio's
         nonce = base64.b64encode(os.urandom(16)).decode()
         self.transport.write(
             f"GET {self.path} HTTP/1.1\r\nHost: {LOOPBACK}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -120,7 +125,7 @@ class Socket(asyncio.Protocol):
         return rest
 
     def _frames(self, data: bytes) -> None:
-        """Walk over the frames; a server's are not masked, and none here is fragmented."""
+        """Read the frames out of the data; a server's frames are not masked, and ours are never fragmented."""
         at, size, texts = 0, len(data), 0
         while size - at >= 2:
             length, head = data[at + 1], 2
@@ -155,34 +160,35 @@ class Socket(asyncio.Protocol):
         elif opcode == CLOSE:
             self.closed = int.from_bytes(payload[:2]) if payload else 1005
             self.reason = payload[2:].decode(errors="replace")
-            self.send(
-                payload[:2], CLOSE
-            )  # the answer, without which a server keeps the connection for a while
+            self.send(payload[:2], CLOSE)  # without this reply a server keeps the connection for a while
 
     def send(self, payload: bytes, opcode: int = TEXT) -> None:
-        """Write one message; a mask of zeros is a mask, and leaves the payload as it is."""
+        """Write one message; the mask is all zeros, which is valid and leaves the payload unchanged."""
         length = len(payload)
         size = bytes([0x80 | length]) if length < 126 else b"\xfe" + length.to_bytes(2)
         self.transport.write(bytes([0x80 | opcode]) + size + b"\0\0\0\0" + payload)
 
     def pause(self) -> None:
-        """Stop reading, as a stalled tab does."""
+        """Stop reading, as a stalled browser tab does."""
         self.transport.pause_reading()
 
     def resume(self) -> None:
+        """Read again after `pause`."""
         self.transport.resume_reading()
 
     def abort(self) -> None:
+        """Close the connection without a closing handshake."""
         self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._open is not None and not self._open.done():
-            self._open.set_exception(Refused(f"the connection was lost: {exc}"))
+            self._open.set_exception(Refused(f"the connection ended during the handshake: {exc}"))
         if self.closed is None:
             self.closed = 1006
         self.crowd.on_lost(self)
 
     async def opened(self) -> None:
+        """Wait for the end of the handshake; raise Refused when the server does not accept."""
         if self._open is not None:
             await self._open
 
@@ -195,15 +201,17 @@ async def connect(
     *,
     at_once: int = CONNECT_AT_ONCE,
 ) -> Crowd:
-    """Open one socket per path, so many at a time; Refused when one of them is not accepted."""
+    """Open one socket per path, ``at_once`` at a time; raise Refused when the server does not accept one."""
     crowd, loop, gate = Crowd(), asyncio.get_running_loop(), asyncio.Semaphore(at_once)
     crowd.on_lost = on_lost
 
     async def one(key: int, path: str) -> Socket:
         async with gate:
-            _, made = await loop.create_connection(lambda: Socket(key, path, crowd, on_text), LOOPBACK, port)
-            await made.opened()
-            return made
+            _, socket = await loop.create_connection(
+                lambda: Socket(key, path, crowd, on_text), LOOPBACK, port
+            )
+            await socket.opened()
+            return socket
 
-    crowd.members = list(await asyncio.gather(*[one(key, path) for key, path in enumerate(paths)]))
+    crowd.sockets = list(await asyncio.gather(*[one(key, path) for key, path in enumerate(paths)]))
     return crowd

@@ -1,4 +1,4 @@
-"""A writer of prices, as whoever feeds `FEED=external` is one: many symbols, so many ticks a second."""
+"""Write price ticks of many symbols at a fixed rate, as an outside program does for `FEED=external`."""
 
 import asyncio
 import time
@@ -10,16 +10,18 @@ from stocksblitz.redis.keys import Keys
 BASE = 1_000.0
 STEP = 0.01
 DISTINCT = 100_000
-"""Prices of one symbol before one comes again: by its price a tick is known on the other side."""
+"""Number of ticks of a symbol before a price repeats; a receiver recognises a tick by its price."""
 TURN_S = 0.01
+"""Seconds between two writes."""
 
 
 def price(tick: int) -> float:
+    """Return the price of a symbol's tick with this number."""
     return round(BASE + tick % DISTINCT * STEP, 2)
 
 
 class TickWriter:
-    """Writes the symbols in turn; ``written[symbol]`` maps a price to when it was written (wall clock, s)."""
+    """Writer of ticks to the symbols in turn; ``written[symbol]`` maps a price to its time (wall clock, seconds)."""
 
     def __init__(self, redis: Any, keys: Keys, symbols: Sequence[str], per_second: float) -> None:
         self.redis, self.keys, self.symbols, self.per_second = redis, keys, symbols, per_second
@@ -27,13 +29,11 @@ class TickWriter:
         self.ticks = 0
 
     async def write(self, count: int) -> None:
-        """So many ticks in one round trip."""
+        """Write ``count`` ticks in one round trip to Redis."""
         pipe, now, ts = self.redis.pipeline(transaction=False), time.time(), time.time_ns() // 1_000_000
         for _ in range(count):
-            symbol, last = (
-                self.symbols[self.ticks % len(self.symbols)],
-                price(self.ticks // len(self.symbols)),
-            )
+            turn, position = divmod(self.ticks, len(self.symbols))
+            symbol, last = self.symbols[position], price(turn)
             quote = {"bid": last, "ask": last + STEP, "last": last, "volume": self.ticks, "ts": ts}
             pipe.hset(self.keys.market(symbol), mapping=quote)
             pipe.publish(self.keys.price_updates, symbol)
@@ -42,7 +42,7 @@ class TickWriter:
         await pipe.execute()
 
     async def run(self) -> None:
-        """At the rate asked for, until cancelled; what a late turn missed comes with the next."""
+        """Write at the configured rate until cancelled; ticks that are late are written with the next ones."""
         start, before = time.monotonic(), self.ticks
         while True:
             due = int((time.monotonic() - start) * self.per_second) - (self.ticks - before)

@@ -1,4 +1,4 @@
-"""The benchmarks' own tools: what they count and report must be right before any figure is."""
+"""Test the tools of the benchmarks, whose counts and reports every figure depends on."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ PAYLOADS = [b"x" * size for size in (1, 125, 126, 600, 65_535, 65_536)]
 
 
 class Sink:
-    """Takes what a client writes."""
+    """Transport that keeps the bytes that a client writes."""
 
     def __init__(self) -> None:
         self.written = b""
@@ -28,21 +28,21 @@ class Sink:
 
 
 @pytest.mark.parametrize("piece", [1, 2, 3, 7, 64, 4096, 10**6])
-async def test_a_socket_counts_messages_however_they_are_cut(piece: int) -> None:
-    seen: list[bytes] = []
+async def test_a_socket_counts_messages_in_pieces_of_any_size(piece: int) -> None:
+    received: list[bytes] = []
     crowd = Crowd()
-    socket = Socket(0, "/", crowd, lambda _, payload: seen.append(payload))
-    socket.connection_made(Sink())  # type: ignore[arg-type]  # as much of a transport as it needs
+    socket = Socket(0, "/", crowd, lambda _, payload: received.append(payload))
+    socket.connection_made(Sink())  # type: ignore[arg-type]  # the socket only writes to its transport
     data = HANDSHAKE + b"".join(map(text_frame, PAYLOADS))
     for at in range(0, len(data), piece):
         socket.data_received(data[at : at + piece])
-    assert seen == PAYLOADS
+    assert received == PAYLOADS
     assert socket.messages == crowd.received == len(PAYLOADS)
 
 
-async def test_a_socket_answers_a_ping_and_a_close_and_notes_its_code() -> None:
+async def test_a_socket_answers_a_ping_and_a_close_and_records_the_close_code() -> None:
     socket, sink = Socket(0, "/", Crowd()), Sink()
-    socket.connection_made(sink)  # type: ignore[arg-type]  # as much of a transport as it needs
+    socket.connection_made(sink)  # type: ignore[arg-type]  # the socket only writes to its transport
     socket.data_received(HANDSHAKE)
     sink.written = b""
     socket.data_received(b"\x89\x02hi\x88\x02" + (4008).to_bytes(2))
@@ -51,7 +51,7 @@ async def test_a_socket_answers_a_ping_and_a_close_and_notes_its_code() -> None:
     assert socket.messages == 0
 
 
-async def test_a_crowd_says_how_many_messages_are_missing() -> None:
+async def test_a_crowd_reports_how_many_messages_arrived_before_a_time_out() -> None:
     crowd = Crowd()
     crowd.count(3)
     with pytest.raises(TimeoutError, match="3 of 4"):
@@ -63,19 +63,21 @@ async def test_a_crowd_says_how_many_messages_are_missing() -> None:
 
 
 @pytest.mark.parametrize("piece", [1, 5, 1000])
-async def test_a_connection_reads_an_answer_by_its_length(piece: int) -> None:
+async def test_a_connection_reads_a_response_by_its_content_length(piece: int) -> None:
     connection = Connection()
-    connection.connection_made(Sink())  # type: ignore[arg-type]  # as much of a transport as it needs
-    asked = asyncio.create_task(connection.request(b""))
+    connection.connection_made(Sink())  # type: ignore[arg-type]  # the connection only writes to its transport
+    request = asyncio.create_task(connection.request(b""))
     await asyncio.sleep(0)
     data = b'HTTP/1.1 404 Not Found\r\nX-Cache: miss\r\nContent-Length: 8\r\n\r\n{"a": 1}'
     for at in range(0, len(data), piece):
         connection.data_received(data[at : at + piece])
-    answer = await asked
+    answer = await request
     assert (answer.status, answer.header("x-cache"), answer.body) == (404, "miss", b'{"a": 1}')
 
 
-def test_a_report_is_one_json_line_with_value_over_baseline(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_report_prints_one_json_line_per_figure_with_the_ratio_to_its_baseline(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     report = Report()
     report("ours (vs theirs)", 2.0, "µs", baseline=8.0, target="<= 0.2")
     report("alone", 0.0123456, "s")
@@ -87,15 +89,15 @@ def test_a_report_is_one_json_line_with_value_over_baseline(capsys: pytest.Captu
     assert report.missed == ["ours (vs theirs)"]
 
 
-def test_targets_are_bounds() -> None:
+def test_a_target_is_an_inclusive_or_exclusive_bound() -> None:
     assert holds(1.0, "<= 1")
     assert not holds(1.0, "< 1")
     assert holds(500.0, ">= 500")
     assert not holds(10.0, "> 10")
 
 
-def test_percentiles() -> None:
-    values = [float(each) for each in range(1, 101)]
+def test_a_percentile_is_the_next_higher_value() -> None:
+    values = [float(value) for value in range(1, 101)]
     assert (percentile(values, 0.5), percentile(values, 0.99), percentile(values, 1.0)) == (
         51.0,
         100.0,
@@ -103,15 +105,15 @@ def test_percentiles() -> None:
     )
 
 
-def test_frames_are_what_the_hub_reads_and_about_600_bytes() -> None:
+def test_the_hub_reads_a_fake_frame_and_its_message_has_about_600_bytes() -> None:
     ids = ["SMA_10", "SMA_11", "SMA_12"]
     stream = FakeStream("ONE", "5min", ids)
     first, second = Frame(stream.next()), Frame(stream.next())
     assert (first.seq, second.seq, first.closed) == (1, 2, False)
-    assert 550 <= len(second.message(View({each: each for each in ids}))) <= 650
+    assert 550 <= len(second.message(View({id_: id_ for id_ in ids}))) <= 650
 
 
-def test_playback_bars_are_the_same_for_one_seed_and_follow_each_other() -> None:
+def test_playback_bars_depend_on_the_seed_and_the_forming_bar_follows_the_last_one() -> None:
     bars = walk(3, 50, 0)
     assert bars == walk(3, 50, 0)
     assert bars != walk(4, 50, 0)

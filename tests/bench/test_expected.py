@@ -1,10 +1,10 @@
-"""The model behind the isolation audit: it lets through what a session may get, and names everything else."""
+"""Test the model behind the isolation audit: it accepts every message that a session may receive, and no other one."""
 
 import pytest
 
 from bench.load.expected import Expected
 
-PAIR = ("TCS", "1min")
+KEY = ("TCS", "1min")
 STREAM = {"symbol": "TCS", "timeframe": "1min"}
 
 
@@ -29,16 +29,16 @@ def connected(*retained: dict, session_id: str = "s") -> dict:
 
 @pytest.fixture
 def model() -> Expected:
-    """A session with SMA_20 and RSI_14, whose snapshot was number 7."""
+    """Return the model of a session with SMA_20 and RSI_14 that has received the snapshot with sequence number 7."""
     model = Expected("s", {})
-    model.asked[1] = {"type": "subscribe", **STREAM, "indicators": ["RSI_14", "SMA_20"]}
+    model.requests[1] = {"type": "subscribe", **STREAM, "indicators": ["RSI_14", "SMA_20"]}
     opening = [connected(), reply("subscribed", 1, "SMA_20", "RSI_14")]
     for message in [*opening, frame(7, "RSI_14", "SMA_20", kind="snapshot")]:
         assert model.check(message) is None
     return model
 
 
-def test_updates_follow_the_snapshot_and_lagged_names_what_is_missing(model: Expected) -> None:
+def test_updates_follow_the_snapshot_and_lagged_names_the_missing_ones(model: Expected) -> None:
     assert model.check(frame(8, "SMA_20", "RSI_14")) is None
     assert model.check({"type": "lagged", **STREAM, "from_seq": 9, "to_seq": 11}) is None
     assert model.check(frame(12, "RSI_14", "SMA_20")) is None
@@ -65,36 +65,36 @@ def test_updates_follow_the_snapshot_and_lagged_names_what_is_missing(model: Exp
     ],
     ids=lambda message: f"{message['type']} {message.get('seq', '')}",
 )
-def test_what_it_should_not_get_is_named(model: Expected, message: dict) -> None:
+def test_a_message_that_the_session_must_not_receive_is_reported(model: Expected, message: dict) -> None:
     assert model.check(message)
 
 
-def test_what_was_unsubscribed_counts_until_the_answer_and_no_longer(model: Expected) -> None:
-    model.asked[2] = {"type": "unsubscribe", **STREAM, "indicators": ["RSI_14"]}
+def test_an_indicator_is_delivered_until_the_reply_to_its_unsubscribe_request(model: Expected) -> None:
+    model.requests[2] = {"type": "unsubscribe", **STREAM, "indicators": ["RSI_14"]}
     assert model.check(frame(8, "RSI_14", "SMA_20")) is None
     assert model.check(reply("unsubscribed", 2, "SMA_20")) is None
     assert model.check(frame(9, "SMA_20")) is None
     assert model.check(frame(10, "RSI_14", "SMA_20"))
-    model.asked[3] = {"type": "unsubscribe", "symbol": "TCS"}
+    model.requests[3] = {"type": "unsubscribe", "symbol": "TCS"}
     assert model.check(reply("unsubscribed", 3, timeframe=None)) is None
     assert model.check(frame(11, "SMA_20"))
-    assert model.rows == {}
+    assert model.subscribed == {}
 
 
-def test_an_update_before_the_snapshot_is_named(model: Expected) -> None:
-    model.asked[2] = {"type": "subscribe", **STREAM, "indicators": []}
+def test_an_update_before_the_snapshot_is_reported(model: Expected) -> None:
+    model.requests[2] = {"type": "subscribe", **STREAM, "indicators": []}
     assert model.check(reply("subscribed", 2, "RSI_14", "SMA_20")) is None
     assert model.check(frame(8, "RSI_14", "SMA_20"))
 
 
-def test_who_comes_back_has_what_the_session_had_and_gets_it_once_it_asks() -> None:
-    rows = {PAIR: {"RSI_14"}}
+def test_a_reconnected_session_keeps_its_subscriptions_and_receives_frames_once_it_subscribes_again() -> None:
+    subscribed = {KEY: {"RSI_14"}}
     kept = {**STREAM, "indicators": ["RSI_14"]}
-    assert Expected("s", rows).check(connected())
-    assert Expected("s", rows).check(connected(kept, session_id="other"))
-    again = Expected("s", rows)
-    assert again.check(connected(kept)) is None
-    assert again.check(frame(8, "RSI_14"))
-    ended = Expected("s", rows, sure=False)
-    assert ended.check(connected()) is None
-    assert ended.rows == {}
+    assert Expected("s", subscribed).check(connected())
+    assert Expected("s", subscribed).check(connected(kept, session_id="other"))
+    reconnected = Expected("s", subscribed)
+    assert reconnected.check(connected(kept)) is None
+    assert reconnected.check(frame(8, "RSI_14"))
+    expired = Expected("s", subscribed, retained=False)
+    assert expired.check(connected()) is None
+    assert expired.subscribed == {}
