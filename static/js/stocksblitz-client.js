@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * Browser client of StocksBlitz: one tab, one session, exactly the indicators that this tab asked for.
+ * Browser client of StocksBlitz: each tab has its own session and receives exactly the indicators that it subscribed to.
  *
  *     import { StocksBlitzClient } from "/static/js/stocksblitz-client.js";
  *     const client = new StocksBlitzClient();                       // cookie login; or { token: "…" }
@@ -8,8 +8,8 @@
  *     await client.connect();
  *     const snapshot = await client.subscribe("NIFTY50", "5min", ["RSI_14", "MACD_12_26_9"], { history: 300 });
  *
- * What was subscribed stays subscribed across lost connections: the client comes back by itself, asks for the bars that
- * closed meanwhile (`since_bar`) and emits the snapshot with `resumed: true`. Its parts are in `client/`.
+ * Subscriptions survive lost connections: the client reconnects, requests the bars that have closed in the meantime
+ * (`since_bar`) and emits the snapshot with `resumed: true`. The parts of the client are in `client/`.
  *
  * @module
  */
@@ -20,7 +20,7 @@ import { SendQueue } from "./client/send_queue.js";
 import { Heartbeat, onWake } from "./client/heartbeat.js";
 import { Requests } from "./client/requests.js";
 import { claimSession, forgetSession } from "./client/session.js";
-import { Streams, pairOf } from "./client/streams.js";
+import { Streams, streamKey } from "./client/streams.js";
 
 export { ClientError };
 
@@ -32,12 +32,14 @@ export { ClientError };
 /** @typedef {import("./client/types.js").Timer} Timer */
 /** @typedef {import("./client/streams.js").Stream} Stream */
 
-/** A connection that lasted this long was a good one: the next pause is short again. */
+/** After a connection of this duration the pause before the next attempt is short again. */
 const STEADY_AFTER_MS = 5_000;
 const RESUME_AGAIN_MS = 2_000;
 const RENEW_BEFORE_MS = 60_000;
+/** The longest delay that setTimeout accepts. */
 const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
 
+/** Connection of one session, which reconnects and resumes its streams on its own. */
 export class StocksBlitzClient {
     /** @type {import("./client/types.js").Stats} */
     stats = { frames: 0, lagged: 0, gaps: 0, duplicates: 0, reconnects: 0 };
@@ -56,7 +58,7 @@ export class StocksBlitzClient {
         () => this.#lost(1006, "no answer"),
     );
     #attempt = 0;
-    /** Which opening of a socket is the current one: an earlier one that is still under way gives up. */
+    /** Number of the current attempt to open a socket; an older attempt that is still running ends itself. */
     #generation = 0;
     #renewedSession = false;
     /** @type {Timer} */ #retryTimer;
@@ -71,7 +73,7 @@ export class StocksBlitzClient {
         this.sessionId = options.sessionId ?? "";
     }
 
-    /** Listen; the returned function stops listening.
+    /** Call the listener at each event; the returned function stops that.
      * @template {keyof EventMap} K @param {K} event @param {(payload: EventMap[K]) => void} listener @returns {() => void} */
     on(event, listener) {
         const listeners = this.#listeners.get(event) ?? new Set();
@@ -79,7 +81,7 @@ export class StocksBlitzClient {
         return () => void listeners.delete(listener);
     }
 
-    /** Open the connection. Resolves when live; rejects only when the server says to stay away. @returns {Promise<void>} */
+    /** Open the connection. Resolves when it is live; rejects only after a final close code. @returns {Promise<void>} */
     connect() {
         if (this.#connecting) return this.#connecting.promise;
         this.#connecting = withResolvers();
@@ -89,9 +91,9 @@ export class StocksBlitzClient {
         return this.#connecting.promise;
     }
 
-    /** End this connection for good; the server forgets the session's subscriptions at once. */
+    /** Close the connection for good; the server then removes the session's subscriptions at once. */
     close() {
-        this.#hangUp(1000, "closed by the page");
+        this.#closeSocket(1000, "closed by the page");
         this.#stopListening();
         this.#streams.forget();
         this.#requests.failAll(new ClientError("closed", "the client was closed"));
@@ -99,23 +101,23 @@ export class StocksBlitzClient {
         this.#enter("closed");
     }
 
-    /** Add indicators (possibly none: bars, Greeks and open interest alone) of a pair to this session. Resolves with the
-     * snapshot; rejects with a ClientError, and then nothing of it was done.
+    /** Subscribe this session to indicators of a stream; without indicators it receives bars, Greeks and open interest alone.
+     * Resolves with the snapshot. Rejects with a ClientError, and then nothing has changed.
      * @param {string} symbol @param {string} timeframe @param {import("./client/types.js").Indicators} [indicators]
-     * @param {{history?: number}} [options] history: closed bars wanted in the snapshot @returns {Promise<Snapshot>} */
+     * @param {{history?: number}} [options] history: number of closed bars in the snapshot @returns {Promise<Snapshot>} */
     subscribe(symbol, timeframe, indicators = [], { history = 0 } = {}) {
         const message = { type: "subscribe", symbol, timeframe, indicators };
         return this.#request(history > 0 ? { ...message, history } : message);
     }
 
-    /** Drop indicators of a pair, a whole pair, a whole symbol, or everything.
+    /** Unsubscribe from indicators of a stream, a whole stream, a whole symbol, or everything.
      * @param {string} [symbol] @param {string} [timeframe] @param {string[]} [indicators] */
     unsubscribe(symbol, timeframe, indicators) {
         this.#streams.forget(symbol, timeframe, indicators);
         return this.#request({ type: "unsubscribe", symbol, timeframe, indicators });
     }
 
-    /** What the server holds for this session. @returns {Promise<Record<string, any>[]>} */
+    /** Read this session's subscriptions from the server. @returns {Promise<Record<string, any>[]>} */
     async list() {
         return (await this.#request({ type: "list" })).subscriptions;
     }
@@ -152,9 +154,9 @@ export class StocksBlitzClient {
         };
     }
 
-    /** The connection is gone: come back, or stop when the code says so. @param {number} code @param {string} reason */
+    /** After a lost connection, reconnect, or stop when the close code is final. @param {number} code @param {string} reason */
     #lost(code, reason) {
-        this.#hangUp(4000, "");
+        this.#closeSocket(4000, "");
         this.#requests.putBack();
         const fresh = code === SESSION_ENDED && this.#leaveSession();
         if (isFinal(code) && !fresh) return this.#stop(code, reason);
@@ -175,7 +177,8 @@ export class StocksBlitzClient {
         this.#connecting = null;
     }
 
-    /** The session was ended. Returns whether to go on with a new one: once, for a tab whose session ended while it slept. */
+    /** Give up the ended session. Return whether to continue with a new one, which happens once, for a tab that slept while
+     * its session ended. */
     #leaveSession() {
         if (this.#options.sessionId) return false;
         forgetSession();
@@ -184,8 +187,8 @@ export class StocksBlitzClient {
         return (this.#renewedSession = true);
     }
 
-    /** Let go of the socket without waiting for its closing handshake. @param {number} code @param {string} reason */
-    #hangUp(code, reason) {
+    /** Close the socket without waiting for its closing handshake. @param {number} code @param {string} reason */
+    #closeSocket(code, reason) {
         this.#generation += 1;
         for (const timer of [this.#retryTimer, this.#steadyTimer, this.#renewTimer]) clearTimeout(timer);
         this.#heartbeat.stop();
@@ -195,7 +198,7 @@ export class StocksBlitzClient {
         if (socket && socket.readyState <= WebSocket.OPEN) socket.close(code, reason);
     }
 
-    /** Do not sit out a pause, do not trust a silent socket. */
+    /** End a pause early, and check a live connection with a heartbeat. */
     #wake() {
         if (this.state.state === "live") this.#heartbeat.beat();
         if (this.state.state !== "reconnecting") return;
@@ -220,7 +223,7 @@ export class StocksBlitzClient {
         return this.#requests.add(message, { resume, now: state === "live" });
     }
 
-    /** Subscribe a stream again, from the last closed bar that was seen. @param {Stream} stream */
+    /** Subscribe to a stream again, from the last closed bar that was received. @param {Stream} stream */
     #resume(stream) {
         const { symbol, timeframe, indicators, lastClosed } = stream;
         const message = { type: "subscribe", symbol, timeframe, indicators: [...indicators] };
@@ -233,7 +236,7 @@ export class StocksBlitzClient {
         });
     }
 
-    /** The server kept what an earlier page of this session had; what this one does not want goes.
+    /** Unsubscribe from everything that an earlier page of this session had subscribed to and this page has not.
      * @param {Subscription[]} retained */
     #dropForgotten(retained) {
         for (const { symbol, timeframe, indicators } of retained) {
@@ -244,7 +247,7 @@ export class StocksBlitzClient {
         }
     }
 
-    /** A token that can be renewed is renewed a minute before it expires. @param {unknown} expiresAt ms or ISO 8601 */
+    /** Renew the token a minute before it expires, if a function provides it. @param {unknown} expiresAt ms or ISO 8601 */
     #renewBefore(expiresAt) {
         const { token } = this.#options;
         clearTimeout(this.#renewTimer);
@@ -298,19 +301,19 @@ export class StocksBlitzClient {
 
     /** @param {Subscription & {id: number}} message */
     #onSubscribed(message) {
-        const request = this.#requests.confirm(message.id, pairOf(message));
+        const request = this.#requests.confirm(message.id, streamKey(message));
         if (request) this.#streams.confirm(message, Object.keys(request.message.indicators).length === 0);
     }
 
-    /** Forgotten once more: a reply to an earlier subscribe may have come in between. @param {{id: number}} reply */
+    /** Forget the streams a second time, because the reply to an earlier subscribe may have added them again. @param {{id: number}} reply */
     #onUnsubscribed({ id }) {
-        const asked = this.#requests.get(id)?.message;
-        if (asked) this.#streams.forget(asked.symbol, asked.timeframe, asked.indicators);
+        const message = this.#requests.get(id)?.message;
+        if (message) this.#streams.forget(message.symbol, message.timeframe, message.indicators);
     }
 
     /** @param {Snapshot} message */
     #onSnapshot(message) {
-        const request = this.#requests.join(pairOf(message));
+        const request = this.#requests.takeConfirmed(streamKey(message));
         const stream = this.#streams.get(message);
         const snapshot = { ...message, resumed: Boolean(request?.resume), requested: request?.resume === false };
         stream?.begin(message);
@@ -330,7 +333,7 @@ export class StocksBlitzClient {
         this.#emit("update", message);
     }
 
-    /** Frames are missing that no `lagged` named: count them, tell, and fetch what closed meanwhile.
+    /** Count missing frames that no `lagged` message named, announce them, and fetch the bars that have closed.
      * @param {Stream} stream @param {number} missing */
     #onGap(stream, missing) {
         const { symbol, timeframe, seq } = stream;

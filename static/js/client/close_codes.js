@@ -19,23 +19,23 @@ const REASONS = /** @type {Record<number, string>} */ ({
     4513: "message too large",
 });
 
-/** The reason of a close code as the page shows it; undefined for a code without one. @param {number} code @returns {string | undefined} */
+/** Return the reason of a close code that the page shows; undefined for an unknown code. @param {number} code @returns {string | undefined} */
 export const reasonOf = (code) => REASONS[code];
 
-/** Whether the client must not reconnect: codes 4500 to 4999. @param {number} code */
+/** Return whether the client must not reconnect, which codes 4500 to 4999 say. @param {number} code */
 export function isFinal(code) {
     return code >= 4500 && code <= 4999;
 }
 
-/** Milliseconds to wait before attempt n (0 is the first): doubling, half of it random, so that clients spread.
- * @param {number} attempt @param {() => number} [random] */
+/** Return the milliseconds to wait before an attempt: they double each time, and half of them is random so that the clients
+ * do not all reconnect at once. @param {number} attempt 0 is the first @param {() => number} [random] */
 export function backoff(attempt, random = Math.random) {
     const full = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(attempt, 16));
     return Math.round(full / 2 + (random() * full) / 2);
 }
 
-/** Milliseconds to wait after a close; a server that restarts names the time over which its clients spread.
- * @param {number} code @param {string} reason @param {number} attempt */
+/** Return the milliseconds to wait after a close. A server that restarts names the period in which its clients reconnect;
+ * each waits a random part of it. @param {number} code @param {string} reason @param {number} attempt */
 export function pauseAfter(code, reason, attempt) {
     const jitterMs = code === RESTART ? Number(/jitter_ms=(\d+)/.exec(reason)?.[1]) : NaN;
     return Number.isFinite(jitterMs) ? Math.round(Math.random() * jitterMs) : backoff(attempt);

@@ -1,6 +1,6 @@
 // @ts-check
 
-/** An error of a request: `code` is stable, `retryable` says whether the same request may succeed later. */
+/** Error of a request: `code` is stable, `retryable` says whether the same request may succeed later. */
 export class ClientError extends Error {
     /** @param {string} code @param {string} message @param {boolean} retryable */
     constructor(code, message, retryable = false) {

@@ -17,22 +17,24 @@ export class Heartbeat {
         this.dead = dead;
     }
 
-    /** @param {number} [everyMs] */
+    /** Begin to send heartbeats. @param {number} [everyMs] */
     start(everyMs) {
         this.#everyMs = everyMs || this.#everyMs;
         this.#sendTimer = setTimeout(() => this.beat(), this.#everyMs);
     }
 
+    /** Stop the heartbeats. */
     stop() {
         clearTimeout(this.#sendTimer);
         clearTimeout(this.#answerTimer);
     }
 
+    /** Record that a message has arrived; every message counts as an answer. */
     heard() {
         this.#heardAt = performance.now();
     }
 
-    /** Send a heartbeat, and expect an answer if the page is visible: the timers of a hidden page are throttled. */
+    /** Send a heartbeat. Expect an answer only while the page is visible, because browsers throttle the timers of a hidden page. */
     beat() {
         clearTimeout(this.#sendTimer);
         this.#sendTimer = setTimeout(() => this.beat(), this.#everyMs);

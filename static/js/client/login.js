@@ -1,5 +1,5 @@
 // @ts-check
-/** How the socket is opened: with a token, else with a one-time ticket against the cookie login. */
+/** Credentials of the socket: a token, or a one-time ticket that the cookie login gets from the server. */
 import { ClientError } from "./errors.js";
 
 /** @typedef {import("./types.js").Options} Options */
@@ -11,12 +11,12 @@ function csrfToken() {
     return cookie ? decodeURIComponent(cookie[1]) : "";
 }
 
-/** @param {Options["token"]} token @returns {Promise<string>} */
+/** Return the token, calling the function that was given in its place. @param {Options["token"]} token @returns {Promise<string>} */
 export async function freshToken(token) {
     return typeof token === "function" ? token() : (token ?? "");
 }
 
-/** @param {string} base @returns {Promise<string>} */
+/** Get a ticket for one socket. @param {string} base @returns {Promise<string>} */
 async function freshTicket(base) {
     const reply = await fetch(new URL("/auth/ws-ticket", base), {
         method: "POST",
@@ -26,10 +26,10 @@ async function freshTicket(base) {
     });
     if (reply.ok) return (await reply.json()).ticket;
     const refused = reply.status === 401 || reply.status === 403;
-    throw new ClientError(refused ? "not_authenticated" : "unavailable", `no ticket (HTTP ${reply.status})`, !refused);
+    throw new ClientError(refused ? "not_authenticated" : "unavailable", `the server gave no ticket (HTTP ${reply.status})`, !refused);
 }
 
-/** @param {Options} options @param {string} sessionId @returns {Promise<string>} */
+/** Return the socket's address with a fresh credential in it. @param {Options} options @param {string} sessionId @returns {Promise<string>} */
 export async function socketUrl({ url: server, token }, sessionId) {
     const base = server ?? globalThis.location.origin;
     const url = new URL("/ws/indicators", base);

@@ -8,14 +8,14 @@ const ANSWER_WITHIN_MS = 20_000;
  * @property {Record<string, any>} message
  * @property {(value: any) => void} resolve
  * @property {(error: ClientError) => void} reject
- * @property {boolean} resume the client itself made it to continue a stream; it is dropped with the socket
- * @property {import("./types.js").Timer} timer runs from when it was sent
+ * @property {boolean} resume whether the client itself made the request to continue a stream; it is dropped with the socket
+ * @property {import("./types.js").Timer} timer runs since the request was sent
  */
 
-/** Requests without an answer yet. A subscribe has two answers: `subscribed` confirms it, and its snapshot follows. */
+/** Requests without an answer yet. A subscribe request has two answers: `subscribed` confirms it, and a snapshot follows. */
 export class Requests {
     /** @type {Map<number, Request>} */ #unanswered = new Map();
-    /** Confirmed, waiting for their snapshot, oldest first, by stream. @type {Map<string, Request[]>} */ #confirmed = new Map();
+    /** Confirmed requests that wait for their snapshot, by stream, oldest first. @type {Map<string, Request[]>} */ #confirmed = new Map();
     #nextId = 1;
 
     /** @param {(message: Record<string, any>) => void} send */
@@ -23,8 +23,8 @@ export class Requests {
         this.send = send;
     }
 
-    /** @param {Record<string, any>} message @param {{resume: boolean, now: boolean}} how now: send at once, else `sendWaiting` sends it
-     * @returns {Promise<any>} */
+    /** Add a request and return its answer. With `now` it is sent at once, otherwise by `sendWaiting`.
+     * @param {Record<string, any>} message @param {{resume: boolean, now: boolean}} options @returns {Promise<any>} */
     add(message, { resume, now }) {
         const id = this.#nextId++;
         return new Promise((resolve, reject) => {
@@ -34,16 +34,17 @@ export class Requests {
         });
     }
 
+    /** Send the requests that have not been sent yet. */
     sendWaiting() {
         for (const request of [...this.#unanswered.values()]) if (!request.timer) this.#send(request);
     }
 
-    /** @param {number | null | undefined} id */
+    /** Return an unanswered request. @param {number | null | undefined} id */
     get(id) {
         return this.#unanswered.get(Number(id));
     }
 
-    /** Remove the request whose answer came. @param {number | null | undefined} id */
+    /** Remove and return the request whose answer has arrived. @param {number | null | undefined} id */
     take(id) {
         const request = this.get(id);
         this.#unanswered.delete(Number(id));
@@ -51,23 +52,23 @@ export class Requests {
         return request;
     }
 
-    /** @param {number} id @param {string} pair */
-    confirm(id, pair) {
+    /** Note that the server has confirmed a subscribe request, which now waits for its snapshot. @param {number} id @param {string} key */
+    confirm(id, key) {
         const request = this.#unanswered.get(id);
         if (!request) return undefined;
         this.#unanswered.delete(id);
-        this.#confirmed.set(pair, [...(this.#confirmed.get(pair) ?? []), request]);
+        this.#confirmed.set(key, [...(this.#confirmed.get(key) ?? []), request]);
         return request;
     }
 
-    /** Remove the oldest confirmed request of the stream, for which this snapshot is. @param {string} pair */
-    join(pair) {
-        const request = this.#confirmed.get(pair)?.shift();
+    /** Remove and return the oldest confirmed request of a stream, which its next snapshot answers. @param {string} key */
+    takeConfirmed(key) {
+        const request = this.#confirmed.get(key)?.shift();
         clearTimeout(request?.timer);
         return request;
     }
 
-    /** After a lost socket: keep the page's requests to send them again, and drop those that resume a stream. */
+    /** After a lost connection, keep the page's requests so that they are sent again, and drop those that resume a stream. */
     putBack() {
         for (const waiting of this.#confirmed.values()) {
             for (const request of waiting) this.#unanswered.set(request.message.id, request);
@@ -80,7 +81,7 @@ export class Requests {
         }
     }
 
-    /** @param {ClientError} error */
+    /** Reject all requests. @param {ClientError} error */
     failAll(error) {
         this.putBack();
         const requests = [...this.#unanswered.values()];
@@ -100,6 +101,6 @@ export class Requests {
         for (const waiting of this.#confirmed.values()) {
             if (waiting.includes(request)) waiting.splice(waiting.indexOf(request), 1);
         }
-        request.reject(new ClientError("timeout", `no answer to ${request.message.type} within ${ANSWER_WITHIN_MS / 1000} s`, true));
+        request.reject(new ClientError("timeout", `expected an answer to ${request.message.type} within ${ANSWER_WITHIN_MS / 1000} s, got none`, true));
     }
 }

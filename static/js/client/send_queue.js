@@ -1,22 +1,22 @@
 // @ts-check
 
-/** The server closes at 50 messages a second; a client with many streams spreads its subscriptions. */
+/** Messages per second, half of what the server allows: a client with many streams sends its subscriptions over several seconds. */
 const BURST = 25;
 const BURST_EVERY_MS = 1_000;
 
-/** Queue of messages to the server: in order, and no faster than the server accepts. */
+/** Queue of messages to the server, which sends them in order and no faster than the server accepts. */
 export class SendQueue {
     /** @type {string[]} */ #waiting = [];
     /** @type {WebSocket | null} */ #socket = null;
     /** @type {import("./types.js").Timer} */ #timer;
     #budget = BURST;
 
-    /** @param {WebSocket} socket */
+    /** Send to this socket from now on. @param {WebSocket} socket */
     open(socket) {
         this.#socket = socket;
     }
 
-    /** Drop what still waits: it was meant for this connection. */
+    /** Drop the waiting messages, which were meant for the closed connection. */
     close() {
         clearTimeout(this.#timer);
         this.#timer = undefined;
@@ -25,7 +25,7 @@ export class SendQueue {
         this.#waiting = [];
     }
 
-    /** @param {Record<string, any>} message */
+    /** Send a message, now or as soon as the rate allows. @param {Record<string, any>} message */
     send(message) {
         this.#waiting.push(JSON.stringify(message));
         this.#flush();

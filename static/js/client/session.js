@@ -1,9 +1,9 @@
 // @ts-check
-/** A session per tab. */
+/** Session id of a browser tab. */
 
 const SESSION_KEY = "stocksblitz.session";
 
-/** A random UUID, also where the page is not a secure context. */
+/** Return a random UUID, also in a page without a secure context. */
 export function uuid() {
     if (globalThis.crypto.randomUUID) return globalThis.crypto.randomUUID();
     const bytes = globalThis.crypto.getRandomValues(new Uint8Array(16));
@@ -13,8 +13,8 @@ export function uuid() {
     return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
 }
 
-/** Hold a Web Lock for as long as this page lives. A reloaded page may find its former self still holding it for a
- * moment, hence the short wait. @param {string} id @returns {Promise<boolean>} whether it is ours */
+/** Hold a Web Lock as long as this page lives. After a reload the old page may hold the lock for a moment, so wait shortly.
+ * @param {string} id @returns {Promise<boolean>} whether the lock was granted */
 function holdLock(id) {
     return new Promise((resolve) => {
         const forever = () => {
@@ -27,8 +27,8 @@ function holdLock(id) {
     });
 }
 
-/** This tab's session id: kept across reloads, new in a duplicated tab (which copies sessionStorage but cannot have the
- * lock). Without Web Locks (no secure context) every page load is a session of its own. @returns {Promise<string>} */
+/** Return this tab's session id. A reload keeps it. A duplicated tab gets a new one: it has copied sessionStorage, but it
+ * cannot get the lock. Without Web Locks (no secure context) every page load has a new session. @returns {Promise<string>} */
 export async function claimSession() {
     if (!globalThis.sessionStorage || !globalThis.navigator?.locks) return uuid();
     const known = sessionStorage.getItem(SESSION_KEY);
@@ -39,7 +39,7 @@ export async function claimSession() {
     return id;
 }
 
-/** Forget this tab's session: it was ended, the next page load begins a new one. */
+/** Forget this tab's session, which has ended; the next page load begins a new one. */
 export function forgetSession() {
     globalThis.sessionStorage?.removeItem(SESSION_KEY);
 }

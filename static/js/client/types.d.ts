@@ -1,4 +1,4 @@
-/** What the client takes and what it gives. Times are milliseconds UTC; null: not known yet. */
+/** Types of the client's options, events and messages. Times are milliseconds UTC; null means "not known yet". */
 import type { ClientError } from "./errors.js";
 
 export interface Ohlcv {
@@ -11,20 +11,20 @@ export interface Ohlcv {
     closed: boolean;
 }
 export type Value = number | Record<string, number | null> | null;
-export interface Reading {
+export interface IndicatorValue {
     ts: number;
     value: Value;
     timeframe: string;
     ready: boolean;
 }
 export type BarRow = [ts: number, open: number, high: number, low: number, close: number, volume: number];
-/** Oldest first. */
+/** Closed bars and their indicator values, oldest first. */
 export interface History {
     bars: BarRow[];
     indicators: Record<string, Value[]>;
     complete: boolean;
 }
-/** A `market_update`. */
+/** Message `market_update`. */
 export interface Update {
     type: string;
     symbol: string;
@@ -35,15 +35,15 @@ export interface Update {
     ohlcv: Ohlcv | null;
     greeks: any;
     oi: any;
-    indicators: Record<string, Reading>;
+    indicators: Record<string, IndicatorValue>;
     source: string;
     stale: boolean;
 }
 export interface Snapshot extends Update {
     history: History;
-    /** Its history continues what was seen before. */
+    /** Whether its history continues the bars received before a lost connection. */
     resumed: boolean;
-    /** It answers a call of `subscribe`. */
+    /** Whether it answers a call of `subscribe`. */
     requested: boolean;
 }
 export interface Subscription {
@@ -57,7 +57,7 @@ export interface Lagged {
     from_seq: number;
     to_seq: number;
 }
-/** Frames are missing that no `lagged` named. */
+/** Missing frames that no `lagged` message named. */
 export interface Gap {
     symbol: string;
     timeframe: string;
@@ -93,11 +93,11 @@ export interface IndicatorSpec {
 }
 export type Indicators = string[] | IndicatorSpec[] | Record<string, IndicatorSpec>;
 export interface Options {
-    /** Where the server is; default: where the page came from. */
+    /** Address of the server; by default the origin of the page. */
     url?: string;
-    /** A JWT, or a function that gives a fresh one; without it the cookie login gets a one-time ticket for the socket. */
+    /** JWT, or a function that returns a fresh one; without it the cookie login gets a one-time ticket for the socket. */
     token?: string | (() => string | Promise<string>);
-    /** Default: one per tab. */
+    /** Session id; by default the tab's own. */
     sessionId?: string;
 }
 export type Timer = ReturnType<typeof setTimeout> | undefined;

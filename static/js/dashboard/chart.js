@@ -1,5 +1,5 @@
 // @ts-check
-/** The chart: candles, volume, indicators over the price or in panes of their own. Draws what the model holds. */
+/** Price chart: it draws the bars of the model as candles, with volume, and indicators over the price or in separate panes. */
 import { clock, digitsOf, fixed } from "../page/format.js";
 import { guides, partOf, plots } from "./plots.js";
 import { onTheme, token } from "../page/theme.js";
@@ -15,15 +15,18 @@ import { ZonedTime } from "../page/timescale.js";
 const { createChartEx, CandlestickSeries, HistogramSeries, LineSeries, CrosshairMode, LineStyle, TickMarkType } =
     /** @type {Library} */ (/** @type {any} */ (window).LightweightCharts);
 
+/** Bars that are visible at first. */
 const BARS_IN_VIEW = 160;
-/** Fewer where they would be thinner than this, in pixels. */
-const THINNEST = 6;
+/** A narrow chart shows fewer bars, so that none is thinner than this. */
+const MIN_BAR_PX = 6;
+/** Empty bars between the newest bar and the price axis. */
 const ROOM_AT_RIGHT = 8;
-/** With this many bars left of the view's edge it is time to fetch older ones. */
+/** Older bars are fetched when fewer than this number are left of the visible ones. */
 const FETCH_BEFORE = 40;
 
+/** Chart of one symbol and timeframe, drawn by the Lightweight Charts library. */
 export class PriceChart {
-    /** @type {Map<string, Drawn>} */ drawn = new Map();
+    /** Drawn indicators by id. @type {Map<string, Drawn>} */ drawn = new Map();
     /** @type {import("lightweight-charts").IChartApiBase<import("lightweight-charts").Time>} */ api;
     /** @type {Series} */ #candles;
     /** @type {Series} */ #volume;
@@ -34,10 +37,10 @@ export class PriceChart {
     #time = new ZonedTime();
 
     /** @param {HTMLElement} container @param {BarModel} model
-     * @param {{onHover: (index: number) => void, onEdge: () => void}} events onHover: -1 when the pointer has left */
+     * @param {{onHover: (index: number) => void, onEdge: () => void}} events onHover receives -1 when the pointer leaves the chart */
     constructor(container, model, { onHover, onEdge }) {
         this.#model = model;
-        // A finger that moves up or down scrolls a page of one column; in a window it moves the price.
+        // A vertical drag by touch scrolls the page where it has one column, and moves the price scale in a wide window.
         const handleScroll = { vertTouchDrag: !matchMedia("(max-width: 1000px)").matches };
         this.api = createChartEx(container, this.#time, { autoSize: true, handleScroll, ...this.#look() });
         this.#candles = this.api.addSeries(CandlestickSeries, { priceLineStyle: LineStyle.Dotted });
@@ -57,7 +60,7 @@ export class PriceChart {
         this.restyle();
     }
 
-    /** @param {{tick: string | number | undefined, zone: string, daily: boolean}} instrument */
+    /** Set tick size, time zone and kind of timeframe. @param {{tick: string | number | undefined, zone: string, daily: boolean}} instrument */
     describe({ tick, zone, daily }) {
         this.#digits = digitsOf(tick);
         this.#zone = zone;
@@ -65,23 +68,24 @@ export class PriceChart {
         this.#candles.applyOptions({ priceFormat: asPrice(this.#digits) });
         this.api.applyOptions(this.#look());
         this.api.timeScale().applyOptions({ timeVisible: !daily });
-        if (this.#time.setZone(zone)) this.#forget();
+        if (this.#time.setZone(zone)) this.#resetMarks();
     }
 
+    /** Decimal places of the price. */
     get digits() {
         return this.#digits;
     }
 
-    /** Draw everything anew and show the newest bars. */
+    /** Draw everything again and show the newest bars. */
     reload() {
         this.redraw();
         const end = this.#model.bars.length + ROOM_AT_RIGHT;
-        const fitting = Math.floor(this.api.timeScale().width() / THINNEST) || BARS_IN_VIEW;
+        const fitting = Math.floor(this.api.timeScale().width() / MIN_BAR_PX) || BARS_IN_VIEW;
         this.api.timeScale().setVisibleLogicalRange({ from: Math.max(end - Math.min(BARS_IN_VIEW, fitting), -ROOM_AT_RIGHT), to: end });
         for (const pane of this.api.panes()) pane.priceScale("right").setAutoScale(true);
     }
 
-    /** Draw everything anew where the view is; `added` bars came in front. @param {number} [added] */
+    /** Draw everything again without moving the view. @param {number} [added] number of bars that were added in front */
     redraw(added = 0) {
         const range = this.api.timeScale().getVisibleLogicalRange();
         this.#candles.setData(this.#model.bars.map((bar) => this.#candleOf(bar)));
@@ -90,7 +94,7 @@ export class PriceChart {
         if (range && added) this.api.timeScale().setVisibleLogicalRange({ from: range.from + added, to: range.to + added });
     }
 
-    /** Draw the bars that changed. @param {number[]} indexes */
+    /** Draw the bars that have changed. @param {number[]} indexes */
     update(indexes) {
         for (const index of indexes) {
             const bar = this.#model.bars[index];
@@ -103,7 +107,7 @@ export class PriceChart {
         }
     }
 
-    /** Make room for an indicator; its values are drawn with the next `redraw`. @param {Indicator} indicator */
+    /** Add an indicator to the chart. @param {Indicator} indicator */
     add(indicator) {
         const pane = indicator.entry.pane === "overlay" ? 0 : this.api.panes().length;
         const lines = plots(indicator.entry, indicator.color).map((plot) => ({ plot, series: this.#series(plot, pane) }));
@@ -115,14 +119,14 @@ export class PriceChart {
         this.#share();
     }
 
-    /** @param {string} id */
+    /** Remove an indicator from the chart. @param {string} id */
     remove(id) {
         this.drawn.get(id)?.lines.forEach(({ series }) => this.api.removeSeries(series));
         this.drawn.delete(id);
         this.#share();
     }
 
-    /** Indicators by pane, the price pane first. @returns {Drawn[][]} */
+    /** Return the drawn indicators by pane, the price pane first. @returns {Drawn[][]} */
     byPane() {
         /** @type {Drawn[][]} */
         const panes = this.api.panes().map(() => []);
@@ -130,7 +134,7 @@ export class PriceChart {
         return panes;
     }
 
-    /** Take over the colours of the theme. */
+    /** Apply the colours of the theme. */
     restyle() {
         const [up, down] = [token("up"), token("down")];
         this.api.applyOptions(this.#look());
@@ -144,11 +148,11 @@ export class PriceChart {
 
     // --- pieces ------------------------------------------------------------------------------------------------------
 
-    /** The library weighs a mark once, when its bar is new to it; so bars are new again. */
-    #forget() {
+    /** Remove all bars and draw them again, because the library computes a mark of the time axis only for a new bar. */
+    #resetMarks() {
         const range = this.api.timeScale().getVisibleLogicalRange();
-        const series = [...this.drawn.values()].flatMap(({ lines }) => lines.map((line) => line.series));
-        for (const one of [this.#candles, this.#volume, ...series]) one.setData([]);
+        const lines = [...this.drawn.values()].flatMap((drawn) => drawn.lines.map((line) => line.series));
+        for (const series of [this.#candles, this.#volume, ...lines]) series.setData([]);
         this.redraw();
         if (range) this.api.timeScale().setVisibleLogicalRange(range);
     }
@@ -200,7 +204,7 @@ export class PriceChart {
         if (plot.broken && index > 0) series.update(this.#pointAt(id, plot, index - 1), true);
     }
 
-    /** One point, or an empty place when the value is not known. @param {string} id @param {import("./plots.js").Plot} plot
+    /** Return a point, or an empty point when the value is not known. @param {string} id @param {import("./plots.js").Plot} plot
      * @param {number} index @returns {any} */
     #pointAt(id, plot, index) {
         const time = drawnTime(this.#model.bars[index][0]);
@@ -208,7 +212,7 @@ export class PriceChart {
         if (value === null) return { time };
         if (plot.shape === "histogram") return { time, value, color: token(value >= 0 ? "histogram-up" : "histogram-down") };
         if (!plot.broken) return { time, value };
-        // A line is drawn across empty places; hiding the stretch that leads into one keeps the gap a gap.
+        // The library draws a line across empty points, so the segment before one is made transparent.
         const next = index + 1 < this.#model.bars.length ? partOf(this.#model.value(id, index + 1), plot.part) : value;
         return next === null ? { time, value, color: "transparent" } : { time, value };
     }
@@ -218,7 +222,7 @@ export class PriceChart {
         return series.createPriceLine({ price, color: token("guide"), lineWidth: 1, lineStyle: LineStyle.Dashed, axisLabelVisible: false, title: "" });
     }
 
-    /** The price gets three parts of the height, each pane one. */
+    /** Divide the height: three parts for the price pane, one for each other pane. */
     #share() {
         this.api.panes().forEach((pane, index) => pane.setStretchFactor(index === 0 ? 3 : 1));
     }
@@ -261,7 +265,7 @@ export class PriceChart {
     }
 }
 
-/** A scale that always shows these values beside the line. @param {number[]} levels
+/** Return a provider of the scale's range that always includes these values. @param {number[]} levels
  * @returns {(own: () => import("lightweight-charts").AutoscaleInfo | null) => import("lightweight-charts").AutoscaleInfo | null} */
 const including = (levels) => (own) => {
     const info = own();
@@ -275,11 +279,11 @@ function asPrice(digits) {
     return { type: /** @type {const} */ ("custom"), minMove: 10 ** -digits, formatter: (/** @type {number} */ value) => fixed(value, digits) };
 }
 
-/** As many digits as the largest of these values deserves: one number for a whole pane. @param {{value?: number}[]} points */
+/** Return the decimal places for a whole pane, from its largest value. @param {{value?: number}[]} points */
 function digitsFor(points) {
     const size = points.reduce((most, point) => Math.max(most, Math.abs(point.value ?? 0)), 0);
     return size === 0 || size >= 10 ? 2 : Math.min(8, 3 - Math.floor(Math.log10(size)));
 }
 
-/** @param {number} ms */
+/** Convert a time to the library's seconds. @param {number} ms */
 const drawnTime = (ms) => /** @type {import("lightweight-charts").UTCTimestamp} */ (ms / 1000);

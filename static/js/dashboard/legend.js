@@ -1,5 +1,5 @@
 // @ts-check
-/** The legends over the panes: what is drawn there, and its values under the crosshair. */
+/** Legends over the panes: the name of each indicator and its values under the crosshair. */
 import { h, icon, perFrame, setText } from "../page/dom.js";
 import { compact, direction, fixed, number, signed } from "../page/format.js";
 import { partOf } from "./plots.js";
@@ -7,6 +7,7 @@ import { partOf } from "./plots.js";
 /** @typedef {import("./chart.js").PriceChart} PriceChart */
 /** @typedef {import("./model.js").BarModel} BarModel */
 
+/** Legends of all panes, with buttons to change and remove each indicator. */
 export class Legend {
     #index = -1;
     #title = "";
@@ -14,7 +15,7 @@ export class Legend {
     /** @type {HTMLElement[]} */ #boxes = [];
     #watcher = new ResizeObserver(() => this.#place());
 
-    /** @param {HTMLElement} host lies over the chart @param {PriceChart} chart @param {BarModel} model
+    /** @param {HTMLElement} host element over the chart @param {PriceChart} chart @param {BarModel} model
      * @param {{onRemove: (id: string) => void, onSettings: (id: string) => void}} events */
     constructor(host, chart, model, events) {
         this.host = host;
@@ -24,13 +25,13 @@ export class Legend {
         this.refresh = perFrame(() => this.#write());
     }
 
-    /** Show the bar under the crosshair, or the newest (-1). @param {number} index */
+    /** Show the values of a bar. @param {number} index the bar under the crosshair, or -1 for the newest */
     hover(index) {
         this.#index = index;
         this.refresh();
     }
 
-    /** Build the legends again after the instrument or the indicators changed. @param {string} [title] */
+    /** Build the legends again after the instrument or the indicators have changed. @param {string} [title] */
     rebuild(title = this.#title) {
         this.#title = title;
         this.#writers = [];
@@ -73,10 +74,10 @@ export class Legend {
             const bar = this.model.bars[index];
             const previous = this.model.bars[index - 1]?.[4] ?? bar?.[1];
             const { digits } = this.chart;
-            const mood = direction(bar && bar[4] - bar[1]);
-            cells.forEach((cell, at) => {
-                setText(cell, number(bar?.[at + 1], digits));
-                cell.className = mood;
+            const tone = direction(bar && bar[4] - bar[1]);
+            cells.forEach((cell, column) => {
+                setText(cell, number(bar?.[column + 1], digits));
+                cell.className = tone;
             });
             const moved = bar ? bar[4] - previous : null;
             setText(change, bar ? `${signed(moved, digits)} (${signed(((moved ?? 0) / previous) * 100)}%)` : "–");

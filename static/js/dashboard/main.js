@@ -1,5 +1,5 @@
 // @ts-check
-/** The dashboard: puts its parts together. Everything live comes through one client, so through one session. */
+/** Dashboard page, which connects its parts. All live data arrive through one client and therefore one session. */
 import { StocksBlitzClient } from "../stocksblitz-client.js";
 import { catalogue, olderBars, searchSymbols } from "../page/api.js";
 import { PriceChart } from "./chart.js";
@@ -13,7 +13,7 @@ import { colorsUsed, idOf, labelOf } from "./plots.js";
 import { SymbolSearch } from "./search.js";
 import { Status } from "./status.js";
 import { loadLayout, saveLayout } from "./store.js";
-import { Streams } from "./streams.js";
+import { SharedStreams } from "./streams.js";
 import { WatchList } from "./watchlist.js";
 import "../page/page.js";
 
@@ -25,21 +25,24 @@ import "../page/page.js";
 const TIMEFRAMES = ["1min", "3min", "5min", "15min", "30min", "1h", "4h", "1d"];
 const LABELS = ["1m", "3m", "5m", "15m", "30m", "1h", "4h", "1D"];
 const OWNER = "chart";
+/** Closed bars that are loaded at first, and with each page of older ones. */
 const HISTORY = 500;
-/** The server's bound of a snapshot: bars × (1 + indicators). */
+/** The server's limit for a snapshot: bars × (1 + indicators). */
 const SNAPSHOT_CELLS = 20_000;
-const MOST_BARS = 5_000;
+const MAX_BARS = 5_000;
+/** Symbols on the watch list of a new user. */
 const WATCHED_AT_FIRST = 10;
 
+/** The page's state and the handlers of its parts. */
 class Dashboard {
     layout = loadLayout();
     client = new StocksBlitzClient();
-    streams = new Streams(this.client);
+    streams = new SharedStreams(this.client);
     model = new BarModel();
     /** @type {Map<string, Instrument>} */ instruments = new Map();
     /** @type {Map<string, Entry>} */ entries = new Map();
-    /** @type {Map<string, Placed>} indicators on the chart by id */ placed = new Map();
-    /** Grows with each change of symbol or timeframe; what belongs to an older one is ignored. */
+    /** Indicators on the chart by id. @type {Map<string, Placed>} */ placed = new Map();
+    /** Number that grows with each change of symbol or timeframe; responses for an older number are ignored. */
     showing = 0;
     ready = false;
     fetching = false;
@@ -64,6 +67,7 @@ class Dashboard {
         });
     }
 
+    /** Connect, load the catalogue and the symbols, and restore the layout. */
     async start() {
         this.listen();
         this.drawTimeframes();
@@ -71,35 +75,36 @@ class Dashboard {
         const [entries, found] = await Promise.all([catalogue(), searchSymbols("")]);
         this.entries = new Map(entries.map((entry) => [entry.name, entry]));
         this.picker = new IndicatorPicker(entries, (entry, params, replaces) => this.add(entry, params, replaces));
-        found.forEach((one) => this.instruments.set(one.symbol, one));
+        found.forEach((instrument) => this.instruments.set(instrument.symbol, instrument));
         await this.restore(found);
     }
 
-    /** The layout of this tab; a fresh one watches the first symbols there are. @param {Instrument[]} found */
+    /** Restore the layout of this tab; a new one watches the first symbols. @param {Instrument[]} found */
     async restore(found) {
         const { layout } = this;
         for (const placed of layout.indicators) {
             const entry = this.entries.get(placed.name);
             if (entry) this.placed.set(idOf(entry, placed.params), placed);
         }
-        const watch = layout.watch.length ? layout.watch : found.slice(0, WATCHED_AT_FIRST).map((one) => one.symbol);
-        await Promise.all([layout.symbol, ...watch].map((symbol) => this.learn(symbol)));
-        const first = found.find((one) => one.kind === "index") ?? found[0];
+        const watch = layout.watch.length ? layout.watch : found.slice(0, WATCHED_AT_FIRST).map((instrument) => instrument.symbol);
+        await Promise.all([layout.symbol, ...watch].map((symbol) => this.loadInstrument(symbol)));
+        const first = found.find((instrument) => instrument.kind === "index") ?? found[0];
         const symbol = this.instruments.has(layout.symbol) ? layout.symbol : first?.symbol;
-        if (!symbol) return this.notice("There are no symbols yet: is a feed running?", () => location.reload());
+        if (!symbol) return this.notice("There are no symbols yet. Is a feed running?", () => location.reload());
         const shown = this.show(symbol, TIMEFRAMES.includes(layout.timeframe) ? layout.timeframe : "5min");
-        watch.filter((one) => this.instruments.has(one)).forEach((one) => this.watch.add(one));
+        watch.filter((name) => this.instruments.has(name)).forEach((name) => this.watch.add(name));
         await shown;
     }
 
-    /** Know an instrument that the first page of symbols did not have. @param {string} symbol */
-    async learn(symbol) {
+    /** Load an instrument that the first page of symbols did not contain. @param {string} symbol */
+    async loadInstrument(symbol) {
         if (!symbol || this.instruments.has(symbol)) return;
         const found = await searchSymbols(symbol).catch(() => []);
-        const exact = found.find((one) => one.symbol === symbol);
+        const exact = found.find((instrument) => instrument.symbol === symbol);
         if (exact) this.instruments.set(symbol, exact);
     }
 
+    /** Connect the client's events and the controls of the page to their handlers. */
     listen() {
         this.client.on("update", (update) => this.onUpdate(update));
         this.client.on("snapshot", (snapshot) => this.onSnapshot(snapshot));
@@ -111,7 +116,7 @@ class Dashboard {
         document.addEventListener("keydown", (event) => this.onKey(event));
     }
 
-    /** @param {KeyboardEvent} event */
+    /** Open the symbol search with the slash key. @param {KeyboardEvent} event */
     onKey(event) {
         const typing = event.target instanceof Element && event.target.closest("input, select, textarea, dialog[open]");
         if (typing || event.ctrlKey || event.metaKey || event.altKey || event.key !== "/") return;
@@ -119,6 +124,7 @@ class Dashboard {
         this.openSearch();
     }
 
+    /** Open the symbol search and show the chosen symbol. */
     openSearch() {
         this.search.open((instrument) => {
             this.instruments.set(instrument.symbol, instrument);
@@ -126,13 +132,14 @@ class Dashboard {
         });
     }
 
-    /** @param {Instrument} instrument @param {boolean} [only] add, never remove */
-    toggleWatch(instrument, only = false) {
+    /** Add an instrument to the watch list, or remove it. @param {Instrument} instrument @param {boolean} [addOnly] never remove */
+    toggleWatch(instrument, addOnly = false) {
         this.instruments.set(instrument.symbol, instrument);
-        if (only) this.watch.add(instrument.symbol);
+        if (addOnly) this.watch.add(instrument.symbol);
         else this.watch.toggle(instrument.symbol);
     }
 
+    /** Save the layout. */
     save() {
         if (!this.ready) return;
         this.layout.indicators = [...this.placed.values()];
@@ -142,9 +149,10 @@ class Dashboard {
 
     // --- symbol and timeframe ----------------------------------------------------------------------------------------
 
+    /** Create the buttons of the timeframes. */
     drawTimeframes() {
-        const pills = TIMEFRAMES.map((timeframe, at) =>
-            h("button", { type: "button", role: "radio", "data-timeframe": timeframe, title: timeframe, onclick: () => void this.show(this.layout.symbol, timeframe) }, LABELS[at]));
+        const pills = TIMEFRAMES.map((timeframe, index) =>
+            h("button", { type: "button", role: "radio", "data-timeframe": timeframe, title: timeframe, onclick: () => void this.show(this.layout.symbol, timeframe) }, LABELS[index]));
         $("#timeframes").replaceChildren(...pills);
         $("#timeframes").addEventListener("keydown", (event) => {
             const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
@@ -167,6 +175,7 @@ class Dashboard {
         await this.load(showing);
     }
 
+    /** Show the name of the symbol and the timeframe everywhere on the page. */
     describe() {
         const { symbol, timeframe } = this.layout;
         const instrument = this.instruments.get(symbol);
@@ -182,6 +191,7 @@ class Dashboard {
         this.watch.select(symbol);
     }
 
+    /** Set the time zone of the chart and the clock. */
     describeTime() {
         const instrument = this.instruments.get(this.layout.symbol);
         const zone = this.layout.zone === "utc" ? "UTC" : (instrument?.timezone ?? zoneOf(instrument?.exchange));
@@ -189,6 +199,7 @@ class Dashboard {
         this.status.setZone(zone);
     }
 
+    /** Switch between the exchange's time and UTC. */
     switchZone() {
         this.layout.zone = this.layout.zone === "utc" ? "exchange" : "utc";
         this.describeTime();
@@ -196,7 +207,7 @@ class Dashboard {
         this.save();
     }
 
-    /** @param {number} showing */
+    /** Load the bars and indicators of the chart. @param {number} showing */
     async load(showing) {
         this.model.clear();
         this.fetching = this.complete = false;
@@ -204,7 +215,7 @@ class Dashboard {
         this.syncDrawn();
         this.notice("Loading");
         try {
-            const snapshot = await this.want([...this.placed.keys()]);
+            const snapshot = await this.subscribe([...this.placed.keys()]);
             if (showing !== this.showing) return;
             this.adopt(snapshot);
             this.chart.reload();
@@ -213,28 +224,28 @@ class Dashboard {
         }
     }
 
-    /** One indicator that the server refuses must not keep the others away: without them, then one by one.
-     * @param {ClientError} error @param {number} showing */
+    /** After a refused subscription, load the bars alone and then add the indicators one by one, so that a wrong indicator
+     * does not prevent the others. @param {ClientError} error @param {number} showing */
     async onRefused(error, showing) {
-        const wrong = error.code === "unknown_indicator" || error.code === "invalid_parameter" || error.code === "limit_exceeded";
-        if (!wrong || !this.placed.size) return this.notice(error.message, () => void this.load(showing));
-        const wanted = [...this.placed];
+        const isRefused = error.code === "unknown_indicator" || error.code === "invalid_parameter" || error.code === "limit_exceeded";
+        if (!isRefused || !this.placed.size) return this.notice(error.message, () => void this.load(showing));
+        const indicators = [...this.placed];
         this.placed.clear();
         await this.load(showing);
-        for (const [id, placed] of wanted) {
+        for (const [id, placed] of indicators) {
             if (showing !== this.showing) return;
-            await this.place(id, placed).catch((one) => toast(`${id}: ${one.message}`, "error"));
+            await this.place(id, placed).catch((refusal) => toast(`${id}: ${refusal.message}`, "error"));
         }
     }
 
-    /** Subscribe the chart's pair; the history covers what is loaded, as far as a snapshot may. @param {string[]} ids */
-    want(ids) {
+    /** Subscribe to the chart's stream; the history covers all loaded bars, up to the limit of a snapshot. @param {string[]} ids */
+    subscribe(ids) {
         const columns = 1 + new Set([...this.placed.keys(), ...ids]).size;
         const bars = Math.min(Math.max(HISTORY, this.model.bars.length), Math.floor(SNAPSHOT_CELLS / columns));
-        return this.streams.want(OWNER, this.layout.symbol, this.layout.timeframe, ids, bars);
+        return this.streams.subscribe(OWNER, this.layout.symbol, this.layout.timeframe, ids, bars);
     }
 
-    /** @param {import("../client/types.js").Snapshot} snapshot */
+    /** Fill the model with a snapshot. @param {import("../client/types.js").Snapshot} snapshot */
     adopt(snapshot) {
         this.model.load(snapshot);
         this.complete = false;
@@ -246,12 +257,12 @@ class Dashboard {
 
     // --- live --------------------------------------------------------------------------------------------------------
 
-    /** @param {{symbol: string, timeframe: string}} frame */
+    /** Return whether a frame belongs to the chart's stream. @param {{symbol: string, timeframe: string}} frame */
     isShown({ symbol, timeframe }) {
         return symbol === this.layout.symbol && timeframe === this.layout.timeframe;
     }
 
-    /** @param {import("../client/types.js").Update} update */
+    /** Draw a frame. @param {import("../client/types.js").Update} update */
     onUpdate(update) {
         this.watch.onFrame(update);
         if (!this.isShown(update)) return;
@@ -262,7 +273,7 @@ class Dashboard {
         this.legend.refresh();
     }
 
-    /** A snapshot that nobody here asked for: the connection came back, or the stream began a new epoch.
+    /** Handle a snapshot that was not requested: after a reconnect, or because the stream began a new epoch.
      * @param {import("../client/types.js").Snapshot} snapshot */
     onSnapshot(snapshot) {
         this.watch.onFrame(snapshot);
@@ -274,16 +285,16 @@ class Dashboard {
         this.legend.refresh();
     }
 
-    /** @param {import("../client/types.js").Update} frame */
+    /** Show source, Greeks and open interest of a frame. @param {import("../client/types.js").Update} frame */
     facts(frame) {
         this.status.source(frame);
         this.greeks.show(frame.greeks);
         this.oi.show(frame.oi);
     }
 
-    /** The left edge of the view is near: older bars. */
+    /** Fetch older bars, when the user scrolls near the left edge of the loaded ones. */
     async fetchOlder() {
-        if (this.fetching || this.complete || this.model.bars.length >= MOST_BARS) return;
+        if (this.fetching || this.complete || this.model.bars.length >= MAX_BARS) return;
         this.fetching = true;
         const { showing } = this;
         try {
@@ -294,14 +305,15 @@ class Dashboard {
             this.complete = added === 0;
             if (added) this.chart.redraw(added);
         } catch {
-            this.complete = true; // the chart goes on without them; another symbol or timeframe tries again
+            this.complete = true; // The chart works without older bars; the next symbol or timeframe tries again.
         }
         this.fetching = false;
     }
 
     // --- indicators --------------------------------------------------------------------------------------------------
 
-    /** @param {Entry} entry @param {Record<string, any>} params @param {string | null} replaces */
+    /** Add an indicator to the chart. @param {Entry} entry @param {Record<string, any>} params
+     * @param {string | null} replaces id of the indicator in whose place it stands */
     async add(entry, params, replaces) {
         const id = idOf(entry, params);
         if (id === replaces) return;
@@ -310,21 +322,21 @@ class Dashboard {
         const order = [...this.placed.keys()];
         await this.place(id, { name: entry.name, params, color });
         if (!replaces) return;
-        this.arrange(order.map((one) => (one === replaces ? id : one)));
+        this.arrange(order.map((placedId) => (placedId === replaces ? id : placedId)));
         await this.remove(replaces);
     }
 
-    /** Put the indicators in this order, those that are not named at the end. @param {string[]} order */
+    /** Put the indicators into this order, and those that it does not name at the end. @param {string[]} order */
     arrange(order) {
         const placed = [...order, ...this.placed.keys()].map((id) => /** @type {const} */ ([id, this.placed.get(id)]));
-        this.placed = new Map(/** @type {[string, Placed][]} */ (placed.filter(([, one]) => one)));
+        this.placed = new Map(/** @type {[string, Placed][]} */ (placed.filter(([, indicator]) => indicator)));
         [...this.chart.drawn.keys()].forEach((id) => this.chart.remove(id));
     }
 
-    /** @param {string} id @param {Placed} placed */
+    /** Subscribe to an indicator and draw it. @param {string} id @param {Placed} placed */
     async place(id, placed) {
         const { showing } = this;
-        const snapshot = await this.want([id]);
+        const snapshot = await this.subscribe([id]);
         this.placed.set(id, placed);
         this.save();
         if (showing !== this.showing) return void this.load(++this.showing);
@@ -334,7 +346,7 @@ class Dashboard {
         this.chart.redraw(this.model.newInFront(before));
     }
 
-    /** @param {string} id */
+    /** Remove an indicator from the chart. @param {string} id */
     async remove(id) {
         this.placed.delete(id);
         this.save();
@@ -344,14 +356,14 @@ class Dashboard {
         await this.streams.release(OWNER, symbol, timeframe, [id]).catch((error) => toast(error.message, "error"));
     }
 
-    /** @param {string} id */
+    /** Open the settings of an indicator. @param {string} id */
     edit(id) {
         const placed = this.placed.get(id);
         const entry = placed && this.entries.get(placed.name);
         if (entry) this.picker?.edit(entry, placed.params, id);
     }
 
-    /** The first colour after those in use. */
+    /** Return the index of the first colour after those in use. */
     freeColor() {
         let next = 0;
         for (const placed of this.placed.values()) {
@@ -361,7 +373,7 @@ class Dashboard {
         return next;
     }
 
-    /** Let the chart draw exactly the indicators that are placed. */
+    /** Make the chart draw exactly the placed indicators. */
     syncDrawn() {
         for (const id of [...this.chart.drawn.keys()]) if (!this.placed.has(id)) this.chart.remove(id);
         for (const [id, { name, params, color }] of this.placed) {
@@ -372,7 +384,7 @@ class Dashboard {
         this.legend.rebuild(`${symbol} · ${LABELS[TIMEFRAMES.indexOf(timeframe)]}`);
     }
 
-    /** A word over the chart; none takes it away. @param {string} [text] @param {() => void} [retry] */
+    /** Show a text over the chart; without a text the last one is removed. @param {string} [text] @param {() => void} [retry] */
     notice(text, retry) {
         const box = $("#notice");
         box.hidden = !text;

@@ -1,5 +1,5 @@
 // @ts-check
-/** The bars of the chart and their indicator values, oldest first. It does not draw. */
+/** Bars of the chart and their indicator values, oldest first. This module does not draw. */
 
 /** @typedef {import("../client/types.js").BarRow} BarRow */
 /** @typedef {import("../client/types.js").Value} Value */
@@ -7,43 +7,47 @@
 /** @typedef {import("../client/types.js").Snapshot} Snapshot */
 /** @typedef {import("../client/types.js").History} History */
 
+/** Table of bars with one column of values per indicator. */
 export class BarModel {
-    /** @type {BarRow[]} oldest first, the forming bar last */
+    /** Bars, oldest first, the forming bar last. @type {BarRow[]} */
     bars = [];
-    /** @type {Map<string, Value[]>} per indicator id, one value per bar */
+    /** Values by indicator id, one per bar. @type {Map<string, Value[]>} */
     values = new Map();
 
+    /** Opening time of the oldest bar in ms, 0 without bars. */
     get first() {
         return this.bars[0]?.[0] ?? 0;
     }
 
+    /** Opening time of the newest bar in ms, 0 without bars. */
     get last() {
         return this.bars.at(-1)?.[0] ?? 0;
     }
 
+    /** Remove all bars and values. */
     clear() {
         this.bars = [];
         this.values.clear();
     }
 
-    /** Replace everything with a snapshot. @param {Snapshot} snapshot */
+    /** Replace everything by a snapshot. @param {Snapshot} snapshot */
     load(snapshot) {
         this.clear();
         this.#adopt(snapshot.history);
         this.apply(snapshot);
     }
 
-    /** Continue with what closed while the connection was away. @param {Snapshot} snapshot */
+    /** Add the bars that closed while the connection was lost. @param {Snapshot} snapshot */
     resume(snapshot) {
         const { bars, indicators } = snapshot.history ?? { bars: [], indicators: {} };
         bars.forEach((bar, row) => {
-            const at = this.#place(bar);
-            for (const [id, column] of Object.entries(indicators)) this.#set(id, at, column[row]);
+            const index = this.#place(bar);
+            for (const [id, column] of Object.entries(indicators)) this.#set(id, index, column[row]);
         });
         this.apply(snapshot);
     }
 
-    /** Put older bars in front. @param {History} page @returns {number} how many came */
+    /** Add older bars in front. @param {History} page @returns {number} number of bars added */
     prepend(page) {
         const { first } = this;
         const count = page.bars.findIndex(([ts]) => ts >= first);
@@ -56,34 +60,34 @@ export class BarModel {
         return bars.length;
     }
 
-    /** Number of older bars here that `others` lacks; negative when it has more. @param {BarRow[]} others */
+    /** Return how many older bars this model has in front of those of `others`; negative when `others` has more. @param {BarRow[]} others */
     newInFront(others) {
         if (!others.length) return 0;
         const missing = others.findIndex(([ts]) => ts === this.first);
         return missing >= 0 ? -missing : Math.max(0, this.at(others[0][0]));
     }
 
-    /** Take in one frame. @param {Update} update @returns {number[]} which bars changed, by index */
+    /** Apply a frame. @param {Update} update @returns {number[]} indexes of the bars that changed */
     apply(update) {
         const { ohlcv } = update;
         if (!ohlcv) return [];
         const { ts, open, high, low, close, volume } = ohlcv;
         const changed = new Set([this.#place([ts, open, high, low, close, volume])]);
-        for (const [id, reading] of Object.entries(update.indicators)) {
-            const at = this.at(reading?.ts ?? ts);
-            if (at < 0) continue;
-            this.#set(id, at, reading?.value ?? null);
-            changed.add(at);
+        for (const [id, entry] of Object.entries(update.indicators)) {
+            const index = this.at(entry?.ts ?? ts);
+            if (index < 0) continue;
+            this.#set(id, index, entry?.value ?? null);
+            changed.add(index);
         }
         return [...changed].sort((a, b) => a - b);
     }
 
-    /** @param {string} id */
+    /** Remove the values of an indicator. @param {string} id */
     drop(id) {
         this.values.delete(id);
     }
 
-    /** Index of the bar that opened at a time, -1 when there is none. @param {number} ts */
+    /** Return the index of the bar that opened at a time, or -1. @param {number} ts */
     at(ts) {
         if (ts === this.last) return this.bars.length - 1;
         let [low, high] = [0, this.bars.length - 1];
@@ -96,7 +100,7 @@ export class BarModel {
         return -1;
     }
 
-    /** @param {string} id @param {number} index @returns {Value} */
+    /** Return the value of an indicator at a bar. @param {string} id @param {number} index @returns {Value} */
     value(id, index) {
         return this.values.get(id)?.[index] ?? null;
     }
@@ -114,10 +118,10 @@ export class BarModel {
         const known = this.at(bar[0]);
         if (known >= 0) this.bars[known] = bar;
         if (known >= 0) return known;
-        const after = bar[0] > this.last ? this.bars.length : this.bars.findIndex(([ts]) => ts > bar[0]);
-        this.bars.splice(after, 0, bar);
-        for (const column of this.values.values()) column.splice(after, 0, null);
-        return after;
+        const index = bar[0] > this.last ? this.bars.length : this.bars.findIndex(([ts]) => ts > bar[0]);
+        this.bars.splice(index, 0, bar);
+        for (const column of this.values.values()) column.splice(index, 0, null);
+        return index;
     }
 
     /** @param {string} id @param {number} index @param {Value | undefined} value */

@@ -1,10 +1,11 @@
 // @ts-check
-/** The cards beside the chart: quote, Greeks, open interest. Each rewrites only the texts that changed. */
+/** Cards beside the chart: quote, Greeks, open interest. A card rewrites only the texts that have changed. */
 import { $, h, setText } from "../page/dom.js";
-import { compact, direction, number, reading, signed } from "../page/format.js";
+import { compact, direction, number, signed, significant } from "../page/format.js";
 
 /** @typedef {import("./watchlist.js").Day} Day */
 
+/** Card with the last price, the day's change and the day's range. */
 export class QuoteCard {
     #symbol = h("strong");
     #name = h("span");
@@ -23,7 +24,7 @@ export class QuoteCard {
         );
     }
 
-    /** @param {string} symbol @param {string} name */
+    /** Begin with another symbol. @param {string} symbol @param {string} name */
     describe(symbol, name) {
         setText(this.#symbol, symbol);
         setText(this.#name, name);
@@ -31,7 +32,7 @@ export class QuoteCard {
         setText(this.#change, "");
     }
 
-    /** @param {Day} day @param {number} digits */
+    /** Show the daily bar. @param {Day} day @param {number} digits */
     show({ bar, previous }, digits) {
         const moved = previous === null ? null : bar.close - previous;
         setText(this.#price, number(bar.close, digits));
@@ -44,17 +45,17 @@ export class QuoteCard {
     }
 }
 
-/** @param {string} title @param {string} [detail] */
+/** Create the header of a card. @param {string} title @param {string} [detail] */
 const head = (title, detail = "") => h("header", {}, h("h2", {}, title), h("small", {}, detail));
 
-/** Rows of a table with the cells that are rewritten. @param {string[]} names @param {number} columns */
+/** Create a table body and return it with the cells that are rewritten. @param {string[]} names @param {number} columns */
 function table(names, columns) {
     const rows = names.map((name) => ({ name, cells: Array.from({ length: columns }, () => h("td")) }));
     const body = h("tbody", {}, ...rows.map(({ name, cells }) => h("tr", {}, h("th", { scope: "row" }, name), ...cells)));
     return { rows, body };
 }
 
-/** A card that is built anew when the shape of its data changes, and rewritten otherwise. */
+/** Card that is rebuilt when the shape of its data changes, and only rewritten otherwise. */
 class Card {
     #shape = "";
     /** @type {(data: any) => void} */ #write = () => {};
@@ -64,7 +65,7 @@ class Card {
         this.host = $(selector);
     }
 
-    /** @param {string} shape @param {any} data @param {() => {nodes: Node[], write: (data: any) => void}} build */
+    /** Show data. @param {string} shape name of the data's shape @param {any} data @param {() => {nodes: Node[], write: (data: any) => void}} build */
     draw(shape, data, build) {
         if (shape !== this.#shape) {
             const { nodes, write } = build();
@@ -86,15 +87,16 @@ const GREEKS = /** @type {[string, string, string][]} */ ([
 ]);
 
 /** @param {string} key @param {number | null | undefined} value */
-const greek = (key, value) => (key === "iv" && typeof value === "number" ? `${number(value * 100)}%` : reading(value, 3));
+const greek = (key, value) => (key === "iv" && typeof value === "number" ? `${number(value * 100)}%` : significant(value, 3));
 
+/** Card with the option Greeks. */
 export class GreeksCard extends Card {
     constructor() {
         super("#greeks");
         this.show(null);
     }
 
-    /** Of an underlying (call and put at the money), of an option (its own), or none. @param {any} greeks */
+    /** Show the Greeks of an underlying (a call and a put at the money), of an option (its own), or none. @param {any} greeks */
     show(greeks) {
         if (!greeks) return this.draw("none", null, () => ({ nodes: [head("Greeks"), h("p", { class: "empty" }, "No options on this symbol")], write: () => {} }));
         const sides = greeks.call || greeks.put ? ["call", "put"] : [""];
@@ -120,13 +122,14 @@ export class GreeksCard extends Card {
     }
 }
 
+/** Card with the open interest. */
 export class OiCard extends Card {
     constructor() {
         super("#oi");
         this.show(null);
     }
 
-    /** @param {any} oi */
+    /** Show the open interest of an underlying (calls and puts), of an option (its own), or none. @param {any} oi */
     show(oi) {
         if (!oi) return this.draw("none", null, () => ({ nodes: [head("Open interest"), h("p", { class: "empty" }, "None for this symbol")], write: () => {} }));
         if (oi.call === undefined) return this.draw("own", oi, () => this.#own());
@@ -159,7 +162,7 @@ export class OiCard extends Card {
     }
 }
 
-/** A change as one number, or one per side. @param {any} value @returns {string} */
+/** Format a change, which is one number or one per side. @param {any} value @returns {string} */
 function change(value) {
     if (value && typeof value === "object") return `${change(value.call)} / ${change(value.put)}`;
     if (typeof value !== "number") return "–";

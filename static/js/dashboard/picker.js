@@ -1,5 +1,5 @@
 // @ts-check
-/** The indicator picker: the catalogue, searchable, and a form of the chosen one's typed parameters. */
+/** Indicator picker: it searches the catalogue and shows a form with the typed parameters of the chosen indicator. */
 import { $, closeOnBackdrop, h } from "../page/dom.js";
 import { Combobox } from "../page/combobox.js";
 
@@ -9,7 +9,7 @@ import { Combobox } from "../page/combobox.js";
 
 const ALL = "all";
 
-/** What is wrong with what was typed, or null. @param {Param} param @param {string} text @returns {string | null} */
+/** Return what is wrong with the text of a parameter, or null. @param {Param} param @param {string} text @returns {string | null} */
 export function complaint(param, text) {
     if (param.type === "choice") return null;
     const value = Number(text);
@@ -20,6 +20,7 @@ export function complaint(param, text) {
     return null;
 }
 
+/** Dialog that adds an indicator to the chart, or changes the settings of one. */
 export class IndicatorPicker {
     #dialog = /** @type {HTMLDialogElement} */ ($("#picker"));
     #input = /** @type {HTMLInputElement} */ ($("#picker-input"));
@@ -29,10 +30,10 @@ export class IndicatorPicker {
     #combobox = new Combobox(this.#input, this.#list, (_, byKey) => this.#enter(byKey), (row) => this.#describe(row.dataset.key ?? ""));
     #category = ALL;
     /** @type {Entry | undefined} */ #entry;
-    /** @type {{entry: Entry, params: Params, id: string} | null} an indicator whose settings are changed */ #editing = null;
+    /** Indicator whose settings are being changed. @type {{entry: Entry, params: Params, id: string} | null} */ #editing = null;
 
     /** @param {Entry[]} entries @param {(entry: Entry, params: Params, replaces: string | null) => Promise<void>} onApply
-     * rejects with what the server said */
+     * rejects with the server's error */
     constructor(entries, onApply) {
         this.entries = entries;
         this.onApply = onApply;
@@ -45,13 +46,14 @@ export class IndicatorPicker {
         this.#drawChips();
     }
 
+    /** Open the dialog to add an indicator. */
     open() {
         this.#editing = null;
         this.#input.value = "";
         this.#show();
     }
 
-    /** Change the settings of an indicator that is there. @param {Entry} entry @param {Params} params @param {string} id */
+    /** Open the dialog to change the settings of an indicator on the chart. @param {Entry} entry @param {Params} params @param {string} id */
     edit(entry, params, id) {
         this.#editing = { entry, params, id };
         this.#category = ALL;
@@ -83,16 +85,16 @@ export class IndicatorPicker {
     /** @param {string} [key] */
     #fill(key) {
         const words = this.#input.value.trim().toLowerCase();
-        const fitting = this.entries
+        const matching = this.entries
             .filter((entry) => this.#category === ALL || entry.category === this.#category)
             .map((entry) => ({ entry, rank: rank(entry, words) }))
             .filter(({ rank }) => rank < Infinity)
             .sort((a, b) => a.rank - b.rank || a.entry.name.localeCompare(b.entry.name));
-        this.#list.replaceChildren(...fitting.map(({ entry }) =>
+        this.#list.replaceChildren(...matching.map(({ entry }) =>
             h("div", { class: "option", role: "option", id: `entry-${entry.name}`, "data-key": entry.name },
                 h("b", {}, entry.name), h("span", {}, entry.title ?? ""), h("small", {}, entry.pane === "overlay" ? "on price" : ""))));
-        if (!fitting.length) {
-            this.#list.append(h("p", { class: "dialog-empty" }, "No indicator fits"));
+        if (!matching.length) {
+            this.#list.append(h("p", { class: "dialog-empty" }, "No indicator matches"));
             this.#form.replaceChildren();
         }
         this.#combobox.begin(key);
@@ -104,7 +106,7 @@ export class IndicatorPicker {
         if (!entry) return;
         this.#entry = entry;
         const params = this.#editing?.entry === entry ? this.#editing.params : {};
-        const facts = [["Drawn", entry.pane === "overlay" ? "over the price" : "in a pane of its own"], ["Ready after", `${entry.warmup ?? "?"} bars`], ["Computed by", entry.kernel ?? ""]];
+        const facts = [["Drawn", entry.pane === "overlay" ? "over the price" : "in a separate pane"], ["Ready after", `${entry.warmup ?? "?"} bars`], ["Computed by", entry.kernel ?? ""]];
         this.#form.replaceChildren(
             h("div", {}, h("h3", {}, entry.title ?? entry.name), entry.convention && h("p", {}, entry.convention)),
             ...entry.params.map((param) => this.#field(param, params[param.name] ?? param.default)),
@@ -181,7 +183,7 @@ export class IndicatorPicker {
     }
 }
 
-/** How well an entry fits the words: its name first, then its title. @param {Entry} entry @param {string} words */
+/** Rank how well an entry matches the words: by its name first, then by its title. @param {Entry} entry @param {string} words */
 function rank(entry, words) {
     if (!words) return 0;
     const [name, title] = [entry.name.toLowerCase(), (entry.title ?? "").toLowerCase()];

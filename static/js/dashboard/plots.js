@@ -1,18 +1,18 @@
 // @ts-check
-/** How each indicator is drawn: which parts, as what, in which colour, with which guides. What is not listed here is drawn
- * as one line per part. */
+/** Drawing rules of the indicators: the parts that are drawn, with their shapes, colours and guides. An indicator without a
+ * rule is drawn as one line per part. */
 
 /** @typedef {import("../page/api.js").Entry} Entry */
 /**
  * @typedef {object} Plot
- * @property {string} part "" for an indicator with a single value
+ * @property {string} part name of the part; empty for an indicator with a single value
  * @property {"line" | "histogram" | "dots"} shape
- * @property {string} color the name of a theme token
+ * @property {string} color name of a theme token
  * @property {boolean} dashed
- * @property {boolean} broken gaps stay gaps
+ * @property {boolean} broken whether gaps between values stay empty
  */
 
-/** Theme tokens of colours that stay apart from each other; each theme has shades that are readable on its background. */
+/** Theme tokens of colours that are easy to tell apart; each theme has shades that are readable on its background. */
 export const PALETTE = Array.from({ length: 8 }, (_, at) => `plot-${at + 1}`);
 
 /** @type {Partial<Plot>} */ const BARS = { shape: "histogram" };
@@ -24,7 +24,7 @@ export const PALETTE = Array.from({ length: 8 }, (_, at) => `plot-${at + 1}`);
 /** @type {Partial<Plot>} */ const RESISTANCE = { color: "down", dashed: true };
 /** @type {Partial<Plot>} */ const SUPPORT = { color: "up", dashed: true };
 
-/** Parts that are drawn in a way of their own; null: not drawn, as its scale or meaning is another one.
+/** Parts with a special rule; null means that the part is not drawn, because its scale or meaning differs.
  * @type {Record<string, Record<string, Partial<Plot> | null>>} */
 const SPECIAL = {
     MACD: { MACDh: BARS },
@@ -67,10 +67,10 @@ const SPECIAL = {
     DRAWDOWN: { DD: null, DD_LOG: null },
 };
 
-/** The same band in one colour: its edges belong together. */
+/** Bands whose lines all have one colour, because they belong together. */
 const ONE_COLOR = new Set(["BBANDS", "ACCBANDS", "KC", "DONCHIAN", "HWC", "ABERRATION", "TOS_STDEVALL"]);
 
-/** @type {Record<string, number[]>} */
+/** Values at which a horizontal guide is drawn. @type {Record<string, number[]>} */
 const GUIDES = {
     RSI: [70, 30],
     STOCH: [80, 20],
@@ -87,32 +87,32 @@ const GUIDES = {
     CHOP: [61.8, 38.2],
 };
 
-/** @param {Entry} entry */
+/** Return the guides of an indicator. @param {Entry} entry */
 export const guides = (entry) => GUIDES[entry.name] ?? [];
 
-/** @param {Entry} entry @param {number} color index of its first colour in the palette @returns {Plot[]} */
+/** Return the plots of an indicator. @param {Entry} entry @param {number} color index of its first colour in the palette @returns {Plot[]} */
 export function plots(entry, color) {
     const parts = entry.parts.length ? entry.parts : [""];
     const special = SPECIAL[entry.name] ?? (entry.category === "candle" && entry.pane === "pane" ? { "": BARS } : {});
     const step = ONE_COLOR.has(entry.name) ? 0 : 1;
     let next = color;
     return parts.flatMap((part) => {
-        const given = special[part];
-        if (given === null) return [];
+        const rule = special[part];
+        if (rule === null) return [];
         /** @type {Plot} */
-        const plot = { part, shape: "line", color: PALETTE[next % PALETTE.length], dashed: false, broken: false, ...given };
-        if (!given?.color && plot.shape !== "histogram") next += step;
+        const plot = { part, shape: "line", color: PALETTE[next % PALETTE.length], dashed: false, broken: false, ...rule };
+        if (!rule?.color && plot.shape !== "histogram") next += step;
         return [plot];
     });
 }
 
-/** How many colours of the palette an indicator uses up. @param {Entry} entry */
+/** Return how many colours of the palette an indicator uses. @param {Entry} entry */
 export function colorsUsed(entry) {
     const own = plots(entry, 0).filter((plot) => PALETTE.includes(plot.color) && plot.shape !== "histogram");
     return new Set(own.map((plot) => plot.color)).size;
 }
 
-/** The number of a part, or of the whole value. @param {import("./model.js").Value} value @param {string} part
+/** Return the number of a part of a value, or the value itself if it is a number. @param {import("./model.js").Value} value @param {string} part
  * @returns {number | null} */
 export function partOf(value, part) {
     if (value === null || value === undefined) return null;
@@ -120,23 +120,23 @@ export function partOf(value, part) {
     return value[part] ?? null;
 }
 
-/** The parameters that its name shows: all primary ones, others up to the last that is not its default. @param {Entry} entry
- * @param {Record<string, any>} params @returns {string[]} */
+/** Return the parameters that the id contains: all primary ones, and the others up to the last one that differs from its
+ * default. @param {Entry} entry @param {Record<string, any>} params @returns {string[]} */
 function shown(entry, params) {
     const values = entry.params.map((param) => params[param.name] ?? param.default);
-    const count = entry.params.reduce((most, param, at) => (param.primary || values[at] !== param.default ? at + 1 : most), 0);
+    const count = entry.params.reduce((most, param, index) => (param.primary || values[index] !== param.default ? index + 1 : most), 0);
     return values.slice(0, count).map(written);
 }
 
-/** Numbers as ids write them: never with an exponent. @param {string | number} value */
+/** Format a parameter as in ids: without an exponent. @param {string | number} value */
 function written(value) {
     if (typeof value !== "number" || Number.isInteger(value)) return String(value);
     return value.toFixed(8).replace(/\.?0+$/, "");
 }
 
-/** The id under which the server computes it: NAME_p1_p2… in the catalogue's order. @param {Entry} entry
+/** Return the server's id of an indicator: NAME_p1_p2… in the order of the catalogue. @param {Entry} entry
  * @param {Record<string, any>} params */
 export const idOf = (entry, params) => [entry.name, ...shown(entry, params)].join("_");
 
-/** What a person reads: "MACD 12 26 9". @param {Entry} entry @param {Record<string, any>} params */
+/** Return the label of an indicator, such as "MACD 12 26 9". @param {Entry} entry @param {Record<string, any>} params */
 export const labelOf = (entry, params) => [entry.name, ...shown(entry, params)].join(" ");

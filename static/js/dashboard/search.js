@@ -1,5 +1,5 @@
 // @ts-check
-/** The symbol search: type, arrows, Enter; the star puts a symbol on the watch list. */
+/** Symbol search. The user types, moves with the arrow keys and chooses with Enter; the star adds a symbol to the watch list. */
 import { searchSymbols } from "../page/api.js";
 import { $, closeOnBackdrop, debounced, h, icon } from "../page/dom.js";
 import { exchangeName } from "../page/format.js";
@@ -7,33 +7,35 @@ import { Combobox } from "../page/combobox.js";
 
 /** @typedef {import("../page/api.js").Instrument} Instrument */
 
+/** Dialog that finds a symbol. */
 export class SymbolSearch {
     #dialog = /** @type {HTMLDialogElement} */ ($("#search"));
     #input = /** @type {HTMLInputElement} */ ($("#search-input"));
     #list = $("#search-results");
     #combobox = new Combobox(this.#input, this.#list, (row, byKey) => this.#choose(row, byKey));
     /** @type {Map<string, Instrument>} */ #found = new Map();
-    #asked = 0;
-    /** The words that the list answers, and whether Enter came before it did. */
+    #searches = 0;
+    /** The words whose results the list shows. */
     #answered = /** @type {string | null} */ (null);
-    #hasty = false;
+    /** Whether the user pressed Enter before the results arrived. */
+    #enterPressed = false;
     /** @type {(instrument: Instrument) => void} */ #onChoose = () => {};
 
     /** @param {{isWatched: (symbol: string) => boolean, onWatch: (instrument: Instrument) => void}} watch */
     constructor(watch) {
         this.watch = watch;
         closeOnBackdrop(this.#dialog);
-        const look = debounced(120, () => this.#search());
-        this.#input.addEventListener("input", look);
+        const search = debounced(120, () => this.#search());
+        this.#input.addEventListener("input", search);
         this.#input.addEventListener("keydown", (event) => {
-            this.#hasty = event.key === "Enter" && this.#answered !== this.#words;
+            this.#enterPressed = event.key === "Enter" && this.#answered !== this.#words;
         });
     }
 
-    /** @param {(instrument: Instrument) => void} onChoose @param {string} [text] */
+    /** Open the dialog. @param {(instrument: Instrument) => void} onChoose @param {string} [text] */
     open(onChoose, text = "") {
         this.#onChoose = onChoose;
-        this.#hasty = false;
+        this.#enterPressed = false;
         this.#answered = null;
         this.#input.value = text;
         if (!this.#dialog.open) this.#dialog.showModal();
@@ -45,11 +47,11 @@ export class SymbolSearch {
     }
 
     async #search() {
-        const asked = ++this.#asked;
+        const search = ++this.#searches;
         const words = this.#words;
         try {
             const found = await searchSymbols(words);
-            if (asked !== this.#asked) return;
+            if (search !== this.#searches) return;
             this.#answered = words;
             this.#show(found.sort((a, b) => rank(a, words) - rank(b, words)));
         } catch (error) {
@@ -61,10 +63,10 @@ export class SymbolSearch {
     #show(found) {
         this.#found = new Map(found.map((instrument) => [instrument.symbol, instrument]));
         this.#list.replaceChildren(...found.map((instrument) => this.#row(instrument)));
-        if (!found.length) this.#list.append(h("p", { class: "dialog-empty" }, "No symbol fits"));
+        if (!found.length) this.#list.append(h("p", { class: "dialog-empty" }, "No symbol matches"));
         this.#combobox.begin();
         const first = this.#combobox.current;
-        if (this.#hasty && first) this.#choose(first, true);
+        if (this.#enterPressed && first) this.#choose(first, true);
     }
 
     /** @param {Instrument} instrument */
@@ -98,8 +100,8 @@ export class SymbolSearch {
     }
 }
 
-/** The symbol itself comes first, then what begins so; the many options of a chain come last. @param {Instrument} instrument
- * @param {string} words */
+/** Rank a result: the exact symbol first, then symbols that begin with the words; options last, because a chain has many.
+ * @param {Instrument} instrument @param {string} words */
 function rank(instrument, words) {
     if (instrument.symbol === words) return 0;
     return (instrument.symbol.startsWith(words) ? 1 : 2) + (instrument.kind === "option" ? 2 : 0);

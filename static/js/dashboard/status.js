@@ -1,5 +1,5 @@
 // @ts-check
-/** What the page says of itself: connection, source of the prices, session, frames, the time. */
+/** Status of the page: connection, source of the prices, session, frame rate and clock. */
 import { ConnectionPill } from "../page/connection_pill.js";
 import { $, setText } from "../page/dom.js";
 import { clock, zoneName } from "../page/format.js";
@@ -7,16 +7,18 @@ import { clock, zoneName } from "../page/format.js";
 /** @typedef {import("../client/types.js").State} State */
 
 const RATE_OVER_S = 3;
-/** No frame for so long may be a market that is closed, or a server that has lost its feed or its compute workers. */
+/** After this time without a frame the market may be closed, or the server may have lost its feed or its compute workers. */
 const QUIET_S = 10;
 
+/** Display of the status, refreshed every second. */
 export class Status {
     #pill = new ConnectionPill();
     /** @type {number[]} */ #counts = [];
     #clock = clock("UTC");
     #zone = "UTC";
     #stale = false;
-    #quiet = 0;
+    /** Seconds without a frame. */
+    #quietS = 0;
 
     /** @param {import("../stocksblitz-client.js").StocksBlitzClient} client */
     constructor(client) {
@@ -26,34 +28,34 @@ export class Status {
         this.#second();
     }
 
-    /** @param {string} zone */
+    /** Set the time zone of the clock. @param {string} zone */
     setZone(zone) {
         this.#zone = zone;
         this.#clock = clock(zone);
         this.#second();
     }
 
-    /** Where the prices of the chart come from and whether they are fresh. @param {{source: string, stale: boolean}} frame */
+    /** Show the source of the chart's prices and whether they are stale. @param {{source: string, stale: boolean}} frame */
     source({ source, stale }) {
-        const made = source === "simulated" || source === "replay";
-        $("#simulated").hidden = !made;
-        if (made) setText($("#simulated"), source);
+        const isMock = source === "simulated" || source === "replay";
+        $("#simulated").hidden = !isMock;
+        if (isMock) setText($("#simulated"), source);
         this.#stale = stale;
         this.#showStale("");
     }
 
-    /** @param {string} missing the workers that are away; none: only the price itself may be old */
+    /** @param {string} missing names of the workers that do not run; with an empty text only the price itself may be old */
     #showStale(missing) {
         $("#stale").hidden = !this.#stale && !missing;
         setText($("#stale"), missing ? `stale: no ${missing}` : "stale");
     }
 
-    /** A closed market is quiet too: the server knows which it is. */
-    async #ask() {
+    /** Ask the server whether its workers run, because a closed market sends no frames either. */
+    async #checkWorkers() {
         const reply = await fetch("/readyz", { headers: { Accept: "application/json" } }).catch(() => null);
-        const found = await reply?.json().catch(() => null);
-        if (!found || this.#quiet < QUIET_S) return;
-        this.#showStale(["feed", "compute"].filter((kind) => found[kind] === false).join(", "));
+        const ready = await reply?.json().catch(() => null);
+        if (!ready || this.#quietS < QUIET_S) return;
+        this.#showStale(["feed", "compute"].filter((kind) => ready[kind] === false).join(", "));
     }
 
     /** @param {State} state */
@@ -64,9 +66,9 @@ export class Status {
 
     #second() {
         const { frames, lagged, gaps } = this.client.stats;
-        const silent = frames === this.#counts.at(-1) && this.client.state.state === "live" && !document.hidden;
-        this.#quiet = silent ? this.#quiet + 1 : 0;
-        if (silent && this.#quiet % QUIET_S === 0) void this.#ask();
+        const isQuiet = frames === this.#counts.at(-1) && this.client.state.state === "live" && !document.hidden;
+        this.#quietS = isQuiet ? this.#quietS + 1 : 0;
+        if (isQuiet && this.#quietS % QUIET_S === 0) void this.#checkWorkers();
         this.#counts = [...this.#counts, frames].slice(-RATE_OVER_S - 1);
         const rate = (frames - this.#counts[0]) / Math.max(1, this.#counts.length - 1);
         setText($("#rate"), rate >= 10 ? rate.toFixed(0) : rate.toFixed(1));

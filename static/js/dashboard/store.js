@@ -1,7 +1,7 @@
 // @ts-check
-/** The layout of this tab: kept per tab, and the last one used is what a new tab begins with. */
+/** Layout of this tab. It is kept per tab, and a new tab begins with the last one used. */
 
-/** @typedef {{name: string, params: Record<string, any>, color: number}} Placed  an indicator on the chart */
+/** @typedef {{name: string, params: Record<string, any>, color: number}} Placed  indicator on the chart */
 /** @typedef {{symbol: string, timeframe: string, indicators: Placed[], watch: string[], zone: "exchange" | "utc"}} Layout */
 
 const KEY = "stocksblitz.layout";
@@ -17,7 +17,7 @@ function read(storage) {
     }
 }
 
-/** @returns {Layout} */
+/** Load the layout of this tab, else the last one used, else the default. @returns {Layout} */
 export function loadLayout() {
     const saved = read(sessionStorage) ?? read(localStorage) ?? {};
     const layout = { ...FRESH, ...saved };
@@ -26,14 +26,14 @@ export function loadLayout() {
     return layout;
 }
 
-/** @param {Layout} layout */
+/** Save the layout for this tab and for new tabs. @param {Layout} layout */
 export function saveLayout(layout) {
     const text = JSON.stringify(layout);
     for (const storage of [sessionStorage, localStorage]) {
         try {
             storage.setItem(KEY, text);
         } catch {
-            // a full or forbidden storage costs the layout, not the page
+            // The page works without a full or forbidden storage; only the layout is lost.
         }
     }
 }

@@ -1,51 +1,57 @@
 // @ts-check
-/** Chart and watch list may want the same pair of this session; a pair goes only when nobody on the page wants it. */
+/** Streams that several parts of the page use. The chart and the watch list may subscribe to the same stream, and the page
+ * unsubscribes from it only when no part uses it any longer. */
+
+import { streamKey } from "../client/streams.js";
 
 /** @typedef {import("../stocksblitz-client.js").StocksBlitzClient} Client */
 
-export class Streams {
-    /** @type {Map<string, Map<string, Set<string>>>} pair -> owner -> indicator ids */
-    #wants = new Map();
+/** Subscriptions of the page, counted by owner: the part of the page that uses them. */
+export class SharedStreams {
+    /** Indicator ids by stream and owner. @type {Map<string, Map<string, Set<string>>>} */
+    #owners = new Map();
 
     /** @param {Client} client */
     constructor(client) {
         this.client = client;
     }
 
-    /** @param {string} owner @param {string} symbol @param {string} timeframe @param {string[]} ids @param {number} history */
-    async want(owner, symbol, timeframe, ids, history) {
-        const pair = `${symbol}|${timeframe}`;
-        const owners = this.#wants.get(pair) ?? new Map();
-        this.#wants.set(pair, owners);
-        const wanted = owners.get(owner) ?? new Set();
-        owners.set(owner, new Set([...wanted, ...ids]));
+    /** Subscribe an owner to indicators of a stream. @param {string} owner @param {string} symbol @param {string} timeframe
+     * @param {string[]} ids @param {number} history number of closed bars in the snapshot */
+    async subscribe(owner, symbol, timeframe, ids, history) {
+        const key = streamKey({ symbol, timeframe });
+        const owners = this.#owners.get(key) ?? new Map();
+        this.#owners.set(key, owners);
+        const before = owners.get(owner) ?? new Set();
+        owners.set(owner, new Set([...before, ...ids]));
         try {
             return await this.client.subscribe(symbol, timeframe, ids, { history });
         } catch (error) {
-            if (owners.get(owner)) ids.forEach((id) => !wanted.has(id) && owners.get(owner).delete(id));
+            if (owners.get(owner)) ids.forEach((id) => !before.has(id) && owners.get(owner).delete(id));
             throw error;
         }
     }
 
-    /** Drop some indicators of an owner; the bars of the pair go on. @param {string} owner @param {string} symbol
+    /** Unsubscribe an owner from indicators; the bars of the stream continue. @param {string} owner @param {string} symbol
      * @param {string} timeframe @param {string[]} ids */
     async release(owner, symbol, timeframe, ids) {
-        const owners = this.#wants.get(`${symbol}|${timeframe}`);
+        const owners = this.#owners.get(streamKey({ symbol, timeframe }));
         ids.forEach((id) => owners?.get(owner)?.delete(id));
-        const last = ![...(owners?.values() ?? [])].some((wanted) => wanted.size);
-        // A pair without indicators is dropped, unless its bars are wanted for themselves.
-        const kept = last ? this.client.subscribe(symbol, timeframe, []) : null;
-        await Promise.all([kept, this.client.unsubscribe(symbol, timeframe, ids)]);
+        const isLast = ![...(owners?.values() ?? [])].some((used) => used.size);
+        // The server removes a stream without indicators, unless its bars have been subscribed to.
+        const bars = isLast ? this.client.subscribe(symbol, timeframe, []) : null;
+        await Promise.all([bars, this.client.unsubscribe(symbol, timeframe, ids)]);
     }
 
-    /** The owner has no use for the pair any more. @param {string} owner @param {string} symbol @param {string} timeframe */
+    /** Remove an owner from a stream; the last one ends the subscription. @param {string} owner @param {string} symbol
+     * @param {string} timeframe */
     async leave(owner, symbol, timeframe) {
-        const pair = `${symbol}|${timeframe}`;
-        const owners = this.#wants.get(pair);
+        const key = streamKey({ symbol, timeframe });
+        const owners = this.#owners.get(key);
         const ids = [...(owners?.get(owner) ?? [])];
         if (!owners?.has(owner)) return;
         if (owners.size === 1) {
-            this.#wants.delete(pair);
+            this.#owners.delete(key);
             return void (await this.client.unsubscribe(symbol, timeframe));
         }
         const released = ids.length ? this.release(owner, symbol, timeframe, ids) : null;

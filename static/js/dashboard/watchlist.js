@@ -1,14 +1,15 @@
 // @ts-check
-/** The watch list: last price and the day's change of each symbol, live. Arrows move, Enter opens, Delete removes. */
+/** Watch list: the last price and the day's change of each symbol, live. The arrow keys select, Enter opens, Delete removes. */
 import { $, h, icon, setText } from "../page/dom.js";
 import { direction, number, signed } from "../page/format.js";
 
 const DAY = "1d";
 const OWNER = "watch";
 
-/** The day so far of a symbol, as the daily stream tells it.
+/** Daily bar of a symbol and the close of the day before.
  * @typedef {{bar: import("../client/types.js").Ohlcv, previous: number | null}} Day */
 
+/** List of the watched symbols; it also receives the daily bars of the chart's symbol. */
 export class WatchList {
     #host = $("#watchlist");
     /** @type {string[]} */ symbols = [];
@@ -17,7 +18,7 @@ export class WatchList {
     #current = "";
     #cursor = "";
 
-    /** @param {import("./streams.js").Streams} streams
+    /** @param {import("./streams.js").SharedStreams} streams
      * @param {{digits: (symbol: string) => number, onOpen: (symbol: string) => void, onChange: () => void, onDay: (symbol: string, day: Day) => void}} events */
     constructor(streams, events) {
         this.streams = streams;
@@ -25,12 +26,12 @@ export class WatchList {
         this.#host.addEventListener("keydown", (event) => this.#onKey(event));
     }
 
-    /** @param {string} symbol */
+    /** Return whether a symbol is on the list. @param {string} symbol */
     has(symbol) {
         return this.symbols.includes(symbol);
     }
 
-    /** @param {string} symbol */
+    /** Add a symbol to the list. @param {string} symbol */
     add(symbol) {
         if (this.has(symbol)) return;
         this.symbols.push(symbol);
@@ -39,7 +40,7 @@ export class WatchList {
         this.events.onChange();
     }
 
-    /** @param {string} symbol */
+    /** Remove a symbol from the list. @param {string} symbol */
     remove(symbol) {
         this.symbols = this.symbols.filter((other) => other !== symbol);
         this.#draw();
@@ -47,13 +48,13 @@ export class WatchList {
         this.events.onChange();
     }
 
-    /** @param {string} symbol */
+    /** Add a symbol to the list, or remove it. @param {string} symbol */
     toggle(symbol) {
         if (this.has(symbol)) this.remove(symbol);
         else this.add(symbol);
     }
 
-    /** The symbol of the chart is followed too, for its quote. @param {string} symbol */
+    /** Select the symbol of the chart, which is followed for its quote even if it is not on the list. @param {string} symbol */
     select(symbol) {
         const before = this.#current;
         this.#current = this.#cursor = symbol;
@@ -64,7 +65,7 @@ export class WatchList {
         this.#mark();
     }
 
-    /** A frame of any stream; the daily ones are ours. @param {import("../client/types.js").Update} update */
+    /** Handle a frame; the list uses those of daily streams only. @param {import("../client/types.js").Update} update */
     onFrame(update) {
         if (update.timeframe !== DAY || !update.ohlcv) return;
         const known = this.days.get(update.symbol);
@@ -76,7 +77,7 @@ export class WatchList {
     /** @param {string} symbol */
     async #follow(symbol) {
         try {
-            const snapshot = await this.streams.want(OWNER, symbol, DAY, [], 2);
+            const snapshot = await this.streams.subscribe(OWNER, symbol, DAY, [], 2);
             const closed = snapshot.history.bars.at(-1);
             const bar = snapshot.ohlcv ?? (closed && { ts: closed[0], open: closed[1], high: closed[2], low: closed[3], close: closed[4], volume: closed[5], closed: true });
             const before = snapshot.history.bars.findLast(([ts]) => ts < (bar?.ts ?? 0));
@@ -110,7 +111,7 @@ export class WatchList {
     #draw() {
         this.#rows = new Map(this.symbols.map((symbol) => [symbol, this.#rows.get(symbol) ?? this.#row(symbol)]));
         this.#host.replaceChildren(...this.#rows.values());
-        if (!this.symbols.length) this.#host.append(h("p", { class: "dialog-empty" }, "Nothing watched yet"));
+        if (!this.symbols.length) this.#host.append(h("p", { class: "dialog-empty" }, "The watch list is empty"));
         this.#mark();
     }
 
@@ -135,7 +136,7 @@ export class WatchList {
         if (row) this.#reveal(row);
     }
 
-    /** Scroll the list, never the page around it. @param {HTMLElement} row */
+    /** Scroll a row into view within the list, without scrolling the page. @param {HTMLElement} row */
     #reveal(row) {
         const [list, box] = [this.#host.getBoundingClientRect(), row.getBoundingClientRect()];
         this.#host.scrollTop += Math.max(0, box.bottom - list.bottom) - Math.max(0, list.top - box.top);

@@ -1,6 +1,7 @@
 // @ts-check
-/** A list under a text field: the field keeps the focus, arrows move, Enter or a click chooses. */
+/** List of options under a text field. */
 
+/** Keyboard and mouse control of the list: the field keeps the focus, the arrow keys select, Enter or a click chooses. */
 export class Combobox {
     /** @param {HTMLInputElement} input @param {HTMLElement} list @param {(row: HTMLElement, byKey: boolean) => void} onChoose
      * @param {(row: HTMLElement) => void} [onMove] */
@@ -24,7 +25,7 @@ export class Combobox {
         });
     }
 
-    /** @returns {HTMLElement | null} */
+    /** The selected row. @returns {HTMLElement | null} */
     get current() {
         return this.list.querySelector("[aria-selected=true]");
     }
@@ -34,13 +35,13 @@ export class Combobox {
         return /** @type {HTMLElement[]} */ ([...this.list.querySelectorAll("[role=option]")]);
     }
 
-    /** Select the row with this key, else the first, after the list was filled. @param {string} [key] */
+    /** After the list has been filled, select the row with this key, else the first one. @param {string} [key] */
     begin(key) {
         const rows = this.#rows;
         this.move(rows.find((row) => row.dataset.key === key) ?? rows[0] ?? null);
     }
 
-    /** @param {HTMLElement | null} row */
+    /** Select a row and scroll it into view. @param {HTMLElement | null} row */
     move(row) {
         for (const option of this.#rows) option.setAttribute("aria-selected", String(option === row));
         if (!row) return this.input.removeAttribute("aria-activedescendant");

@@ -1,5 +1,5 @@
 // @ts-check
-/** The state of the connection at the top of a page, and a button to reconnect once it has stopped for good. */
+/** Display of the connection's state at the top of a page, with a button to reconnect after a final close. */
 import { $, h, setText } from "./dom.js";
 
 /** @typedef {Pick<import("../stocksblitz-client.js").State, "state" | "code" | "reason" | "retryInMs">} Connection */
@@ -11,7 +11,7 @@ export class ConnectionPill {
     #banner = $("#banner");
     /** @type {ReturnType<typeof setInterval> | undefined} */ #countdown;
 
-    /** @param {Connection} connection */
+    /** Show the state; a stopped connection also opens the banner. @param {Connection} connection */
     show(connection) {
         const { state, reason } = connection;
         clearInterval(this.#countdown);
@@ -30,7 +30,7 @@ export class ConnectionPill {
         return h("button", { type: "button", class: "button", onclick: () => location.reload() }, "Connect again");
     }
 
-    /** @param {Connection} connection */
+    /** Count the seconds down to the next attempt. @param {Connection} connection */
     #count({ retryInMs, reason }) {
         const due = performance.now() + retryInMs;
         const showSeconds = () => setText($("span", this.#pill), `reconnecting in ${Math.max(1, Math.ceil((due - performance.now()) / 1000))} s`);

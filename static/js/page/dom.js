@@ -1,9 +1,9 @@
 // @ts-check
-/** Building and finding elements. Text is always set as text, never as markup. */
+/** Functions that build and find elements. Text is always set as text, never as markup. */
 
 /** @typedef {Node | string | number | null | undefined | false} Child */
 
-/** An element with attributes (`on…` are listeners, booleans switch attributes) and children.
+/** Create an element with attributes and children; `on…` adds a listener, a boolean sets or omits an attribute.
  * @template {keyof HTMLElementTagNameMap} K
  * @param {K} tag @param {Record<string, any>} [attributes] @param {...Child} children
  * @returns {HTMLElementTagNameMap[K]} */
@@ -21,15 +21,15 @@ export function h(tag, attributes = {}, ...children) {
 /** @param {Child} child */
 const asNode = (child) => (child instanceof Node ? child : String(child));
 
-/** The element that a selector finds; throws when the page has none. @param {string} selector @param {ParentNode} [within]
+/** Find the element of a selector; throw an error when the page has none. @param {string} selector @param {ParentNode} [within]
  * @returns {HTMLElement} */
 export function $(selector, within = document) {
     const found = within.querySelector(selector);
-    if (!(found instanceof HTMLElement)) throw new Error(`the page has no ${selector}`);
+    if (!(found instanceof HTMLElement)) throw new Error(`expected an element ${selector} on the page, found none`);
     return found;
 }
 
-/** An icon of the page's sprite. @param {string} name @returns {SVGSVGElement} */
+/** Create an icon from the page's sprite. @param {string} name @returns {SVGSVGElement} */
 export function icon(name) {
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     svg.setAttribute("class", "icon");
@@ -40,12 +40,13 @@ export function icon(name) {
     return svg;
 }
 
-/** Set an element's text if it differs: an unchanged text costs no layout. @param {Element} element @param {string} text */
+/** Set an element's text only if it differs, because every write costs a layout. @param {Element} element @param {string} text */
 export function setText(element, text) {
     if (element.textContent !== text) element.textContent = text;
 }
 
-/** Run at most once per painted frame. @template {any[]} A @param {(...args: A) => void} work @returns {(...args: A) => void} */
+/** Return a function that runs at most once per painted frame, with the newest arguments.
+ * @template {any[]} A @param {(...args: A) => void} work @returns {(...args: A) => void} */
 export function perFrame(work) {
     /** @type {A | null} */
     let next = null;
@@ -59,7 +60,7 @@ export function perFrame(work) {
     };
 }
 
-/** Wait until calls pause for `ms`. @template {any[]} A @param {number} ms @param {(...args: A) => void} work
+/** Return a function that runs once its calls have paused for `ms`. @template {any[]} A @param {number} ms @param {(...args: A) => void} work
  * @returns {(...args: A) => void} */
 export function debounced(ms, work) {
     /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -70,14 +71,14 @@ export function debounced(ms, work) {
     };
 }
 
-/** A short message at the edge of the page, read out by screen readers. @param {string} text @param {"info" | "error"} [kind] */
+/** Show a short message at the edge of the page; screen readers read it out. @param {string} text @param {"info" | "error"} [kind] */
 export function toast(text, kind = "info") {
     const note = h("div", { class: `toast toast-${kind}`, role: kind === "error" ? "alert" : "status" }, text);
     $("#toasts").append(note);
     setTimeout(() => note.remove(), kind === "error" ? 7000 : 3500);
 }
 
-/** Close a dialog on a click beside it. @param {HTMLDialogElement} dialog */
+/** Close a dialog when the user clicks beside it. @param {HTMLDialogElement} dialog */
 export function closeOnBackdrop(dialog) {
     dialog.addEventListener("mousedown", (event) => {
         if (event.target === dialog) dialog.close();

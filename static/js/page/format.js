@@ -1,7 +1,8 @@
 // @ts-check
-/** Numbers and times as a trader reads them. */
+/** Functions that format numbers and times for traders. */
 
 const EN = "en-US";
+/** Text of a value that is not known. */
 export const NONE = "–";
 
 const ZONES = /** @type {Record<string, string>} */ ({
@@ -28,12 +29,12 @@ const EXCHANGES = /** @type {Record<string, string>} */ ({
     "24x7": "24/7",
 });
 
-/** @param {string | undefined} exchange */
+/** Return the time zone of an exchange, else UTC. @param {string | undefined} exchange */
 export const zoneOf = (exchange) => ZONES[exchange ?? ""] ?? "UTC";
-/** @param {string | undefined} exchange */
+/** Return the common name of an exchange, else its code. @param {string | undefined} exchange */
 export const exchangeName = (exchange) => EXCHANGES[exchange ?? ""] ?? exchange ?? "";
 
-/** Digits after the point that a tick size needs. @param {number | string | undefined} tick */
+/** Return the number of decimal places of a tick size. @param {number | string | undefined} tick */
 export function digitsOf(tick) {
     const size = Number(tick);
     if (!(size > 0)) return 2;
@@ -43,34 +44,35 @@ export function digitsOf(tick) {
     return 10;
 }
 
-/** A true minus, as wide as a plus. @param {string} text */
+/** Replace the hyphen by the minus sign, which is as wide as a plus. @param {string} text */
 const minus = (text) => text.replace("-", "−");
 
-/** @param {number | null | undefined} value @param {number} [digits] */
+/** Format a number with grouped thousands. @param {number | null | undefined} value @param {number} [digits] decimal places */
 export function number(value, digits = 2) {
     if (value === null || value === undefined || !Number.isFinite(value)) return NONE;
     return minus(value.toLocaleString(EN, { minimumFractionDigits: digits, maximumFractionDigits: digits }));
 }
 
-/** With a sign, a true minus. @param {number | null | undefined} value @param {number} [digits] */
+/** Format a number with its sign; zero has none. @param {number | null | undefined} value @param {number} [digits] decimal places */
 export function signed(value, digits = 2) {
     if (value === null || value === undefined || !Number.isFinite(value)) return NONE;
     const sign = value > 0 ? "+" : value < 0 ? "−" : "";
     return sign + number(Math.abs(value), digits);
 }
 
-/** @param {number | null | undefined} value */
+/** Format a large number in short form, such as 12.45M. @param {number | null | undefined} value */
 export function compact(value) {
     if (value === null || value === undefined || !Number.isFinite(value)) return NONE;
     if (Math.abs(value) < 1000) return number(value, Number.isInteger(value) ? 0 : 2);
     return minus(value.toLocaleString(EN, { notation: "compact", minimumFractionDigits: 2, maximumFractionDigits: 2 }));
 }
 
-/** With so many digits, unless that would be longer than an axis is wide. @param {number | null | undefined} value @param {number} digits */
+/** Format with this number of decimal places, or in short form when the text would be wider than an axis.
+ * @param {number | null | undefined} value @param {number} digits */
 export const fixed = (value, digits) => (Math.abs(value ?? 0) >= 1e7 ? compact(value) : number(value, digits));
 
-/** As many digits as a value of this size deserves. @param {number | null | undefined} value @param {number} [least] */
-export function reading(value, least = 2) {
+/** Format with three significant digits, and at least `least` decimal places. @param {number | null | undefined} value @param {number} [least] */
+export function significant(value, least = 2) {
     if (value === null || value === undefined || !Number.isFinite(value)) return NONE;
     const size = Math.abs(value);
     if (size >= 1e7) return compact(value);
@@ -82,7 +84,7 @@ function formatter(zone, options) {
     return new Intl.DateTimeFormat("en-GB", { timeZone: zone, ...options });
 }
 
-/** Ways to write a moment of a zone; each takes milliseconds. @param {string} zone */
+/** Return functions that format a time (UTC, in ms) by the clock of a zone. @param {string} zone */
 export function clock(zone) {
     const full = formatter(zone, { weekday: "short", day: "2-digit", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" });
     const day = formatter(zone, { weekday: "short", day: "2-digit", month: "short", year: "numeric" });
@@ -102,7 +104,7 @@ export function clock(zone) {
     };
 }
 
-/** How far a zone is ahead of UTC at a moment, in milliseconds. @param {string} zone @param {number} at */
+/** Return the offset of a zone from UTC at a time, both in milliseconds. @param {string} zone @param {number} at */
 export function zoneOffset(zone, at) {
     /** @type {Intl.DateTimeFormatOptions} */
     const options = { year: "numeric", month: "numeric", day: "numeric", hour: "numeric", minute: "numeric", hourCycle: "h23" };
@@ -111,7 +113,7 @@ export function zoneOffset(zone, at) {
     return Date.UTC(year, month - 1, day, hour, minute) - Math.floor(at / 60_000) * 60_000;
 }
 
-/** "IST", "EST", "UTC", "GMT+9" …; Intl names India's zone only by its offset. @param {string} zone */
+/** Return the short name of a zone, such as "EST" or "GMT+9"; IST is added here because Intl lacks it. @param {string} zone */
 export function zoneName(zone) {
     if (zone === "UTC") return "UTC";
     if (zone === "Asia/Kolkata") return "IST";
@@ -119,5 +121,5 @@ export function zoneName(zone) {
     return parts.find((part) => part.type === "timeZoneName")?.value ?? zone;
 }
 
-/** Up, down or neither, as a class name. @param {number | null | undefined} change */
+/** Return the CSS class of a change: up, down or flat. @param {number | null | undefined} change */
 export const direction = (change) => (change ? (change > 0 ? "up" : "down") : "flat");

@@ -1,5 +1,5 @@
 // @ts-check
-/** What every page of the house does: theme, and forgetting the tab's session on logout. */
+/** Set every page up: start the theme, and forget the tab's session at a logout. */
 import { forgetSession } from "../client/session.js";
 import { startTheme } from "./theme.js";
 

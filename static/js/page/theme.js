@@ -1,21 +1,21 @@
 // @ts-check
-/** Light and dark: the system's preference until the user chooses. */
+/** Light and dark theme: the system's preference applies until the user chooses one. */
 
 const KEY = "stocksblitz.theme";
 const root = document.documentElement;
 /** @type {Set<() => void>} */
 const listeners = new Set();
 
-/** Call back after each change of theme. @param {() => void} listener */
+/** Call the listener after each change of the theme. @param {() => void} listener */
 export function onTheme(listener) {
     listeners.add(listener);
 }
 
-/** What the theme says, by name: a chart asks for the colour of every bar, and the browser's answer takes long.
+/** Cache of the theme's values by name, because a chart needs a colour for every bar and reading a style is slow.
  * @type {Map<string, string>} */
 const tokens = new Map();
 
-/** A colour or font of the current theme by the name of its custom property. @param {string} name */
+/** Return a colour or font of the current theme by the name of its custom property. @param {string} name */
 export function token(name) {
     const known = tokens.get(name);
     if (known !== undefined) return known;
@@ -43,6 +43,7 @@ function chosen() {
     }
 }
 
+/** Apply the theme and follow its changes: by the button, the system or another tab. */
 export function startTheme() {
     const light = matchMedia("(prefers-color-scheme: light)");
     light.addEventListener("change", () => chosen() ?? apply(light.matches ? "light" : "dark"));

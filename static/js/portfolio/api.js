@@ -1,5 +1,5 @@
 // @ts-check
-/** The portfolio's REST resources. What moves money carries an Idempotency-Key, so that sending it again does nothing new. */
+/** REST resources of the portfolio. Requests that move money carry an Idempotency-Key, so that a repetition has no effect. */
 import { ClientError } from "../client/errors.js";
 import { uuid } from "../client/session.js";
 import { get } from "../page/api.js";
@@ -15,7 +15,7 @@ import { get } from "../page/api.js";
  * @property {number} epoch
  * @property {number} version
  * @property {number} ts
- * @property {string} source the feed
+ * @property {string} source name of the feed
  * @property {string} currency
  * @property {string} balance
  * @property {string | null} equity
@@ -37,7 +37,7 @@ import { get } from "../page/api.js";
 
 const ROOT = "/api/portfolio";
 
-/** @param {string} account */
+/** Return the path of an account. @param {string} account */
 const path = (account) => `${ROOT}/accounts/${encodeURIComponent(account)}`;
 
 function csrf() {
@@ -45,7 +45,8 @@ function csrf() {
     return field instanceof HTMLInputElement ? field.value : "";
 }
 
-/** @param {string} method @param {string} url @param {any} [body] @param {Record<string, string>} [headers] @returns {Promise<any>} */
+/** Send a request and return the JSON of the response. @param {string} method @param {string} url @param {any} [body]
+ * @param {Record<string, string>} [headers] @returns {Promise<any>} */
 async function send(method, url, body, headers = {}) {
     const reply = await fetch(url, {
         method,
@@ -53,39 +54,41 @@ async function send(method, url, body, headers = {}) {
         headers: { Accept: "application/json", "Content-Type": "application/json", "X-CSRFToken": csrf(), ...headers },
         body: body === undefined ? undefined : JSON.stringify(body),
     }).catch(() => null);
-    if (!reply) throw new ClientError("unavailable", "the server does not answer", true);
+    if (!reply) throw new ClientError("unavailable", "the server did not answer; try again", true);
     const answer = await reply.json().catch(() => null);
     if (reply.ok) return answer;
     throw new ClientError(answer?.code ?? "unavailable", answer?.detail ?? `HTTP ${reply.status}`, reply.status >= 500);
 }
 
+/** Return the header that makes the server execute a request at most once. */
 const once = () => ({ "Idempotency-Key": uuid() });
 
-/** @returns {Promise<Account[]>} */
+/** Read all accounts of the user. @returns {Promise<Account[]>} */
 export const accounts = async () => (await get(`${ROOT}/accounts`, { limit: 200 })).results;
 
-/** @param {string} account @returns {Promise<Order[]>} */
+/** Read the pending orders of an account. @param {string} account @returns {Promise<Order[]>} */
 export const pendingOrders = async (account) =>
     (await get(`${ROOT}/orders`, { account, status: "pending", limit: 200 })).results;
 
-/** @param {string} account @returns {Promise<Decision[]>} newest first */
+/** Read the engine's decisions about an account, newest first. @param {string} account @returns {Promise<Decision[]>} */
 export const journal = async (account) => (await get(`${path(account)}/journal`, { limit: 50 })).results;
 
-/** @param {string} account @returns {Promise<[number, number][]>} */
+/** Read the equity curve of an account as (time in ms, equity), oldest first. @param {string} account @returns {Promise<[number, number][]>} */
 export const equity = async (account) => (await get(`${path(account)}/equity`)).points;
 
-/** @param {string} account @param {Record<string, string>} shocks @returns {Promise<Snapshot>} */
+/** Compute an account's snapshot for prices that have moved by these shares. @param {string} account
+ * @param {Record<string, string>} shocks @returns {Promise<Snapshot>} */
 export const whatIf = (account, shocks) => send("POST", `${path(account)}/what-if`, { shocks });
 
-/** @param {{account: string, symbol: string, side: string, quantity: string, type: string, price?: string}} order */
+/** Place an order. @param {{account: string, symbol: string, side: string, quantity: string, type: string, price?: string}} order */
 export const placeOrder = (order) => send("POST", `${ROOT}/orders`, order, once());
 
-/** @param {number} id */
+/** Cancel a pending order. @param {number} id */
 export const cancelOrder = (id) => send("DELETE", `${ROOT}/orders/${id}`);
 
-/** @param {number} id @param {string} quantity empty: all of it */
+/** Close a position, or a part of it. @param {number} id @param {string} quantity an empty text closes all of it */
 export const closePosition = (id, quantity) =>
     send("POST", `${ROOT}/positions/${id}/close`, quantity ? { quantity } : {}, once());
 
-/** A ticket opens one socket. @returns {Promise<string>} */
+/** Get a ticket, which opens one socket. @returns {Promise<string>} */
 export const ticket = async () => (await send("POST", "/auth/ws-ticket")).ticket;

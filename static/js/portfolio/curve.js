@@ -1,5 +1,5 @@
 // @ts-check
-/** The equity curve: what was kept on the server, and every change since. */
+/** Equity curve of an account: the points that the server has kept, and every change since. */
 import { clock, number, zoneName } from "../page/format.js";
 import { onTheme, token } from "../page/theme.js";
 import { ZonedTime } from "../page/timescale.js";
@@ -9,26 +9,28 @@ import { when, ZONE } from "./format.js";
 /** @typedef {{time: import("lightweight-charts").UTCTimestamp, value: number}} Point */
 
 const { createChartEx, AreaSeries, TickMarkType } = /** @type {Library} */ (/** @type {any} */ (window).LightweightCharts);
-/** A point a second is as fine as the library's time goes. */
+/** The smallest step of the library's time axis. */
 const POINT_MS = 1000;
-/** A page that stays open keeps every second of the last ten minutes, and of what is older as much as the server. */
+/** Every second of the last ten minutes is kept, and one point per ten seconds of the time before, as on the server. */
 const FINE_S = 600;
 const COARSE_S = 10;
-const MOST = 4_000;
+const MAX_POINTS = 4_000;
 
-/** @param {Point[]} points oldest first @returns {Point[]} at most `MOST` of them */
+/** Thin old points out, so that a page that stays open uses bounded memory.
+ * @param {Point[]} points oldest first @returns {Point[]} at most `MAX_POINTS` */
 export function thinned(points) {
     const since = (points.at(-1)?.time ?? 0) - FINE_S;
     const bucket = (/** @type {Point} */ point) => Math.floor(point.time / COARSE_S);
-    return points.filter((point, at) => point.time > since || at === 0 || bucket(point) !== bucket(points[at - 1])).slice(-(MOST - FINE_S));
+    return points.filter((point, index) => point.time > since || index === 0 || bucket(point) !== bucket(points[index - 1])).slice(-(MAX_POINTS - FINE_S));
 }
 
+/** Chart of the equity of the selected account. */
 export class EquityCurve {
     #chart;
     #series;
     /** @type {Point[]} */ #points = [];
 
-    /** @param {HTMLElement} container @param {HTMLElement} zone says whose time it is */
+    /** @param {HTMLElement} container @param {HTMLElement} zone element that names the time zone */
     constructor(container, zone) {
         const times = clock(ZONE);
         const axis = new ZonedTime();
@@ -48,11 +50,11 @@ export class EquityCurve {
             }),
         });
         this.#series = this.#chart.addSeries(AreaSeries, { lineWidth: 2, priceLineVisible: false });
-        onTheme(() => this.#dress());
-        this.#dress();
+        onTheme(() => this.#applyTheme());
+        this.#applyTheme();
     }
 
-    /** Begin another account's curve. @param {[number, number][]} points (ts ms, equity), oldest first */
+    /** Show the curve of another account. @param {[number, number][]} points (time in ms, equity), oldest first */
     show(points) {
         const rows = new Map(points.map(([ts, value]) => [Math.floor(ts / POINT_MS), value]));
         this.#points = [...rows].map(([time, value]) => ({ time: /** @type {any} */ (time), value }));
@@ -60,7 +62,7 @@ export class EquityCurve {
         this.#chart.timeScale().fitContent();
     }
 
-    /** @param {number} ts @param {string | null} equity */
+    /** Append a point; one of the same second replaces the last one. @param {number} ts ms @param {string | null} equity */
     add(ts, equity) {
         const time = /** @type {any} */ (Math.floor(ts / POINT_MS));
         const last = this.#points.at(-1)?.time ?? 0;
@@ -68,12 +70,12 @@ export class EquityCurve {
         const point = { time, value: Number(equity) };
         if (time === last) this.#points.pop();
         this.#points.push(point);
-        if (this.#points.length <= MOST) return this.#series.update(point);
+        if (this.#points.length <= MAX_POINTS) return this.#series.update(point);
         this.#points = thinned(this.#points);
         this.#series.setData(this.#points);
     }
 
-    #dress() {
+    #applyTheme() {
         const accent = token("accent");
         this.#chart.applyOptions({
             layout: { background: { color: "transparent" }, textColor: token("text-2"), fontFamily: token("font"), fontSize: 11, attributionLogo: false },

@@ -1,5 +1,5 @@
 // @ts-check
-/** The portfolio page: one account in full, the others by their state; everything live through one socket. */
+/** Portfolio page: it shows one account in full and the state of the others, live through one socket. */
 import { $, debounced, h, perFrame, setText, toast } from "../page/dom.js";
 import { searchSymbols } from "../page/api.js";
 import { ConnectionPill } from "../page/connection_pill.js";
@@ -13,10 +13,11 @@ import { PortfolioSocket } from "./socket.js";
 /** @typedef {import("./api.js").Snapshot} Snapshot */
 
 const KEY = "stocksblitz.portfolio.account";
-/** Prices move on while somebody looks at what would be if they moved. */
-const SHOCK_AGAIN_MS = 3000;
+/** The what-if result is computed again after this time, because prices change while it is shown. */
+const WHAT_IF_AGAIN_MS = 3000;
 const STATES = { ok: "", margin_call: "margin call", stop_out: "stop-out", stale: "stale" };
 
+/** The page's state and its handlers. */
 class Page {
     /** @type {Map<string, Snapshot>} */ snapshots = new Map();
     /** @type {Map<string, {row: HTMLElement, equity: HTMLElement, dot: HTMLElement}>} */ rows = new Map();
@@ -33,8 +34,9 @@ class Page {
     });
     draw = perFrame(() => this.paint());
     shock = debounced(150, () => void this.whatIf());
-    shockedAt = 0;
+    whatIfAt = 0;
 
+    /** Connect, load the accounts and select one of them. */
     async start() {
         this.wire();
         void this.socket.connect();
@@ -44,9 +46,10 @@ class Page {
         this.socket.watch(found.map(({ key }) => key));
         const last = sessionStorage.getItem(KEY) ?? "";
         if (found.length) await this.select(this.rows.has(last) ? last : found[0].key);
-        else $("#accounts").append(h("p", { class: "empty" }, "You have no account yet: ask an administrator to make one."));
+        else $("#accounts").append(h("p", { class: "empty" }, "You have no account yet. Ask an administrator to create one."));
     }
 
+    /** Connect the controls of the page to their handlers. */
     wire() {
         const form = /** @type {HTMLFormElement} */ ($("#ticket"));
         form.addEventListener("submit", (event) => {
@@ -62,14 +65,14 @@ class Page {
         $("#journal-close").addEventListener("click", () => /** @type {HTMLDialogElement} */ ($("#journal")).close());
     }
 
-    /** @param {string} id */
+    /** Return the text of an input field. @param {string} id */
     field(id) {
         return /** @type {HTMLInputElement} */ ($(`#${id}`)).value.trim();
     }
 
     // --- accounts
 
-    /** @param {api.Account} account */
+    /** Add an account to the list. @param {api.Account} account */
     addAccount({ key, currency, balance, state }) {
         const equity = h("span", {}, `${money(balance)} ${currency}`);
         const dot = h("i", { class: "dot", "data-state": state });
@@ -84,7 +87,7 @@ class Page {
         this.rows.set(key, { row, equity, dot });
     }
 
-    /** @param {string} key */
+    /** Show an account in full. @param {string} key */
     async select(key) {
         this.selected = key;
         sessionStorage.setItem(KEY, key);
@@ -98,11 +101,11 @@ class Page {
         this.draw();
     }
 
-    /** Pending orders and events, which the socket only hints at. */
+    /** Read pending orders and events again, because the socket sends only hints that they have changed. */
     async refresh() {
         const key = this.selected;
         const found = await Promise.all([api.pendingOrders(key), api.journal(key)]).catch(() => null);
-        if (!found || this.selected !== key) return; // away: what comes back live refreshes again
+        if (!found || this.selected !== key) return; // After a failure, the reconnect refreshes again.
         const [orders, decisions] = found;
         showOrders(orders, (id) => void this.cancel(id));
         showEvents(decisions, (decision) => {
@@ -113,14 +116,14 @@ class Page {
 
     // --- live
 
-    /** What only reading tells may have changed while the connection was away.
+    /** Show the connection; after a reconnect, read again what may have changed in the meantime.
      * @param {import("../page/connection_pill.js").Connection} connection */
     connection(connection) {
         this.pill.show(connection);
         if (connection.state === "live" && this.selected) void this.refresh();
     }
 
-    /** @param {Snapshot} snapshot */
+    /** Keep a snapshot and draw it. @param {Snapshot} snapshot */
     receive(snapshot) {
         const before = this.snapshots.get(snapshot.account);
         this.snapshots.set(snapshot.account, snapshot);
@@ -131,13 +134,14 @@ class Page {
         this.draw();
     }
 
-    /** @param {string} account @param {api.Event} event */
+    /** Announce an event of an account. @param {string} account @param {api.Event} event */
     event(account, event) {
         const kind = event.kind === "restored" || event.kind === "order_filled" ? "info" : "error";
         toast(`${account}: ${event.text}`, kind);
         if (account === this.selected) void this.refresh();
     }
 
+    /** Draw the list of accounts and the selected account. */
     paint() {
         for (const [key, { equity, dot }] of this.rows) {
             const snapshot = this.snapshots.get(key);
@@ -152,33 +156,33 @@ class Page {
         this.gauge.show(shown);
         this.positions.show(shown.positions);
         this.offerShocks(shown);
-        if (performance.now() - this.shockedAt > SHOCK_AGAIN_MS && !document.hidden) void this.whatIf();
+        if (performance.now() - this.whatIfAt > WHAT_IF_AGAIN_MS && !document.hidden) void this.whatIf();
     }
 
     // --- orders
 
-    /** @param {HTMLFormElement} form @param {string} side */
+    /** Place the order of the form. @param {HTMLFormElement} form @param {string} side */
     async place(form, side) {
         const type = this.field("ticket-type");
         const order = { account: this.selected, symbol: this.field("ticket-symbol").toUpperCase(), side, quantity: this.field("ticket-quantity"), type };
         const priced = type === "market" ? order : { ...order, price: this.field("ticket-price") };
         await this.act(async () => {
-            const done = await api.placeOrder(priced);
-            const what = done.status === "filled" ? `at ${done.filled_price}` : "waits for its price";
-            this.hint(`${side} ${done.quantity} ${done.symbol} ${what}.`);
+            const placed = await api.placeOrder(priced);
+            const outcome = placed.status === "filled" ? `at ${placed.filled_price}` : "waits for its price";
+            this.hint(`${side} ${placed.quantity} ${placed.symbol} ${outcome}.`);
         });
         form.querySelectorAll("[aria-invalid]").forEach((input) => input.removeAttribute("aria-invalid"));
     }
 
-    /** @param {api.Position} position @param {string} quantity */
+    /** Close a position or a part of it. @param {api.Position} position @param {string} quantity */
     async close(position, quantity) {
         await this.act(async () => {
-            const done = await api.closePosition(position.id, quantity);
-            this.hint(`${position.symbol} closed at ${done.fill.price}: ${signed(done.fill.realized_pnl)}.`);
+            const { fill } = await api.closePosition(position.id, quantity);
+            this.hint(`${position.symbol} closed at ${fill.price}: ${signed(fill.realized_pnl)}.`);
         });
     }
 
-    /** @param {number} id */
+    /** Cancel a pending order. @param {number} id */
     async cancel(id) {
         await this.act(async () => {
             await api.cancelOrder(id);
@@ -186,7 +190,7 @@ class Page {
         });
     }
 
-    /** @param {() => Promise<void>} work */
+    /** Run an action of the user, refresh, and show its error if it fails. @param {() => Promise<void>} work */
     async act(work) {
         try {
             await work();
@@ -196,7 +200,7 @@ class Page {
         }
     }
 
-    /** @param {string} text @param {string} [kind] */
+    /** Show a text under the order form. @param {string} text @param {string} [kind] */
     hint(text, kind = "info") {
         $("#ticket-hint").dataset.kind = kind;
         setText($("#ticket-hint"), text);
@@ -204,36 +208,37 @@ class Page {
 
     // --- what if
 
-    /** @param {Snapshot} snapshot */
+    /** Offer the symbols of the open positions for a what-if computation. @param {Snapshot} snapshot */
     offerShocks({ positions }) {
         const select = /** @type {HTMLSelectElement} */ ($("#shock-symbol"));
-        const wanted = ["*", ...new Set(positions.map(({ symbol }) => symbol))];
-        if ([...select.options].map(({ value }) => value).join() === wanted.join()) return;
+        const symbols = ["*", ...new Set(positions.map(({ symbol }) => symbol))];
+        if ([...select.options].map(({ value }) => value).join() === symbols.join()) return;
         const chosen = select.value;
-        select.replaceChildren(...wanted.map((value) => h("option", { value }, value === "*" ? "all prices" : value)));
-        select.value = wanted.includes(chosen) ? chosen : "*";
+        select.replaceChildren(...symbols.map((value) => h("option", { value }, value === "*" ? "all prices" : value)));
+        select.value = symbols.includes(chosen) ? chosen : "*";
     }
 
+    /** Compute and show the account as it would be after the chosen move of the prices. */
     async whatIf() {
         const percent = Number(this.field("shock"));
         setText($("#shock-value"), `${percent > 0 ? "+" : ""}${percent.toFixed(1)} %`);
         const key = this.selected;
         const shocks = { [this.field("shock-symbol")]: (percent / 100).toFixed(4) };
-        this.shockedAt = performance.now();
-        const then = await api.whatIf(key, shocks).catch(() => null);
-        if (!then || key !== this.selected) return;
-        const state = /** @type {any} */ (STATES)[then.state] || "ok";
+        this.whatIfAt = performance.now();
+        const result = await api.whatIf(key, shocks).catch(() => null);
+        if (!result || key !== this.selected) return;
+        const state = /** @type {any} */ (STATES)[result.state] || "ok";
         const rows = [
-            ["Equity", money(then.equity), tone(then.unrealized_pnl)],
-            ["Result", signed(then.unrealized_pnl), tone(then.unrealized_pnl)],
-            ["Margin level", then.margin_level === null ? "–" : `${money(then.margin_level)} %`, ""],
-            ["Then", state, then.state === "ok" ? "up" : "down"],
+            ["Equity", money(result.equity), tone(result.unrealized_pnl)],
+            ["Result", signed(result.unrealized_pnl), tone(result.unrealized_pnl)],
+            ["Margin level", result.margin_level === null ? "–" : `${money(result.margin_level)} %`, ""],
+            ["State", state, result.state === "ok" ? "up" : "down"],
         ];
         $("#whatif").replaceChildren(...rows.flatMap(([name, value, look]) => [h("span", {}, name), h("b", { class: look }, value)]));
     }
 }
 
 new Page().start().catch((error) => {
-    const again = h("button", { type: "button", class: "button", onclick: () => location.reload() }, "Try again");
-    $("#accounts").replaceChildren(h("p", { class: "empty" }, error.message), again);
+    const retry = h("button", { type: "button", class: "button", onclick: () => location.reload() }, "Try again");
+    $("#accounts").replaceChildren(h("p", { class: "empty" }, error.message), retry);
 });

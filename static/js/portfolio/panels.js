@@ -1,14 +1,15 @@
 // @ts-check
-/** What the page shows of one account: figures, margin level, positions, pending orders, events. */
+/** Panels of one account: figures, margin level, positions, pending orders, events. */
 import { $, h, setText } from "../page/dom.js";
 import { money, signed, tone, when } from "./format.js";
 
 /** @typedef {import("./api.js").Snapshot} Snapshot */
 /** @typedef {import("./api.js").Position} Position */
 
-/** Twice the margin call level fills the bar three quarters: enough to see both marks and to see it shrink. */
+/** The full bar stands for four times the margin call level, so that both marks are visible and a fall of the level is too. */
 const FULL = 4;
 
+/** Balance, equity, result and margins of the account. */
 export class Figures {
     /** @type {Record<string, HTMLElement>} */ #values = {};
 
@@ -20,7 +21,7 @@ export class Figures {
         }
     }
 
-    /** @param {Snapshot} snapshot */
+    /** Show the figures of a snapshot. @param {Snapshot} snapshot */
     show(snapshot) {
         for (const [name, element] of Object.entries(this.#values)) {
             const amount = /** @type {any} */ (snapshot)[name];
@@ -31,8 +32,9 @@ export class Figures {
     }
 }
 
+/** Bar of the margin level, with marks at the margin call and the stop-out. */
 export class Gauge {
-    /** @param {Snapshot} snapshot */
+    /** Show the margin level of a snapshot. @param {Snapshot} snapshot */
     show(snapshot) {
         const call = Number(snapshot.margin_call_level) || 100;
         const place = (/** @type {string | number} */ level) => `${Math.max(0, Math.min(100, (Number(level) / (call * FULL)) * 100))}%`;
@@ -56,6 +58,7 @@ export class Gauge {
     }
 }
 
+/** Table of the open positions. */
 export class Positions {
     /** @type {Map<number, {row: HTMLElement, result: HTMLElement, lots: HTMLElement}>} */ #rows = new Map();
     #body = $("#positions");
@@ -66,10 +69,10 @@ export class Positions {
         this.#onClose = onClose;
     }
 
-    /** Rows stay while their position does, so that what is typed in them stays too. @param {Position[]} positions */
+    /** Show the positions; the row of a position is kept, so that the text typed into it is kept too. @param {Position[]} positions */
     show(positions) {
-        const there = new Set(positions.map((position) => position.id));
-        for (const [id, { row }] of this.#rows) if (!there.has(id)) row.remove(), this.#rows.delete(id);
+        const open = new Set(positions.map((position) => position.id));
+        for (const [id, { row }] of this.#rows) if (!open.has(id)) row.remove(), this.#rows.delete(id);
         for (const position of positions) {
             const known = this.#rows.get(position.id) ?? this.#add(position);
             setText(known.result, signed(position.unrealized_pnl));
@@ -101,13 +104,14 @@ export class Positions {
         return known;
     }
 
+    /** Remove all rows. */
     clear() {
         this.#rows.clear();
         this.#body.replaceChildren();
     }
 }
 
-/** @param {import("./api.js").Order[]} orders @param {(id: number) => void} onCancel */
+/** Show the pending orders. @param {import("./api.js").Order[]} orders @param {(id: number) => void} onCancel */
 export function showOrders(orders, onCancel) {
     const rows = orders.map((order) =>
         h(
@@ -124,7 +128,7 @@ export function showOrders(orders, onCancel) {
     $("#orders").replaceChildren(...(rows.length ? rows : [h("tr", {}, h("td", { class: "empty", colspan: 6 }, "No pending order."))]));
 }
 
-/** @param {import("./api.js").Decision[]} decisions @param {(decision: import("./api.js").Decision) => void} onOpen */
+/** Show the events of the account. @param {import("./api.js").Decision[]} decisions @param {(decision: import("./api.js").Decision) => void} onOpen */
 export function showEvents(decisions, onOpen) {
     const rows = decisions.map((decision) =>
         h(
@@ -141,7 +145,7 @@ export function showEvents(decisions, onOpen) {
     $("#events").replaceChildren(...(rows.length ? rows : [h("li", { class: "empty" }, "Nothing has happened yet.")]));
 }
 
-/** The explanation of one decision. @param {import("./api.js").Decision} decision */
+/** Show the explanation of a decision: its figures and positions before and after. @param {import("./api.js").Decision} decision */
 export function explain({ text, inputs, created_at }) {
     const before = inputs.before ?? {}, after = inputs.after ?? {};
     const names = { balance: "Balance", equity: "Equity", used_margin: "Used margin", margin_level: "Margin level" };

@@ -1,11 +1,11 @@
 // @ts-check
-/** The live socket of the portfolio: comes back by itself, and watches again what was watched. */
+/** Live socket of the portfolio page, which reconnects on its own and then watches the same accounts again. */
 import { isFinal, pauseAfter, reasonOf } from "../client/close_codes.js";
 import { onWake, Heartbeat } from "../client/heartbeat.js";
 import { ClientError } from "../stocksblitz-client.js";
 import { ticket } from "./api.js";
 
-/** As if the server had closed with it: signed out meanwhile. */
+/** Close code that is used when the user has been signed out before the socket opens. */
 const NOT_AUTHENTICATED = 4501;
 
 /** @typedef {"connecting" | "live" | "reconnecting" | "stopped"} State */
@@ -16,6 +16,7 @@ const NOT_AUTHENTICATED = 4501;
  * @property {(account: string, event: import("./api.js").Event) => void} onEvent
  */
 
+/** Socket that receives snapshots and events of the watched accounts. */
 export class PortfolioSocket {
     #handlers;
     /** @type {Set<string>} */ #watched = new Set();
@@ -25,7 +26,7 @@ export class PortfolioSocket {
     #failures = 0;
     #heartbeat = new Heartbeat(
         () => this.#send({ type: "heartbeat" }),
-        () => this.#lost(0, "no sign of life"),
+        () => this.#lost(0, "no answer"),
     );
 
     /** @param {Handlers} handlers */
@@ -34,13 +35,14 @@ export class PortfolioSocket {
         onWake(() => this.#wake());
     }
 
-    /** @param {string[]} accounts */
+    /** Watch these accounts too. @param {string[]} accounts */
     watch(accounts) {
         const fresh = accounts.filter((account) => !this.#watched.has(account));
         fresh.forEach((account) => this.#watched.add(account));
         if (fresh.length) this.#send({ type: "watch", accounts: fresh });
     }
 
+    /** Open the socket with a new ticket. */
     async connect() {
         this.#show("connecting");
         try {
@@ -61,7 +63,7 @@ export class PortfolioSocket {
         socket.addEventListener("close", (event) => socket === this.#socket && this.#lost(event.code, event.reason));
     }
 
-    /** @param {number} code @param {string} reason */
+    /** After a lost connection, plan the next attempt, or stop when the close code is final. @param {number} code @param {string} reason */
     #lost(code, reason) {
         const socket = this.#socket;
         this.#socket = null;
@@ -71,19 +73,19 @@ export class PortfolioSocket {
         if (isFinal(code)) return this.#show("stopped", why, code);
         const wait = pauseAfter(code, reason, this.#failures);
         this.#failures += 1;
-        this.#retry = setTimeout(() => this.#comeBack(), wait);
+        this.#retry = setTimeout(() => this.#reconnect(), wait);
         this.#show("reconnecting", why, code, wait);
     }
 
-    #comeBack() {
+    #reconnect() {
         clearTimeout(this.#retry);
         this.#retry = undefined;
         void this.connect();
     }
 
-    /** Somebody looks again, or the network is back: do not wait any longer, or see whether it still lives. */
+    /** End a pause early when the page is visible or the network is back, and check a live connection with a heartbeat. */
     #wake() {
-        if (this.#retry !== undefined) this.#comeBack();
+        if (this.#retry !== undefined) this.#reconnect();
         else if (this.#socket?.readyState === WebSocket.OPEN) this.#heartbeat.beat();
     }
 
@@ -101,14 +103,15 @@ export class PortfolioSocket {
             this.#show("live");
             if (this.#watched.size) this.#send({ type: "watch", accounts: [...this.#watched] });
         } else if (message.type === "portfolio_snapshot" || message.type === "portfolio_update") {
-            if (this.#isNews(message)) this.#handlers.onSnapshot(message);
+            if (this.#isNewer(message)) this.#handlers.onSnapshot(message);
         } else if (message.type === "margin_event") {
             this.#handlers.onEvent(message.account, message);
         }
     }
 
-    /** Snapshots may come again after a reconnect; an older one never replaces a newer. @param {import("./api.js").Snapshot} message */
-    #isNews({ account, epoch, version }) {
+    /** Return whether a snapshot is not older than the last one, because snapshots may repeat after a reconnect.
+     * @param {import("./api.js").Snapshot} message */
+    #isNewer({ account, epoch, version }) {
         const [lastEpoch, lastVersion] = this.#seen.get(account) ?? [-1, -1];
         if (epoch < lastEpoch || (epoch === lastEpoch && version < lastVersion)) return false;
         this.#seen.set(account, [epoch, version]);
