@@ -14,6 +14,7 @@ import { SymbolSearch } from "./search.js";
 import { Status } from "./status.js";
 import { loadLayout, saveLayout } from "./store.js";
 import { SharedStreams } from "./streams.js";
+import { TimeframeButtons, knownTimeframe, timeframeLabel } from "./timeframes.js";
 import { WatchList } from "./watchlist.js";
 import "../page/page.js";
 
@@ -22,8 +23,6 @@ import "../page/page.js";
 /** @typedef {import("./store.js").Placed} Placed */
 /** @typedef {import("../stocksblitz-client.js").ClientError} ClientError */
 
-const TIMEFRAMES = ["1min", "3min", "5min", "15min", "30min", "1h", "4h", "1d"];
-const LABELS = ["1m", "3m", "5m", "15m", "30m", "1h", "4h", "1D"];
 const OWNER = "chart";
 /** Closed bars that are loaded at first, and with each page of older ones. */
 const HISTORY = 500;
@@ -39,6 +38,7 @@ class Dashboard {
     client = new StocksBlitzClient();
     streams = new SharedStreams(this.client);
     model = new BarModel();
+    timeframes = new TimeframeButtons((timeframe) => void this.show(this.layout.symbol, timeframe));
     /** @type {Map<string, Instrument>} */ instruments = new Map();
     /** @type {Map<string, Entry>} */ entries = new Map();
     /** Indicators on the chart by id. @type {Map<string, Placed>} */ placed = new Map();
@@ -70,7 +70,6 @@ class Dashboard {
     /** Connect, load the catalogue and the symbols, and restore the layout. */
     async start() {
         this.listen();
-        this.drawTimeframes();
         this.client.connect().catch(() => {});
         const [entries, found] = await Promise.all([catalogue(), searchSymbols("")]);
         this.entries = new Map(entries.map((entry) => [entry.name, entry]));
@@ -91,7 +90,7 @@ class Dashboard {
         const first = found.find((instrument) => instrument.kind === "index") ?? found[0];
         const symbol = this.instruments.has(layout.symbol) ? layout.symbol : first?.symbol;
         if (!symbol) return this.notice("There are no symbols yet. Is a feed running?", () => location.reload());
-        const shown = this.show(symbol, TIMEFRAMES.includes(layout.timeframe) ? layout.timeframe : "5min");
+        const shown = this.show(symbol, knownTimeframe(layout.timeframe));
         watch.filter((name) => this.instruments.has(name)).forEach((name) => this.watch.add(name));
         await shown;
     }
@@ -149,18 +148,6 @@ class Dashboard {
 
     // --- symbol and timeframe ----------------------------------------------------------------------------------------
 
-    /** Create the buttons of the timeframes. */
-    drawTimeframes() {
-        const pills = TIMEFRAMES.map((timeframe, index) =>
-            h("button", { type: "button", role: "radio", "data-timeframe": timeframe, title: timeframe, onclick: () => void this.show(this.layout.symbol, timeframe) }, LABELS[index]));
-        $("#timeframes").replaceChildren(...pills);
-        $("#timeframes").addEventListener("keydown", (event) => {
-            const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-            const at = pills.findIndex((pill) => pill === document.activeElement);
-            if (step && at >= 0) pills[(at + step + pills.length) % pills.length].focus();
-        });
-    }
-
     /** Show a symbol in a timeframe, with the indicators that are on the chart. @param {string} symbol @param {string} timeframe */
     async show(symbol, timeframe) {
         const { layout } = this;
@@ -181,9 +168,7 @@ class Dashboard {
         const instrument = this.instruments.get(symbol);
         document.title = `${symbol} ${timeframe} · StocksBlitz`;
         $("#symbol-label").textContent = symbol;
-        for (const pill of document.querySelectorAll("[data-timeframe]")) {
-            pill.setAttribute("aria-checked", String(pill.getAttribute("data-timeframe") === timeframe));
-        }
+        this.timeframes.select(timeframe);
         this.quote.describe(symbol, [instrument?.name, exchangeName(instrument?.exchange)].filter(Boolean).join(" · "));
         this.describeTime();
         this.greeks.show(null);
@@ -381,7 +366,7 @@ class Dashboard {
             if (entry && !this.chart.drawn.has(id)) this.chart.add({ entry, id, label: labelOf(entry, params), color });
         }
         const { symbol, timeframe } = this.layout;
-        this.legend.rebuild(`${symbol} · ${LABELS[TIMEFRAMES.indexOf(timeframe)]}`);
+        this.legend.rebuild(`${symbol} · ${timeframeLabel(timeframe)}`);
     }
 
     /** Show a text over the chart; without a text the last one is removed. @param {string} [text] @param {() => void} [retry] */
