@@ -21,10 +21,14 @@ WRITE_BUFFER = 32_768
 """Bytes that may wait in a transport before its session counts as slow."""
 KERNEL_BUFFER = 32_768
 """Bytes the kernel may keep for a peer that does not read: what lies there can no longer be conflated."""
-UNREAD_LONGEST_S = 90.0
-"""How long a peer that is there but does not read, and so cannot answer a ping, is put up with."""
 TCP_RETRANSMITS, TCP_PROBES, TCP_LAST_ACK_RECV = 2, 3, 56
-"""Offsets in Linux's struct tcp_info: what was sent again, and probed, without an answer; ms since the last one."""
+"""Offsets in Linux's struct tcp_info: unanswered retransmissions and window probes; ms since the last acknowledgement."""
+UNANSWERED = 2
+"""Retransmissions and probes without an answer that count as silence: one may still be on its way."""
+BLOCKED_CLOSE_S = 30.0
+"""How long a peer that does not read has for reading its close frame."""
+CLOSE_OF_OURS_S = 2.0
+"""The same when the server itself gives a connection up: the peer is gone, or the process is about to end."""
 DRAIN_BATCH = 250
 DRAIN_EVERY_S = 0.1
 DRAIN_LONGEST_S = 5.0
@@ -59,7 +63,7 @@ class PreframedProtocol(WebSocketsSansIOProtocol):
         self.on_pause: Callable[[], None] = ignore
         self.on_resume: Callable[[], None] = ignore
         self.on_alive: Callable[[], None] = ignore
-        self._unread_s = 0.0
+        self._patience_s = 0.0
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -89,30 +93,33 @@ class PreframedProtocol(WebSocketsSansIOProtocol):
 
     def handle_pong(self, event: Any) -> None:
         super().handle_pong(event)
-        self._unread_s = 0.0
         self.on_alive()
 
     def keepalive_timeout(self) -> None:
-        """No pong came. A peer that does not read at the moment is slow, not gone, as long as its kernel answers ours."""
-        if self.blocked and self._unread_s < UNREAD_LONGEST_S and self._answers():
-            self._unread_s += 5.0
-            self.pong_timer = self.loop.call_later(5.0, self.keepalive_timeout)
+        """Ask again while the peer's kernel acknowledges: a ping that nobody read tells nothing about the connection.
+
+        Its bytes may lie unread in the kernels' buffers, which hold megabytes. See docs/decisions/0053-unread-pings.md.
+        """
+        if self._acknowledges():
+            self.send_keepalive_ping()
             return
         self.stop_keepalive()
         self._give_up(1011, "no answer to a ping")
 
-    def _answers(self) -> bool:
-        """Whether the peer's kernel answers ours: it did lately, or it has been asked nothing since.
-
-        One that does not read is probed ever more seldom, after a minute every 51 s, so that silence alone tells nothing.
-        """
+    def _acknowledges(self) -> bool:
+        """Return False when the peer's kernel was asked several times since the ping and answered nothing."""
         connection = self.transport.get_extra_info("socket")
+        if connection is None or connection.family == socket.AF_UNIX:
+            return (
+                connection is not None
+            )  # the other end is a process of this machine: its end is seen at once
         try:
             info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_LAST_ACK_RECV + 4)
-            unanswered = info[TCP_RETRANSMITS] + info[TCP_PROBES]
-            return not unanswered or struct.unpack_from("I", info, TCP_LAST_ACK_RECV)[0] < 30_000
+            silent_ms: int = struct.unpack_from("I", info, TCP_LAST_ACK_RECV)[0]
+            unanswered: int = info[TCP_RETRANSMITS] + info[TCP_PROBES]
         except (AttributeError, OSError, struct.error, IndexError):
             return False  # not a TCP socket of Linux: nothing is known, so nothing is assumed
+        return unanswered < UNANSWERED or bool(silent_ms < 1000 * (self.ping_timeout or 0))
 
     def writer(self) -> Callable[[bytes], None]:
         return cast(Callable[[bytes], None], self.transport.write)
@@ -121,27 +128,29 @@ class PreframedProtocol(WebSocketsSansIOProtocol):
         self.transport.write(b"".join(framed))
 
     def finish(self, code: int, reason: str = "") -> None:
-        """Close at once, without waiting for a peer that does not read; the application sees a disconnect."""
+        """Close without waiting for the peer; the application sees a disconnect at once."""
+        self._finish(code, reason, BLOCKED_CLOSE_S if self.blocked else self.close_timeout)
+
+    def _finish(self, code: int, reason: str, patience_s: float) -> None:
+        """Write the close frame; a peer that has not read and answered it after ``patience_s`` is cut off."""
         if self.close_sent or self.transport.is_closing():
             return
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         self.conn.send_close(code, reason)
         self.transport.write(b"".join(self.conn.data_to_send()))
-        self.close_sent = True
+        self.close_sent, self._patience_s = True, patience_s
         self.on_pause()  # nothing may follow
         if self.read_paused:
             self.read_paused = False
             self.transport.resume_reading()
-        # A peer that reads gets the close frame and answers; one that does not is cut off.
-        patience = 2.0 if self.blocked else self.close_timeout
-        self.close_timer = self.loop.call_later(patience, self.transport.abort)
+        self.close_timer = self.loop.call_later(patience_s, self.transport.abort)
 
     def _give_up(self, code: int, reason: str) -> None:
-        """Close of our own accord, not of the application's, which counts for itself."""
+        """Close for a reason of the server's own; the application counts only its own closes."""
         if not self.close_sent and not self.transport.is_closing():
             metrics.socket_closes.labels(code=str(code)).inc()
             aggregation.soon()  # the process may be about to end
-        self.finish(code, reason)
+        self._finish(code, reason, CLOSE_OF_OURS_S if self.blocked else self.close_timeout)
 
     @property
     def lost(self) -> bool:
@@ -157,7 +166,7 @@ class PreframedProtocol(WebSocketsSansIOProtocol):
         await super().run_asgi()
         # The application is done: a peer that does not take what is left of it must not hold the socket for ever.
         if not self.disconnected:
-            self.loop.call_later(self.close_timeout, self.transport.abort)
+            self.loop.call_later(self._patience_s or self.close_timeout, self.transport.abort)
 
     def shutdown(self) -> None:
         """Drain: sockets are told 1012 in batches, each with a hint when to come back, so that they don't all at once."""
