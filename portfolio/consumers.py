@@ -5,7 +5,6 @@
 import uuid
 from typing import Any
 
-from channels.db import database_sync_to_async
 from django.conf import settings
 from django.contrib.auth.models import User
 
@@ -15,6 +14,7 @@ from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.delivery import messages as wire
 from stocksblitz.delivery.connection import Client
 from stocksblitz.delivery.consumers import SocketConsumer, expiry
+from stocksblitz.delivery.threads import in_database_thread
 from stocksblitz.redis.client import current_keys
 
 MOST_ACCOUNTS = 128
@@ -53,7 +53,7 @@ class PortfolioConsumer(SocketConsumer):
                 raise StocksBlitzError(
                     "limit_exceeded", f"at most {MOST_ACCOUNTS} accounts a socket: unwatch some"
                 )
-            await database_sync_to_async(_check)(self.identity.user_id, accounts)
+            await in_database_thread(_check, self.identity.user_id, accounts)
             for account in accounts:
                 await self._send_snapshot(client, account)
 
@@ -63,7 +63,7 @@ class PortfolioConsumer(SocketConsumer):
         watch.sent = None
         raw = await self.hub.redis.get(current_keys().snapshot(account))
         if raw is None:
-            raw = wire.encode(await database_sync_to_async(_computed)(self.identity.user_id, account))
+            raw = wire.encode(await in_database_thread(_computed, self.identity.user_id, account))
         client.send(message("portfolio_snapshot", raw))
         watch.sent = stamp_of(raw) or NOTHING
         await self.watches.deliver([account])

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from channels.db import database_sync_to_async
 from django.conf import settings
 from redis.exceptions import RedisError
 
@@ -15,6 +14,7 @@ from indicators.models import Session, Subscription
 from indicators.subscriptions import reference_counts
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.delivery.messages import iso
+from stocksblitz.delivery.threads import in_database_thread
 from stocksblitz.market.core.bars import TIMEFRAMES
 from stocksblitz.market.core.symbols import SYMBOL_PATTERN
 from stocksblitz.redis.client import current_keys, sync_client
@@ -122,9 +122,7 @@ def listing_sync(
 
 
 async def listing(*, user_id: int, session_id: str) -> list[dict[str, Any]]:
-    read = database_sync_to_async(listing_sync, thread_sensitive=False)
-    found: list[dict[str, Any]] = await read(user_id=user_id, session_id=session_id)
-    return found
+    return await in_database_thread(listing_sync, user_id=user_id, session_id=session_id)
 
 
 def current_socket_sync(*, user_id: int, session_id: str) -> str | None:
@@ -134,9 +132,7 @@ def current_socket_sync(*, user_id: int, session_id: str) -> str | None:
 
 
 async def current_socket(*, user_id: int, session_id: str) -> str | None:
-    read = database_sync_to_async(current_socket_sync, thread_sensitive=False)
-    found: str | None = await read(user_id=user_id, session_id=session_id)
-    return found
+    return await in_database_thread(current_socket_sync, user_id=user_id, session_id=session_id)
 
 
 def active_sync(symbol: str | None = None, timeframe: str | None = None) -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
-from channels.db import database_sync_to_async
 from django.conf import settings
 from django.contrib.auth import get_user
 from django.contrib.auth.models import User
@@ -15,6 +14,7 @@ from django.http import HttpRequest
 from django.http.request import validate_host
 
 from stocksblitz.api.errors import StocksBlitzError
+from stocksblitz.delivery.threads import in_database_thread
 from stocksblitz.identity import tickets
 from stocksblitz.identity.authentication import usable_api_key
 from stocksblitz.identity.models import Login
@@ -174,11 +174,9 @@ async def authenticate(scope: dict[str, Any]) -> Identity:
         raise StocksBlitzError(
             "forbidden", "this page's origin is not allowed: the operator may list it in ALLOWED_ORIGINS"
         )
-    identity: Identity = await database_sync_to_async(_authenticate)(scope)
-    return identity
+    return await in_database_thread(_authenticate, scope)
 
 
 async def authenticate_token(text: str) -> Identity:
     """Who an access token stands for: how an open socket renews itself."""
-    identity: Identity = await database_sync_to_async(_by_token)(text)
-    return identity
+    return await in_database_thread(_by_token, text)

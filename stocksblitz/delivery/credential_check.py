@@ -10,7 +10,6 @@ import logging
 from collections.abc import Collection, Mapping
 from itertools import batched
 
-from channels.db import database_sync_to_async
 from django.contrib.sessions.models import Session
 from django.db import DatabaseError
 from django.db.models import Exists, OuterRef, Q
@@ -19,6 +18,7 @@ from django.utils import timezone
 from stocksblitz.delivery.auth import Basis
 from stocksblitz.delivery.connection import Client
 from stocksblitz.delivery.messages import Close
+from stocksblitz.delivery.threads import in_database_thread
 from stocksblitz.identity.models import ApiKey, Login
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class Standing:
         bases = {client.basis for client in self._clients.values() if client.basis is not None}
         if not bases:
             return
-        gone = await database_sync_to_async(ended, thread_sensitive=False)(bases)
+        gone = await in_database_thread(ended, bases)
         for client in list(self._clients.values()):
             if client.basis in gone:
                 client.close(Close.NOT_AUTHENTICATED, "what it was opened with has ended: sign in again")
