@@ -11,6 +11,10 @@ import orjson
 from stocksblitz.api.errors import StocksBlitzError
 
 
+ID_LENGTH = 128
+"""Characters of the longest ``id`` of a request."""
+
+
 class Close(enum.IntEnum):
     """1001, 1012 and 4000–4499: come back. 4500–4999: stop."""
 
@@ -48,17 +52,21 @@ SERVER_MESSAGES = frozenset(
 )  # fmt: skip
 
 
+type RequestId = str | int | None
+"""What a client calls its request: it comes back in the answer exactly as it was sent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A client's message that has the right shape; what its values mean is the receiver's to judge."""
+    """A client's message of the right shape; the receiver judges what its values mean."""
 
     type: str
-    id: str | int | float | None
+    id: RequestId
     body: dict[str, Any]
 
 
 def parse(text: str | bytes, known: frozenset[str]) -> Request:
-    """Read a client's message; raises ``invalid_json``, ``invalid_message`` or ``unknown_type``.
+    """Read a client's message; raise ``invalid_json``, ``invalid_message`` or ``unknown_type``.
 
     The error carries the message's ``id`` (attribute ``request_id``) as soon as that is known.
     """
@@ -66,24 +74,30 @@ def parse(text: str | bytes, known: frozenset[str]) -> Request:
         message = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise StocksBlitzError(
-            "invalid_json", f"expected one JSON object, and it does not parse: {error}"
+            "invalid_json", f"expected one JSON object; it does not parse: {error}"
         ) from None
     if not isinstance(message, dict):
         raise StocksBlitzError("invalid_message", f"expected a JSON object, not {_kind(message)}")
-    request_id = message.pop("id", None)
+    request_id = _request_id(message.pop("id", None))
     try:
         return _request(message, request_id, known)
     except StocksBlitzError as error:
-        named = isinstance(request_id, str | int | float) and not isinstance(request_id, bool)
-        error.request_id = request_id if named else None  # type: ignore[attr-defined]  # no other error has one
+        error.request_id = request_id  # type: ignore[attr-defined]  # no other error has one
         raise
 
 
-def _request(message: dict[str, Any], request_id: Any, known: frozenset[str]) -> Request:
-    if isinstance(request_id, bool) or not isinstance(request_id, str | int | float | None):
-        raise StocksBlitzError("invalid_message", f"id is a string or a number, not {_kind(request_id)}")
-    if isinstance(request_id, str) and len(request_id) > 128:
-        raise StocksBlitzError("invalid_message", "id has at most 128 characters")
+def _request_id(value: Any) -> RequestId:
+    """Return the id, or refuse one that could not come back as it was sent (JSON's larger numbers lose digits)."""
+    if isinstance(value, bool) or not isinstance(value, str | int | None):
+        raise StocksBlitzError(
+            "invalid_message", f"id is a string or an integer of at most 64 bits; got {str(value)[:40]}"
+        )
+    if isinstance(value, str) and len(value) > ID_LENGTH:
+        raise StocksBlitzError("invalid_message", f"id has at most {ID_LENGTH} characters")
+    return value
+
+
+def _request(message: dict[str, Any], request_id: RequestId, known: frozenset[str]) -> Request:
     if "type" not in message and message.get("action") == "ping":
         message["type"] = message.pop("action")
     kind = message.pop("type", None)

@@ -30,9 +30,25 @@ def test_what_is_no_message_is_invalid(text):
 def test_unknown_fields_and_types_are_refused_with_the_id_of_the_request():
     error = refused('{"type":"list","id":7,"extra":1}')
     assert (error.code, error.request_id) == ("invalid_message", 7)
-    assert refused('{"type":"list","id":true}').request_id is None
     error = refused('{"type":"shout","id":"x"}')
     assert (error.code, error.request_id) == ("unknown_type", "x")
+
+
+@pytest.mark.parametrize(
+    "text", ["1", "-7", "9007199254740993", "-9223372036854775808", "18446744073709551615", '"a"', "null"]
+)
+def test_an_id_comes_back_as_it_was_sent(text):
+    request = wire.parse(f'{{"type":"list","id":{text}}}', wire.INDICATOR_MESSAGES)
+    assert orjson.dumps(request.id) == text.encode()
+
+
+@pytest.mark.parametrize(
+    "text", ["18446744073709551616", "-9223372036854775809", "1.5", "1e3", "true", "[]", f'"{"x" * 129}"']
+)
+@pytest.mark.parametrize("kind", ["list", "nonsense"])
+def test_an_id_that_could_not_come_back_is_refused(kind, text):
+    error = refused(f'{{"type":"{kind}","id":{text}}}')
+    assert (error.code, getattr(error, "request_id", None)) == ("invalid_message", None)
 
 
 def test_the_seeds_ping_is_understood():
