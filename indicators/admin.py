@@ -17,6 +17,7 @@ from indicators.subscriptions import service as subscriptions
 from indicators.subscriptions.queries import live_counts, seen_at
 from stocksblitz.admin import ReadOnlyAdmin
 from stocksblitz.delivery import control
+from stocksblitz.delivery.control import ControlMessage
 from stocksblitz.redis.keys import session_key
 
 
@@ -176,7 +177,7 @@ class SubscriptionAdmin(ReadOnlyAdmin):
                 indicators=[row.indicator],
             )
         touched = {session_key(row.session.user_id, str(row.session.session_id)) for row in rows}
-        control.send_sync([control.order("resync", each) for each in sorted(touched)])
+        control.publish_sync([ControlMessage(action="resync", session_key=each) for each in sorted(touched)])
         self.message_user(request, f"{len(rows)} subscriptions dropped", messages.SUCCESS)
 
     def has_drop_permission(self, request: HttpRequest) -> bool:

@@ -2,7 +2,7 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.db import transaction
-from django.db.models.signals import post_delete, post_save, pre_delete
+from django.db.models.signals import pre_delete
 
 
 class IndicatorsConfig(AppConfig):
@@ -12,12 +12,9 @@ class IndicatorsConfig(AppConfig):
         from django.contrib.auth.models import User
 
         from indicators.reads.session_data import gauges
-        from stocksblitz.identity.models import ApiKey
         from stocksblitz.identity.revocation import access_ended
         from stocksblitz.observability import aggregation
 
-        for changed in (post_save, post_delete):
-            changed.connect(verify_sockets, sender=ApiKey)
         access_ended.connect(end_sessions)
         aggregation.sources.append(gauges)
         pre_delete.connect(forget_user, sender=User)
@@ -35,13 +32,6 @@ def end_sessions(
         subscriptions.end_login_sync(login_id)
     else:
         subscriptions.end_user_sync(user_id)
-
-
-def verify_sockets(sender: object, **_: Any) -> None:
-    """An API key has changed: what was opened with it may not stay open."""
-    from stocksblitz.delivery import control
-
-    transaction.on_commit(lambda: control.send_sync([control.order("verify", "")]))
 
 
 def forget_user(sender: object, instance: Any, **_: Any) -> None:

@@ -13,8 +13,9 @@ from indicators.subscriptions import service as subscriptions
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.delivery import control
 from stocksblitz.delivery import messages as wire
-from stocksblitz.delivery.connection import Client
+from stocksblitz.delivery.connection import Connection
 from stocksblitz.delivery.consumers import SocketConsumer, expiry
+from stocksblitz.delivery.control import ControlMessage
 from stocksblitz.delivery.messages import Close
 from stocksblitz.market.core.bars import TIMEFRAMES
 from stocksblitz.redis.keys import session_key
@@ -28,18 +29,20 @@ class IndicatorConsumer(SocketConsumer):
 
     messages = wire.INDICATOR_MESSAGES
 
-    async def open(self, ws_conn_id: str) -> Client:
+    async def open(self, ws_conn_id: str) -> Connection:
         session_id = self._asked_session()
         user_id = self.identity.user_id
         session = await subscriptions.open_session(
             user_id=user_id, session_id=session_id, login_id=self.identity.login_id, ws_conn_id=ws_conn_id
         )
-        self.hub.touch, self.hub.resync = subscriptions.touch, snapshot.resync
+        self.hub.set_session_store(subscriptions.touch, snapshot.resync)
         if (
             session.replaces
-        ):  # whoever holds another socket of it reads which one is current, and closes its own
-            await control.announce("resync", session_key(user_id, session_id), except_conn=ws_conn_id)
-        client = self.new_client(session_id, ws_conn_id)
+        ):  # the process with the session's other socket reads which one is current, and closes it
+            key = session_key(user_id, session_id)
+            message = ControlMessage(action="resync", session_key=key, except_conn=ws_conn_id)
+            await control.publish(self.hub.redis, message)
+        client = self.new_connection(session_id, ws_conn_id)
         self.hub.register(client, stored=True)
         client.reply(
             {
@@ -67,7 +70,7 @@ class IndicatorConsumer(SocketConsumer):
         except ValueError:
             raise StocksBlitzError("invalid_parameter", "session_id is a UUID") from None
 
-    async def end(self, client: Client, code: int) -> None:
+    async def end(self, client: Connection, code: int) -> None:
         who: dict[str, Any] = {"user_id": client.user_id, "session_id": client.session_id}
         if client.closing == Close.REPLACED:
             return
@@ -80,7 +83,7 @@ class IndicatorConsumer(SocketConsumer):
 
     # --- messages -----------------------------------------------------------------------------------------------------
 
-    async def on_subscribe(self, client: Client, request: wire.Request) -> None:
+    async def on_subscribe(self, client: Connection, request: wire.Request) -> None:
         body = request.body
         symbol = str(wire.text_field(body, "symbol"))
         timeframe = known_timeframe(str(wire.text_field(body, "timeframe")))
@@ -115,7 +118,7 @@ class IndicatorConsumer(SocketConsumer):
                 reply=reply,
             )
 
-    async def on_unsubscribe(self, client: Client, request: wire.Request) -> None:
+    async def on_unsubscribe(self, client: Connection, request: wire.Request) -> None:
         symbol = wire.text_field(request.body, "symbol", required=False)
         timeframe = wire.text_field(request.body, "timeframe", required=False)
         named = wire.list_field(request.body, "indicators")
@@ -140,11 +143,11 @@ class IndicatorConsumer(SocketConsumer):
             reply = {"type": "unsubscribed", "id": request.id, "symbol": symbol, "timeframe": timeframe}
             client.reply({**reply, "indicators": list(left)})
 
-    async def on_list(self, client: Client, request: wire.Request) -> None:
+    async def on_list(self, client: Connection, request: wire.Request) -> None:
         rows = await subscriptions.listing(user_id=client.user_id, session_id=client.session_id)
         client.reply({"type": "subscriptions", "id": request.id, "subscriptions": rows})
 
-    async def on_ping(self, client: Client, request: wire.Request) -> None:
+    async def on_ping(self, client: Connection, request: wire.Request) -> None:
         named = [ping_entry(each) for each in wire.list_field(request.body, "subscriptions") or []]
         alive = await subscriptions.heartbeat(
             user_id=client.user_id, session_id=client.session_id, entries=named

@@ -12,7 +12,7 @@ from portfolio.realtime.watchers import NOTHING, Watches, get_watches, message, 
 from portfolio.services.queries import current_snapshot, get_account
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.delivery import messages as wire
-from stocksblitz.delivery.connection import Client
+from stocksblitz.delivery.connection import Connection
 from stocksblitz.delivery.consumers import SocketConsumer, expiry
 from stocksblitz.delivery.threads import in_database_thread
 from stocksblitz.redis.client import current_keys
@@ -24,11 +24,10 @@ class PortfolioConsumer(SocketConsumer):
     messages = wire.PORTFOLIO_MESSAGES
     watches: Watches
 
-    async def open(self, ws_conn_id: str) -> Client:
+    async def open(self, ws_conn_id: str) -> Connection:
         self.watches = await get_watches(self.hub)
-        client = self.new_client(str(uuid.uuid4()), ws_conn_id)
+        client = self.new_connection(str(uuid.uuid4()), ws_conn_id)
         self.hub.register(client)
-        self.watches.enter(client, self.identity.login_id)
         client.reply(
             {
                 "type": "connected",
@@ -41,10 +40,10 @@ class PortfolioConsumer(SocketConsumer):
         )
         return client
 
-    async def end(self, client: Client, code: int) -> None:
+    async def end(self, client: Connection, code: int) -> None:
         self.watches.leave(client)
 
-    async def on_watch(self, client: Client, request: wire.Request) -> None:
+    async def on_watch(self, client: Connection, request: wire.Request) -> None:
         """All of the accounts, or none: one that is not the user's refuses the message."""
         accounts = _accounts(request)
         async with client.lock:
@@ -57,7 +56,7 @@ class PortfolioConsumer(SocketConsumer):
             for account in accounts:
                 await self._send_snapshot(client, account)
 
-    async def _send_snapshot(self, client: Client, account: str) -> None:
+    async def _send_snapshot(self, client: Connection, account: str) -> None:
         """Watch first, read then: what changes in between is newer than what is sent, and follows."""
         watch = self.watches.watch(client, account)
         watch.sent = None
@@ -68,11 +67,11 @@ class PortfolioConsumer(SocketConsumer):
         watch.sent = stamp_of(raw) or NOTHING
         await self.watches.deliver([account])
 
-    async def on_unwatch(self, client: Client, request: wire.Request) -> None:
+    async def on_unwatch(self, client: Connection, request: wire.Request) -> None:
         self.watches.unwatch(client, _accounts(request))
         client.reply({"type": "unwatched", "id": request.id, "accounts": self.watches.watched(client)})
 
-    async def on_ping(self, client: Client, request: wire.Request) -> None:
+    async def on_ping(self, client: Connection, request: wire.Request) -> None:
         client.reply({"type": "pong", "id": request.id, "results": []})
 
 

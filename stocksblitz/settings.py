@@ -151,6 +151,7 @@ INSTALLED_APPS = [
     "axes",
     "stocksblitz.identity",
     "stocksblitz.market",
+    "stocksblitz.delivery",
     "indicators",
     "portfolio",
 ]
@@ -217,13 +218,6 @@ CACHES = {
         "BACKEND": "django_redis.cache.RedisCache",
         "KEY_PREFIX": f"{REDIS_NAMESPACE}sb:cache",
         **redis_url.cache(REDIS_URL),
-    }
-}
-
-CHANNEL_LAYERS = {
-    "default": {
-        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        "CONFIG": {"hosts": [redis_url.channel_host(REDIS_URL)], "prefix": f"{REDIS_NAMESPACE}sb:layer"},
     }
 }
 

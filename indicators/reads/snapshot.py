@@ -16,11 +16,12 @@ from indicators.engine.spec import parse
 from indicators.reads import cache
 from indicators.subscriptions import service as subscriptions
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.delivery.connection import Client
+from stocksblitz.delivery.connection import Connection
+from stocksblitz.delivery.frames import Frame, snapshot
 from stocksblitz.delivery.hub import Hub
-from stocksblitz.delivery.messages import Close, Frame, iso, snapshot
+from stocksblitz.delivery.hub.stream import StreamState
+from stocksblitz.delivery.messages import Close, iso
 from stocksblitz.delivery.send_queue import Stream
-from stocksblitz.delivery.stream import StreamState
 from stocksblitz.redis.client import current_keys
 from stocksblitz.workers.runtime import now_ms
 
@@ -65,7 +66,7 @@ def check_history(history: int | None, indicators: int) -> None:
 
 async def join(
     hub: Hub,
-    client: Client,
+    client: Connection,
     stream: Stream,
     ids: dict[str, str],
     *,
@@ -224,7 +225,7 @@ async def blank_frame(hub: Hub, stream: Stream) -> Frame:
     )
 
 
-def settle(hub: Hub, client: Client, left: Mapping[Stream, Iterable[str]]) -> None:
+def settle(hub: Hub, client: Connection, left: Mapping[Stream, Iterable[str]]) -> None:
     """Take from the socket what its session no longer has."""
     for stream, view in list(client.views.items()):
         if stream not in left:
@@ -236,7 +237,7 @@ def settle(hub: Hub, client: Client, left: Mapping[Stream, Iterable[str]]) -> No
             hub.narrow(client, stream, kept)
 
 
-async def resync(hub: Hub, client: Client) -> None:
+async def resync(hub: Hub, client: Connection) -> None:
     """Make the socket agree with what the database says its session has: something else changed it."""
     who: dict[str, Any] = {"user_id": client.user_id, "session_id": client.session_id}
     async with client.lock:

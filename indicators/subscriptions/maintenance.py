@@ -20,6 +20,7 @@ from indicators.subscriptions.reference_counts import Expired, State
 from indicators.subscriptions.repository import Key, Record, load
 from indicators.subscriptions.unit_of_work import writer
 from stocksblitz.delivery import control
+from stocksblitz.delivery.control import ControlMessage
 from stocksblitz.observability import aggregation, metrics
 from stocksblitz.redis.client import current_keys, sync_client
 from stocksblitz.workers.runtime import now_ms
@@ -52,8 +53,10 @@ def _expire(lost: Mapping[str, Sequence[Expired]]) -> None:
     futures: list[tuple[str, Future[Any]]] = []
     for name, gone in lost.items():
         futures.append((name, writer.submit(Expire(_key(name), gone))))
-    orders = [control.order("resync", name) for name, future in futures if future.result()]
-    control.send_sync(orders)
+    orders = [
+        ControlMessage(action="resync", session_key=name) for name, future in futures if future.result()
+    ]
+    control.publish_sync(orders)
 
 
 async def purge() -> int:

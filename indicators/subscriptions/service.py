@@ -50,6 +50,7 @@ from indicators.subscriptions.repository import Key
 from indicators.subscriptions.state import Guard
 from indicators.subscriptions.unit_of_work import writer
 from stocksblitz.delivery import control
+from stocksblitz.delivery.control import ControlMessage
 from stocksblitz.redis.client import current_keys, sync_client
 from stocksblitz.redis.keys import session_key
 from stocksblitz.workers.runtime import now_ms
@@ -142,7 +143,13 @@ def subscribe_sync(
 def _tell_socket(request: Subscribe | Unsubscribe) -> None:
     """What was changed over REST, an open socket of the session has from now on."""
     if request.socket:
-        control.send_sync([control.order("resync", session_key(*request.key), ws_conn_id=request.socket)])
+        control.publish_sync(
+            [
+                ControlMessage(
+                    action="resync", session_key=session_key(*request.key), ws_conn_id=request.socket
+                )
+            ]
+        )
 
 
 async def unsubscribe(
@@ -179,12 +186,10 @@ async def release_session(*, user_id: int, session_id: str, ws_conn_id: str, gra
     return released
 
 
-async def end_session(*, user_id: int, session_id: str, ws_conn_id: str | None = None) -> bool:
-    """End a session and its socket; returns False where there was nothing to end (any more)."""
+async def end_session(*, user_id: int, session_id: str, ws_conn_id: str) -> bool:
+    """End a session whose socket has ended; return False when another socket is its current one, or it had ended."""
     key = _key(user_id, session_id)
     ended: bool = await _write(End(key, ws_conn_id))
-    if ended and ws_conn_id is None:
-        await control.announce("close", session_key(*key))
     return ended
 
 
@@ -196,7 +201,7 @@ def _end(ended: Iterable[Key]) -> int:
     """End sessions, all in one group, and close their sockets; returns how many there were to end."""
     futures: dict[Key, Future[Any]] = {key: writer.submit(End(key)) for key in ended}
     closed = [key for key, future in futures.items() if future.result()]
-    control.send_sync([control.order("close", session_key(*key)) for key in closed])
+    control.publish_sync([ControlMessage(action="close", session_key=session_key(*key)) for key in closed])
     return len(closed)
 
 
@@ -231,4 +236,4 @@ def forget_sync(members: Sequence[str]) -> None:
     reference_counts.run(
         sync_client(), [reference_counts.apply(current_keys(), state, now_ms()) for state in gone]
     )
-    control.send_sync([control.order("close", each) for each in members])
+    control.publish_sync([ControlMessage(action="close", session_key=each) for each in members])

@@ -13,7 +13,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID
 
 import orjson
 from channels.db import database_sync_to_async
@@ -21,11 +20,11 @@ from django.db import DatabaseError
 from redis.exceptions import RedisError
 
 from portfolio.realtime.missed_events import Missed
-from portfolio.services.symbol_holders import ended, events
+from portfolio.services.symbol_holders import events
 from portfolio.worker.snapshot_writer import updates
-from stocksblitz.delivery.connection import Client
+from stocksblitz.delivery.connection import Connection
 from stocksblitz.delivery.hub import Hub
-from stocksblitz.delivery.messages import Close, encode, text_frame
+from stocksblitz.delivery.messages import encode, text_frame
 from stocksblitz.redis.client import current_keys
 from stocksblitz.workers.runtime import now_ms
 
@@ -66,26 +65,20 @@ class Watches:
         self._hub = weakref.proxy(hub)
         self._names = current_keys()
         self._missed = Missed()
-        self._of: dict[str, dict[Client, Watch]] = defaultdict(dict)
-        self._logins: dict[Client, UUID | None] = {}
+        self._of: dict[str, dict[Connection, Watch]] = defaultdict(dict)
 
     async def start(self) -> None:
         await self._hub.listen(updates(self._names), self._on_updates)
         await self._hub.listen(events(self._names), self._on_event)
-        await self._hub.listen(ended(self._names), self._on_ended)
         self._hub.spawn(self._check_always())
 
-    def enter(self, client: Client, login_id: UUID | None) -> None:
-        self._logins[client] = login_id
-
-    def leave(self, client: Client) -> None:
-        self._logins.pop(client, None)
+    def leave(self, client: Connection) -> None:
         self.unwatch(client, list(self._of))
 
-    def watch(self, client: Client, account: str) -> Watch:
+    def watch(self, client: Connection, account: str) -> Watch:
         return self._of[account].setdefault(client, Watch())
 
-    def unwatch(self, client: Client, accounts: Iterable[str]) -> None:
+    def unwatch(self, client: Connection, accounts: Iterable[str]) -> None:
         for account in accounts:
             watchers = self._of.get(account)
             if watchers is not None:
@@ -93,7 +86,7 @@ class Watches:
                 if not watchers:
                     del self._of[account]
 
-    def watched(self, client: Client) -> list[str]:
+    def watched(self, client: Connection) -> list[str]:
         return sorted(account for account, watchers in self._of.items() if client in watchers)
 
     # --- From Redis to the sockets
@@ -169,14 +162,6 @@ class Watches:
             for client, watch in list(watchers.items()):
                 if watch.since_ms <= event["ts"] + SKEW_MS:
                     client.send(framed)
-
-    def _on_ended(self, data: bytes) -> None:
-        """A login, or all of a user, has ended: so do its sockets."""
-        told = orjson.loads(data)
-        for client, login_id in list(self._logins.items()):
-            same = client.user_id == told["user_id"] and told["login_id"] in (None, str(login_id))
-            if same and told["session_id"] in (None, client.session_id):
-                client.close(Close.SESSION_ENDED, "the session has ended")
 
 
 _watches: "weakref.WeakKeyDictionary[Hub, Watches]" = weakref.WeakKeyDictionary()

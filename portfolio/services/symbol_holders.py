@@ -29,11 +29,6 @@ def events(names: Keys) -> str:
     return names.name("portfolio", "events")
 
 
-def ended(names: Keys) -> str:
-    """Channel: JSON of access that ended."""
-    return names.name("portfolio", "ended")
-
-
 def shape(event: MarginEvent) -> dict[str, Any]:
     """An event as sockets are told of it."""
     ts = int(event.created_at.timestamp() * 1000)

@@ -24,7 +24,7 @@ _PORTS = {"http": 80, "https": 443}
 _SCHEMES = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
 
 
-type Basis = tuple[str, str]
+type Credential = tuple[str, str]
 """What a socket was opened with: ``("key", prefix)`` or ``("login", id)``."""
 
 
@@ -45,11 +45,11 @@ class Identity:
     key: str | None = None
 
     @property
-    def basis(self) -> Basis | None:
-        """What may end before it expires without anybody telling the sessions; None for a token, whose login tells."""
+    def credential(self) -> Credential | None:
+        """What is looked up now and then, because it may end without an announcement."""
         if self.key is not None:
             return "key", self.key
-        return ("login", str(self.login_id)) if self.login_id and self.via != "token" else None
+        return ("login", str(self.login_id)) if self.login_id else None
 
 
 def _refuse(why: str) -> StocksBlitzError:

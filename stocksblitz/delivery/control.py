@@ -1,60 +1,91 @@
-"""Orders to whatever web process holds a session's socket: close it, or read its subscriptions again.
+"""The control channel: how any process tells the web processes that access ended or subscriptions changed.
 
-They travel in the channel layer's group ``control``; the hub of every web process listens. Market data never does.
+Messages are JSON on one Redis channel, and the hub of every web process listens. Market data never passes here. A message
+that is lost with a connection costs nothing: after each reconnect every session is read again.
 """
 
 import logging
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from asgiref.sync import async_to_sync
-from channels.layers import get_channel_layer
+import orjson
 from redis.exceptions import RedisError
 
 from stocksblitz.delivery.messages import Close
+from stocksblitz.redis.client import realm_keys, sync_client
+from stocksblitz.redis.decoding import BadData, decode_json
 
 log = logging.getLogger(__name__)
 
-GROUP = "control"
+ACTIONS = ("close", "resync", "verify")
+MAX_LENGTH = 4096
+_TYPES: dict[str, type] = {"user_id": int, "code": int}
+"""Of fields that are no strings."""
 
 
-def order(
-    action: str,
-    member: str,
-    *,
-    code: int = Close.SESSION_ENDED,
-    ws_conn_id: str | None = None,
-    except_conn: str | None = None,
-) -> dict[str, Any]:
-    """One order. ``close`` ends the session's socket with that code (only ``ws_conn_id``, or all but ``except_conn``,
-    where given); ``resync`` has its subscriptions read again, because they changed behind the socket's back; ``verify``,
-    for no one member, has the credentials of every socket looked at again.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlMessage:
+    """What is to happen with which connections.
+
+    ``close`` ends them with ``code``; ``resync`` reads their subscriptions again, which changed behind their backs;
+    ``verify`` checks the credentials of all connections. The first two name one session by its key, or a user and, where
+    not all of the user's connections are meant, a login or a session. ``ws_conn_id`` is the only connection meant,
+    ``except_conn`` the only one that is not.
     """
-    return {
-        "type": "control",
-        "action": action,
-        "member": member,
-        "code": int(code),
-        "ws_conn_id": ws_conn_id,
-        "except_conn": except_conn,
-    }
+
+    action: str
+    session_key: str | None = None
+    user_id: int | None = None
+    login_id: str | None = None
+    session_id: str | None = None
+    ws_conn_id: str | None = None
+    except_conn: str | None = None
+    code: int = int(Close.SESSION_ENDED)
+
+    def encode(self) -> bytes:
+        return orjson.dumps({name: value for name, value in asdict(self).items() if value is not None})
 
 
-async def send(orders: list[dict[str, Any]]) -> None:
-    """Send orders. A channel layer that is away is logged, not raised: what was decided stands in the database."""
-    layer = get_channel_layer()
+def decode_control(raw: bytes) -> ControlMessage:
+    """Return a control message; raise BadData for anything else."""
+    data = decode_json("control", raw, MAX_LENGTH)
     try:
-        for each in orders:
-            await layer.group_send(GROUP, each)
+        message = ControlMessage(**data)
+    except TypeError:
+        raise BadData("control", data, "the fields of a control message") from None
+    for name, value in asdict(message).items():
+        if type(value) not in (_TYPES.get(name, str), type(None)):
+            raise BadData(name, value, "a value of another type")
+    if message.action not in ACTIONS:
+        raise BadData("action", message.action, f"one of {', '.join(ACTIONS)}")
+    if message.code not in set(Close):
+        raise BadData("code", message.code, "a close code")
+    return message
+
+
+def channel() -> str:
+    return realm_keys(mock=False).name("control")
+
+
+async def publish(redis: Any, message: ControlMessage) -> None:
+    """Publish one message. A Redis that is away is logged: what was decided stands in the database."""
+    try:
+        await redis.publish(channel(), message.encode())
     except (RedisError, OSError) as error:
-        log.warning("control orders were not sent: %s", error, extra={"action": "control_lost"})
+        _log_lost(error)
 
 
-async def announce(action: str, member: str, **options: Any) -> None:
-    """Send one order; options as in `order`."""
-    await send([order(action, member, **options)])
+def publish_sync(messages: Iterable[ControlMessage]) -> None:
+    """Publish messages from a thread, in the same way."""
+    pipe = sync_client().pipeline(transaction=False)
+    for message in messages:
+        pipe.publish(channel(), message.encode())
+    try:
+        pipe.execute()
+    except (RedisError, OSError) as error:
+        _log_lost(error)
 
 
-def send_sync(orders: list[dict[str, Any]]) -> None:
-    """The same from a thread without an event loop."""
-    if orders:
-        async_to_sync(send)(orders)
+def _log_lost(error: Exception) -> None:
+    log.warning("control messages were not sent: %s", error, extra={"action": "control_lost"})

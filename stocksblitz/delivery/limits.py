@@ -1,24 +1,17 @@
-"""Limits of sockets: messages a second of one, and sockets of one user over all processes."""
+"""Limits of sockets: messages per second of one, and sockets of one user over all web processes."""
 
 import enum
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from django.conf import settings
 
 from stocksblitz.redis.client import current_keys
+from stocksblitz.redis.scripts import register
 from stocksblitz.workers.runtime import now_ms
 
-SOCKET_TTL_MS = 120_000
-"""A claim that nobody renewed or gave back, because its process died, runs out after this."""
-
-_CLAIM = """
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[1])
-if ARGV[6] ~= '' then redis.call('ZREM', KEYS[1], ARGV[6]) end
-if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[3]) and not redis.call('ZSCORE', KEYS[1], ARGV[4]) then return 0 end
-redis.call('ZADD', KEYS[1], ARGV[2], ARGV[4])
-redis.call('PEXPIRE', KEYS[1], ARGV[5])
-return 1
-"""
+ALIVE_MS = 8_000
+"""The sockets of a web process whose last heartbeat is older than this count no more: the process is dead."""
 
 
 class MessageRate:
@@ -51,28 +44,57 @@ class MessageRate:
 
 
 def _key(user_id: int) -> str:
-    return current_keys().name("sockets", str(user_id))
+    return current_keys().name("open_sockets", str(user_id))
 
 
-async def claim_socket(redis: Any, user_id: int, ws_conn_id: str, *, replaces: str = "") -> bool:
-    """Count one socket more for the user; False when all places are taken. Also renews a claim.
-
-    ``replaces``: the connection whose place it takes, where its session had one.
-    """
-    now = now_ms()
-    args = [now, now + SOCKET_TTL_MS, settings.WS_MAX_SOCKETS, ws_conn_id, SOCKET_TTL_MS, replaces]
-    return bool(await redis.eval(_CLAIM, 1, _key(user_id), *args))
+def _processes() -> str:
+    return current_keys().workers("web")
 
 
-async def release_socket(redis: Any, user_id: int, ws_conn_id: str) -> None:
-    await redis.zrem(_key(user_id), ws_conn_id)
+class SocketCounts:
+    """The sockets that one web process holds, as all web processes count them for each user."""
+
+    def __init__(self, redis: Any, process: str) -> None:
+        self._redis, self._process = redis, process
+        self._claim = register(redis, __file__, "claim_socket")
+        self._known = False
+
+    async def beat(self) -> bool:
+        """Write the heartbeat; return whether Redis has lost the earlier ones, and so perhaps the counts."""
+        now = now_ms()
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.zadd(_processes(), {self._process: now})
+        pipe.zremrangebyscore(_processes(), 0, now - ALIVE_MS)
+        added, _ = await pipe.execute()
+        lost, self._known = bool(added) and self._known, True
+        return lost
+
+    async def claim(self, user_id: int, ws_conn_id: str, *, replaces: str = "") -> bool:
+        """Count one more socket for the user; return False when the user has all that are allowed.
+
+        ``replaces`` is the connection whose place the socket takes, where its session had one.
+        """
+        since, kept = now_ms() - ALIVE_MS, 2_000 * settings.SESSION_TTL
+        args = [since, settings.WS_MAX_SOCKETS, ws_conn_id, self._process, kept, replaces]
+        return bool(await self._claim(keys=[_key(user_id), _processes()], args=args))
+
+    async def release(self, user_id: int, ws_conn_id: str) -> None:
+        await self._redis.hdel(_key(user_id), ws_conn_id)
+
+    async def renew(self, sockets: Sequence[tuple[int, str]]) -> None:
+        """Keep the counts of these sockets, as (user, connection id), and write again what Redis lost."""
+        pipe = self._redis.pipeline(transaction=False)
+        for user_id, ws_conn_id in sockets:
+            pipe.hset(_key(user_id), ws_conn_id, self._process)
+            pipe.pexpire(_key(user_id), 2_000 * settings.SESSION_TTL)
+        await pipe.execute()
 
 
-async def renew_sockets(redis: Any, sockets: list[tuple[int, str]]) -> None:
-    """Say that these sockets, as (user, connection), are still open."""
-    until = now_ms() + SOCKET_TTL_MS
+def open_sockets(redis: Any, user_ids: Collection[int]) -> set[str]:
+    """Return the connection ids of these users' sockets in web processes that are alive. For threads."""
     pipe = redis.pipeline(transaction=False)
-    for user_id, ws_conn_id in sockets:
-        pipe.zadd(_key(user_id), {ws_conn_id: until})
-        pipe.pexpire(_key(user_id), SOCKET_TTL_MS)
-    await pipe.execute()
+    pipe.zrangebyscore(_processes(), now_ms() - ALIVE_MS, "+inf")
+    for user_id in user_ids:
+        pipe.hgetall(_key(user_id))
+    alive, *held = pipe.execute()
+    return {name.decode() for sockets in held for name, process in sockets.items() if process in set(alive)}

@@ -1,7 +1,6 @@
-"""Every message and close code of the WebSockets: parsed and built here (docs/protocol.md tells clients of them)."""
+"""Every message and close code of the WebSockets: parsed and built here (docs/protocol.md tells connections of them)."""
 
 import enum
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -9,7 +8,6 @@ from typing import Any
 import orjson
 
 from stocksblitz.api.errors import StocksBlitzError
-
 
 ID_LENGTH = 128
 """Characters of the longest ``id`` of a request."""
@@ -53,12 +51,12 @@ SERVER_MESSAGES = frozenset(
 
 
 type RequestId = str | int | None
-"""What a client calls its request: it comes back in the answer exactly as it was sent."""
+"""What a connection calls its request: it comes back in the answer exactly as it was sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A client's message of the right shape; the receiver judges what its values mean."""
+    """A connection's message of the right shape; the receiver judges what its values mean."""
 
     type: str
     id: RequestId
@@ -66,7 +64,7 @@ class Request:
 
 
 def parse(text: str | bytes, known: frozenset[str]) -> Request:
-    """Read a client's message; raise ``invalid_json``, ``invalid_message`` or ``unknown_type``.
+    """Read a connection's message; raise ``invalid_json``, ``invalid_message`` or ``unknown_type``.
 
     The error carries the message's ``id`` (attribute ``request_id``) as soon as that is known.
     """
@@ -176,107 +174,3 @@ def text_frame(payload: bytes) -> bytes:
     if size < 65_536:
         return b"\x81\x7e%b%b" % (size.to_bytes(2, "big"), payload)
     return b"\x81\x7f%b%b" % (size.to_bytes(8, "big"), payload)
-
-
-class Frame:
-    """One moment of one stream, decoded once; each view's message is put together from parts encoded once."""
-
-    __slots__ = (
-        "_encoded", "_head", "_parts", "base", "closed", "data", "epoch", "flushed", "prev", "reset", "seq", "size", "ts"
-    )  # fmt: skip
-
-    def __init__(self, raw: bytes) -> None:
-        data: dict[str, Any] = orjson.loads(raw)
-        self.data = data
-        self.epoch: str = data["epoch"]
-        self.seq: int = data["seq"]
-        bar = data["ohlcv"]
-        self.ts: int = bar["ts"] if bar else 0
-        # Between compute and hub only: a base frame opens an epoch with the state at the last bar published before it
-        # (``reset``: the past was rewritten); ``prev`` is the bar that closed before this frame's, 0 if not known.
-        self.base: bool = data.pop("base", False)
-        self.reset: bool = data.pop("reset", False)
-        self.prev: int = data.pop("prev", 0)
-        self.flushed: int = data.pop("flushed", 0)
-        self.closed: bool = bool(bar and bar["closed"]) and not self.base
-        self.size = len(raw)
-        self._parts: dict[str, bytes] = {}
-        self._head: bytes = b""
-        self._encoded: dict[Any, bytes] = {}
-
-    @property
-    def upto(self) -> int:
-        """Opening time of the last bar that had closed by this frame, 0 if not known."""
-        return self.ts if self.closed or self.base else self.prev
-
-    def part(self, canonical: str) -> bytes:
-        """One indicator's value as JSON."""
-        part = self._parts.get(canonical)
-        if part is None:
-            value = self.data["indicators"].get(canonical) or self.unknown()
-            part = self._parts[canonical] = orjson.dumps(value)
-        return part
-
-    def unknown(self) -> dict[str, Any]:
-        """Stands for an indicator that has no value yet."""
-        return {"ts": self.ts or None, "value": None, "timeframe": self.data["timeframe"], "ready": False}
-
-    def head(self) -> bytes:
-        """Everything but the indicators, open at its end."""
-        if not self._head:
-            shared = {key: value for key, value in self.data.items() if key != "indicators"}
-            self._head = orjson.dumps({"type": "market_update", **shared})[:-1]
-        return self._head
-
-    def message(self, view: "View") -> bytes:
-        """The framed ``market_update`` of one view."""
-        framed = self._encoded.get(view)
-        if framed is None:
-            inside = b",".join([name + self.part(canonical) for name, canonical in view.names])
-            framed = self._encoded[view] = text_frame(b'%b,"indicators":{%b}}' % (self.head(), inside))
-        return framed
-
-    def shed(self) -> None:
-        """Let go of what was encoded: a frame that is only kept needs its data alone."""
-        self._parts, self._head, self._encoded = {}, b"", {}
-
-
-class View:
-    """A distinct set of indicators under the names that sessions gave them; sessions with the same set share it."""
-
-    __slots__ = ("clients", "ids", "names")
-
-    def __init__(self, ids: dict[str, str]) -> None:
-        """``ids``: the id a session used, to the id it is computed under."""
-        self.ids = ids
-        self.names = [(orjson.dumps(asked) + b":", canonical) for asked, canonical in ids.items()]
-        self.clients: dict[Any, None] = {}
-
-
-def view_key(ids: dict[str, str]) -> tuple[str, ...]:
-    return tuple(sorted(ids))
-
-
-def snapshot(frame: Frame, ids: dict[str, str], history: dict[str, Any]) -> bytes:
-    """The framed ``snapshot``: the frame's state for these ids, and the closed bars right before it."""
-    known = frame.data["indicators"]
-    values = {asked: known.get(canonical) or frame.unknown() for asked, canonical in ids.items()}
-    return text_frame(encode({**frame.data, "type": "snapshot", "indicators": values, "history": history}))
-
-
-def lagged(symbol: str, timeframe: str, from_seq: int, to_seq: int) -> bytes:
-    return text_frame(
-        encode(
-            {
-                "type": "lagged",
-                "symbol": symbol,
-                "timeframe": timeframe,
-                "from_seq": from_seq,
-                "to_seq": to_seq,
-            }
-        )
-    )
-
-
-def empty_history(ids: Iterable[str]) -> dict[str, Any]:
-    return {"bars": [], "indicators": {asked: [] for asked in ids}, "complete": True}

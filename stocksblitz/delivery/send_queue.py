@@ -1,19 +1,19 @@
-"""What waits for a session that reads too slowly: everything that must come, and of what may be skipped the newest."""
+"""What waits for a slow connection: every closed frame and reply, and only the newest forming frame of each stream."""
 
 from collections import deque
 from dataclasses import dataclass
 
-from stocksblitz.delivery.messages import Frame
+from stocksblitz.delivery.frames import Frame
 
 type Stream = tuple[str, str]
 """(symbol, timeframe)"""
 
 
 @dataclass(slots=True)
-class Item:
-    """Something to write: bytes as they are, or a frame of a stream, encoded when it is written.
+class QueuedMessage:
+    """A framed message as it is, or a frame of a stream that is encoded when it is written.
 
-    ``skipped_from`` is the first ``seq`` of the stream left out right before this frame, or None.
+    ``skipped_from`` is the first sequence number of the stream that was left out right before this frame, or None.
     """
 
     stream: Stream | None = None
@@ -23,81 +23,86 @@ class Item:
     size: int = 0
 
     @property
-    def alive(self) -> bool:
-        return self.frame is not None or self.framed is not None
+    def dropped(self) -> bool:
+        return self.frame is None and self.framed is None
 
 
-class Mailbox:
-    """The ordered backlog of one session, bounded in bytes by whoever fills it (see `size`).
+class SendQueue:
+    """The ordered backlog of one connection; whoever fills it bounds it by its `size` in bytes.
 
-    A forming frame takes the place of the stream's forming frame before it and remembers from where on frames were
-    left out; closed frames and replies are never left out. Frames wait unencoded, so that what is written at last
-    holds the indicators that the session has then.
+    A forming frame takes the place of the stream's forming frame before it, and remembers from where on frames were
+    left out. Closed frames and replies are never left out. Frames wait unencoded, so that they are written with the
+    indicators that the session has then.
     """
 
     def __init__(self) -> None:
-        self._items: deque[Item] = deque()
-        self._last: dict[Stream, Item] = {}
-        self._dead = 0
+        self._messages: deque[QueuedMessage] = deque()
+        self._newest: dict[Stream, QueuedMessage] = {}
+        self._dropped = 0
         self.size = 0
         self.closed = 0
 
     def __len__(self) -> int:
-        return len(self._items) - self._dead
+        return len(self._messages) - self._dropped
 
     def put(self, framed: bytes) -> None:
-        self._add(Item(framed=framed, size=len(framed)))
+        self._add(QueuedMessage(framed=framed, size=len(framed)))
 
     def put_frame(self, stream: Stream, frame: Frame) -> None:
-        item = Item(stream, frame, size=frame.size)
-        before = self._last.get(stream)
+        message = QueuedMessage(stream, frame, size=frame.size)
+        before = self._newest.get(stream)
         if before is not None and before.frame is not None and not before.frame.closed:
             if before.frame.epoch == frame.epoch:
-                item.skipped_from = before.frame.seq if before.skipped_from is None else before.skipped_from
+                first = before.skipped_from
+                message.skipped_from = before.frame.seq if first is None else first
             self._drop(before)
-        self._add(item)
-        self._last[stream] = item
+        self._add(message)
+        self._newest[stream] = message
         self.closed += frame.closed
 
     def drop_stream(self, stream: Stream, *, keep_closed: bool) -> None:
-        """Take a stream's frames out: all of them, or only the forming one (a snapshot takes its place)."""
-        self._last.pop(stream, None)
-        for item in list(self._items):
-            if item.stream == stream and item.frame and not (keep_closed and item.frame.closed):
-                self._drop(item)
+        """Drop a stream's frames: all of them, or only the forming one because a snapshot takes its place."""
+        self._newest.pop(stream, None)
+        for message in list(self._messages):
+            if message.stream == stream and message.frame and not (keep_closed and message.frame.closed):
+                self._drop(message)
 
     def first_closed(self, stream: Stream) -> int | None:
-        """Opening time of the oldest closed bar of the stream that waits."""
-        waiting = (item.frame for item in self._items if item.stream == stream and item.frame is not None)
-        return next((frame.ts for frame in waiting if frame.closed), None)
+        """Return the opening time of the oldest closed bar of the stream that waits."""
+        frames = (m.frame for m in self._messages if m.stream == stream and m.frame is not None)
+        return next((frame.ts for frame in frames if frame.closed), None)
 
-    def take(self) -> Item | None:
-        """The next to go out, or None when nothing waits."""
-        while self._items:
-            item = self._items.popleft()
-            if not item.alive:
-                self._dead -= 1
+    def take(self) -> QueuedMessage | None:
+        """Remove and return the message that is written next, or None when nothing waits."""
+        while self._messages:
+            message = self._messages.popleft()
+            if message.dropped:
+                self._dropped -= 1
                 continue
-            self.size -= item.size
-            if item.stream is not None and item.frame is not None:
-                self.closed -= item.frame.closed
-                if self._last.get(item.stream) is item:
-                    del self._last[item.stream]
-            return item
+            self._forget(message)
+            return message
         return None
 
     def clear(self) -> None:
-        self.__init__()  # type: ignore[misc]  # there is nothing to it but its backlog
+        self.__init__()  # type: ignore[misc]  # a queue has nothing but its backlog
 
-    def _add(self, item: Item) -> None:
-        self._items.append(item)
-        self.size += item.size
+    def _add(self, message: QueuedMessage) -> None:
+        self._messages.append(message)
+        self.size += message.size
 
-    def _drop(self, item: Item) -> None:
-        assert item.frame is not None
-        self.size -= item.size
-        self.closed -= item.frame.closed
-        item.frame = None
-        self._dead += 1
-        if self._dead > 64 and self._dead > len(self._items) // 2:
-            self._items, self._dead = deque(item for item in self._items if item.alive), 0
+    def _forget(self, message: QueuedMessage) -> None:
+        self.size -= message.size
+        if message.stream is not None and message.frame is not None:
+            self.closed -= message.frame.closed
+            if self._newest.get(message.stream) is message:
+                del self._newest[message.stream]
+
+    def _drop(self, message: QueuedMessage) -> None:
+        """Mark the message as dropped; the queue is compacted when most of it is."""
+        assert message.frame is not None
+        self.size -= message.size
+        self.closed -= message.frame.closed
+        message.frame = None
+        self._dropped += 1
+        if self._dropped > 64 and self._dropped > len(self._messages) // 2:
+            self._messages, self._dropped = deque(m for m in self._messages if not m.dropped), 0

@@ -1,4 +1,4 @@
-"""The two ways out to one socket, behind one interface: frames made once and written as they are, or ASGI ``send``."""
+"""The two ways to write to one socket, behind one interface: frames as they are, or ASGI's ``send``."""
 
 import asyncio
 import logging
@@ -14,16 +14,18 @@ ASGI_BACKLOG = 65_536
 """Bytes that may wait for a server's ``send`` before the session counts as slow."""
 
 
-class Outlet(Protocol):
-    """`writer` gives the function that takes one framed message; `write_all` takes several. Either may raise RuntimeError
-    once the socket is closed. ``blocked``: the socket is full; `on_pause` and `on_resume` are called when it becomes so
-    and when it no longer is. Our uvicorn protocol is one."""
+class Transport(Protocol):
+    """Writes framed messages to one socket; the uvicorn protocol of this project is one.
+
+    The functions that write may raise RuntimeError once the socket is closed. `on_pause` is called when the socket
+    becomes full (``blocked``), `on_resume` when it no longer is, `on_alive` at a sign of life.
+    """
 
     on_pause: Callable[[], None]
     on_resume: Callable[[], None]
     on_alive: Callable[[], None]
     pongs: bool
-    """Whether a pong is reported; where it is not, the server's own pings close a socket that is dead."""
+    """Whether pongs are reported; where they are not, the server's own pings close a dead socket."""
 
     blocked: bool
 
@@ -37,7 +39,9 @@ class Outlet(Protocol):
         """Bytes that were written and that the socket has not taken yet."""
         ...
 
-    def writer(self) -> Callable[[bytes], None]: ...
+    def writer(self) -> Callable[[bytes], None]:
+        """Return the function that writes one message."""
+        ...
 
     def write_all(self, framed: list[bytes]) -> None: ...
 
@@ -45,16 +49,16 @@ class Outlet(Protocol):
 
 
 def payload_of(framed: bytes) -> str:
-    """The text inside one unmasked frame."""
+    """Return the text inside one unmasked frame."""
     size = framed[1]
     return framed[2 if size < 126 else 4 if size == 126 else 10 :].decode()
 
 
-class AsgiOutlet:
-    """Sends through ASGI, one message at a time. Only as fast as ``send`` waits for its client; Daphne's never does."""
+class AsgiTransport:
+    """Sends through ASGI, one message at a time. There is backpressure only where ``send`` waits; Daphne's never does."""
 
     pongs = False
-    lost = False  # whose client is gone takes everything, and drops it
+    lost = False  # a server whose client is gone takes everything, and drops it
 
     def __init__(self, send: Callable[[dict[str, Any]], Coroutine[Any, Any, None]]) -> None:
         self._send = send
@@ -71,8 +75,8 @@ class AsgiOutlet:
         return self._write
 
     def write_all(self, framed: list[bytes]) -> None:
-        for each in framed:
-            self._write(each)
+        for message in framed:
+            self._write(message)
 
     def _write(self, framed: bytes) -> None:
         message = {"type": "websocket.send", "text": payload_of(framed)}
@@ -86,7 +90,7 @@ class AsgiOutlet:
             self.on_pause()
 
     def finish(self, code: int, reason: str) -> None:
-        if self.blocked:  # a peer that does not read would never see the close
+        if self.blocked:  # a peer that does not read would not see the close behind it
             self._queue.clear()
         message = {"type": "websocket.close", "code": int(code), "reason": reason}  # Daphne takes no enum
         if self._sending is None:
@@ -95,7 +99,7 @@ class AsgiOutlet:
             self._queue.append(message)
 
     def _start(self, message: dict[str, Any]) -> None:
-        # Begun at once: where ``send`` does not wait, as Daphne's, the loop is never bothered.
+        # Started eagerly: where ``send`` does not wait, as Daphne's, the event loop has no task to run.
         task = asyncio.Task(self._send(message), loop=self._loop, eager_start=True)
         if task.done():
             self._ended(task)
@@ -116,11 +120,13 @@ class AsgiOutlet:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            # Where the client is gone, the rest fails as well and its consumer ends; where it is not, it gets the rest.
+            # Where the client is gone, the rest fails too and the consumer ends; where it is not, it gets the rest.
             log.debug("not sent: %s", error)
 
 
-def outlet_of(scope: dict[str, Any], send: Callable[[dict[str, Any]], Coroutine[Any, Any, None]]) -> Outlet:
-    """Our uvicorn protocol where it serves this socket, else ASGI."""
+def transport_of(
+    scope: dict[str, Any], send: Callable[[dict[str, Any]], Coroutine[Any, Any, None]]
+) -> Transport:
+    """Return the uvicorn protocol where it serves this socket, else a transport over ASGI."""
     protocol: PreframedProtocol | None = scope.get("extensions", {}).get(EXTENSION)
-    return AsgiOutlet(send) if protocol is None else protocol
+    return AsgiTransport(send) if protocol is None else protocol

@@ -38,12 +38,6 @@ def sentinels(url: str) -> tuple[list[tuple[str, int]], str] | None:
     return found, name or "mymaster"
 
 
-def channel_host(url: str) -> str | dict[str, Any]:
-    """Redis as channels_redis wants to be told of it."""
-    watched = sentinels(url)
-    return {"sentinels": watched[0], "master_name": watched[1]} if watched else url
-
-
 def cache(url: str) -> dict[str, Any]:
     """Redis as django_redis wants to be told of it."""
     options: dict[str, Any] = {"SERIALIZER": "django_redis.serializers.json.JSONSerializer"}

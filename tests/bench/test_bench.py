@@ -11,7 +11,8 @@ from bench.load.http_clients import Connection
 from bench.load.playback import forming, walk
 from bench.load.sockets import Crowd, Socket
 from bench.report import Report, holds, percentile
-from stocksblitz.delivery.messages import Frame, View, text_frame
+from stocksblitz.delivery.frames import Frame, View
+from stocksblitz.delivery.messages import text_frame
 
 HANDSHAKE = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
 PAYLOADS = [b"x" * size for size in (1, 125, 126, 600, 65_535, 65_536)]

@@ -1,9 +1,9 @@
-"""Frames and clients for the tests of delivery."""
+"""Frames and connections for the tests of delivery."""
 
 import orjson
 
-from stocksblitz.delivery.connection import Client
-from stocksblitz.delivery.messages import Frame
+from stocksblitz.delivery.connection import Connection
+from stocksblitz.delivery.frames import Frame
 
 STREAM = ("NIFTY50", "5min")
 
@@ -41,7 +41,7 @@ def frame(seq, *, ts=0, closed=False, epoch="a", prev=0, ids=("RSI_14",), **flag
     )
 
 
-class Outlet:
+class Transport:
     """Keeps what is written; `blocked` is the test's to set."""
 
     pongs = True
@@ -70,7 +70,9 @@ class Outlet:
         return [orjson.loads(each[each.index(b"{") :]) for each in self.written]
 
 
-def new_client(session_id="s", bound=100_000):
-    outlet = Outlet()
-    client = Client(user_id=1, session_id=session_id, ws_conn_id="ws", outlet=outlet, bound=bound)
-    return client, outlet
+def new_connection(session_id="s", max_backlog=100_000):
+    transport = Transport()
+    connection = Connection(
+        user_id=1, session_id=session_id, ws_conn_id="ws", transport=transport, max_backlog=max_backlog
+    )
+    return connection, transport

@@ -1,4 +1,4 @@
-"""The ASGI application with a slow database: sign-ins wait for 50 ms, those of the user ``SLOW_USER`` for 5 s."""
+"""The ASGI application with a slow database: sign-ins wait for 0.2 s, those of the user ``SLOW_USER`` for 15 s."""
 
 import os
 import time
@@ -15,7 +15,7 @@ SLOW_USER = int(os.environ["SLOW_USER"])
 def wait(execute, sql, params, many, context):
     """Delay the query by which an access token is checked."""
     if "JOIN identity_login" in sql:
-        time.sleep(5.0 if SLOW_USER in params else 0.05)
+        time.sleep(15.0 if SLOW_USER in params else 0.2)
     return execute(sql, params, many, context)
 
 

@@ -29,13 +29,13 @@ def consumer_on(hub):
         async def _admit(self, ws_conn_id):
             self.hub, self.identity = hub, Identity(1, "alice", False, None, None, "token")
             self.rate = MessageRate(50)
-            self.client = self.new_client("s", ws_conn_id)
-            hub.register(self.client)
+            self.connection = self.new_connection("s", ws_conn_id)
+            hub.register(self.connection)
 
-        async def on_watch(self, client, request):
+        async def on_watch(self, connection, request):
             raise KeyError("a fault of ours")
 
-        async def on_unwatch(self, client, request):
+        async def on_unwatch(self, connection, request):
             await asyncio.sleep(60)
 
     return Consumer
@@ -66,7 +66,7 @@ async def test_a_fault_of_ours_is_answered_and_closes_nothing(hub):
     await socket.send_json_to({"type": "heartbeat"})
     assert (await socket.receive_json_from())["type"] == "heartbeat_ack"
     await socket.disconnect()
-    assert hub.clients == {}
+    assert hub.registry.connections == {}
 
 
 async def test_a_message_is_measured_in_bytes(hub, settings):
@@ -78,7 +78,7 @@ async def test_a_message_is_measured_in_bytes(hub, settings):
 
 
 async def test_a_session_that_is_far_behind_is_not_answered_more_until_it_reads(hub):
-    """Under a server whose ``send`` waits for its client: what it asks for waits, and closes nothing."""
+    """Under a server whose ``send`` waits for its connection: what it asks for waits, and closes nothing."""
     sent, reads = [], asyncio.Event()
 
     async def send(message):
@@ -87,8 +87,8 @@ async def test_a_session_that_is_far_behind_is_not_answered_more_until_it_reads(
         sent.append(message)
 
     class Talkative(consumer_on(hub)):
-        async def on_watch(self, client, request):
-            client.reply({"type": "error", "id": request.id, "message": "x" * 100_000})
+        async def on_watch(self, connection, request):
+            connection.reply({"type": "error", "id": request.id, "message": "x" * 100_000})
 
     inbox = asyncio.Queue()
     socket = asyncio.create_task(Talkative.as_asgi()({"type": "websocket"}, inbox.get, send))
@@ -97,10 +97,10 @@ async def test_a_session_that_is_far_behind_is_not_answered_more_until_it_reads(
         inbox.put_nowait({"type": "websocket.receive", "text": f'{{"type":"watch","id":{each}}}'})
     await aeventually(lambda: inbox.qsize() < 40)
     await asyncio.sleep(0.2)
-    (client,) = hub.clients.values()
+    (connection,) = hub.registry.connections.values()
     assert inbox.qsize() > 30
-    assert client.closing is None
-    assert client._mailbox.size < client._bound
+    assert connection.closing is None
+    assert connection.backlog < 900_000
     reads.set()
     await aeventually(lambda: len(sent) == 41)
     assert [orjson.loads(each["text"])["id"] for each in sent[1:]] == list(range(40))
@@ -113,7 +113,7 @@ async def test_a_server_that_cancels_the_application_leaves_nothing_in_the_hub(h
     await socket.connect()
     await socket.send_json_to({"type": "unwatch"})
     await asyncio.sleep(0.05)
-    assert len(hub.clients) == 1
+    assert len(hub.registry.connections) == 1
     socket.future.cancel()
     await asyncio.gather(socket.future, return_exceptions=True)
-    assert hub.clients == {}
+    assert hub.registry.connections == {}

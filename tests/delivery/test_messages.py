@@ -1,4 +1,4 @@
-"""Messages as clients send them, and frames as they get them."""
+"""Messages as connections send them, and frames as they get them."""
 
 import orjson
 import pytest
@@ -6,7 +6,6 @@ import pytest
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.delivery import messages as wire
 from stocksblitz.delivery.transports import payload_of
-from tests.delivery.frames import frame
 
 
 def refused(text, known=wire.INDICATOR_MESSAGES):
@@ -68,28 +67,6 @@ def test_a_text_frame_is_read_back_by_an_independent_parser(size):
     (event,) = peer.events_received()
     assert event == Frame(Opcode.TEXT, b"x" * size)
     assert payload_of(wire.text_frame(b"x" * size)) == "x" * size
-
-
-def test_a_view_gets_its_ids_under_its_names_and_nothing_else():
-    view = wire.View({"RSI_14_100": "RSI_14"})
-    message = orjson.loads(payload_of(frame(3, ids=("RSI_14", "SMA_20")).message(view)))
-    assert message["type"] == "market_update"
-    assert message["indicators"] == {"RSI_14_100": {"ts": 0, "value": 3, "timeframe": "5min", "ready": True}}
-    assert not message.keys() & {"prev", "flushed", "base", "reset"}
-
-
-def test_an_id_without_a_value_yet_is_there_with_null():
-    message = orjson.loads(payload_of(frame(3, ts=5).message(wire.View({"SMA_20": "SMA_20"}))))
-    assert message["indicators"] == {"SMA_20": {"ts": 5, "value": None, "timeframe": "5min", "ready": False}}
-
-
-def test_a_view_without_indicators_is_a_whole_message():
-    assert orjson.loads(payload_of(frame(1).message(wire.View({}))))["indicators"] == {}
-
-
-def test_sessions_of_one_view_share_one_encoding():
-    view, shown = wire.View({"RSI_14": "RSI_14"}), frame(1)
-    assert shown.message(view) is shown.message(view)
 
 
 def test_numbers_that_json_does_not_know_become_null():

@@ -21,7 +21,7 @@ from tests.e2e.stack import free_port
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.process]
 
-SOCKETS = 200
+SOCKETS = 60
 
 
 def database_url():
@@ -89,7 +89,8 @@ async def test_sign_ins_do_not_wait_for_each_other(server):
         slow = asyncio.create_task(opened(url, slow_token))
         tabs = await asyncio.gather(*[opened(url, token) for _ in range(SOCKETS)])
         took = time.monotonic() - began
-        for tab in [*tabs, await slow]:
+        slow.cancel()
+        for tab in tabs:
             tab.transport.abort()
         return took
 

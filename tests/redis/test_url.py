@@ -16,13 +16,12 @@ def test_one_server_and_a_watched_master():
     for url in ("redis://a:6379/1", "rediss://a", "unix:///tmp/redis.sock?db=2"):
         assert redis_url.check(url) == url
         assert redis_url.sentinels(url) is None
-        assert redis_url.channel_host(url) == redis_url.cache(url)["LOCATION"] == url
+        assert redis_url.cache(url)["LOCATION"] == url
     assert redis_url.sentinels("sentinel://a:1,b,[::1]:3/main") == (
         [("a", 1), ("b", 26379), ("::1", 3)],
         "main",
     )
     assert redis_url.sentinels("sentinel://a:1") == ([("a", 1)], "mymaster")
-    assert redis_url.channel_host("sentinel://a:1") == {"sentinels": [("a", 1)], "master_name": "mymaster"}
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,9 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
 
-from stocksblitz.delivery import credential_check
+from stocksblitz.delivery.hub import credential_check
 from stocksblitz.identity import revocation, tokens
 from stocksblitz.identity.models import ApiKey, Login
-from tests.conftest import aeventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ORIGIN = [(b"host", b"testserver:8000"), (b"origin", b"http://testserver:8000")]
@@ -41,7 +40,6 @@ async def opened(alice, aredis):
         return socket
 
     hub = await get_hub()
-    await aeventually(lambda: hub._control is not None)
     yield make
     for socket in sockets:
         await socket.disconnect()
@@ -50,7 +48,7 @@ async def opened(alice, aredis):
 
 @pytest.fixture
 def often(monkeypatch):
-    monkeypatch.setattr(credential_check, "VERIFY_S", 0.1)
+    monkeypatch.setattr(credential_check, "CHECK_S", 0.1)
 
 
 def key_of(user, **options):

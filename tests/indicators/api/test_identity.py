@@ -7,7 +7,6 @@ import jwt
 import orjson
 import pytest
 from asgiref.sync import sync_to_async
-from channels.layers import get_channel_layer
 from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
@@ -18,9 +17,10 @@ from indicators.models import Session
 from indicators.subscriptions import service as subscriptions
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.delivery import auth
-from stocksblitz.delivery.control import GROUP
+from stocksblitz.delivery.control import channel, decode_control
 from stocksblitz.identity import tickets, tokens
 from stocksblitz.identity.models import ApiKey, Login
+from tests.conftest import aeventually
 from tests.indicators.api.test_api import Api, pair, refused
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -211,32 +211,41 @@ def test_other_changes_of_a_user_end_nothing(api, alice):
     assert api.get("/indicators/catalogue").status_code == 200
 
 
-async def control_messages(count):
-    layer = get_channel_layer()
-    channel = await layer.new_channel()
-    await layer.group_add(GROUP, channel)
+@pytest.fixture
+async def control_messages(aredis):
+    """Yield a function that waits for so many control messages."""
+    pubsub = aredis.pubsub(ignore_subscribe_messages=True)
+    await pubsub.subscribe(channel())
 
-    async def read():
-        return [await asyncio.wait_for(layer.receive(channel), 30) for _ in range(count)]
+    async def read(count):
+        found = []
 
-    return read
+        async def enough():
+            message = await pubsub.get_message(timeout=0.1)
+            found.extend([decode_control(message["data"])] if message else [])
+            return len(found) >= count
+
+        await aeventually(enough)
+        return found
+
+    yield read
+    await pubsub.aclose()
 
 
-async def test_logout_closes_the_socket_wherever_it_is(api, alice):
+async def test_logout_closes_the_socket_wherever_it_is(api, alice, control_messages):
     who = {"user_id": alice.pk, "session_id": api.session_id}
     login = await Login.objects.aget()
     await subscriptions.open_session(**who, login_id=login.pk, ws_conn_id="a")
-    read = await control_messages(1)
     await sync_to_async(api.post, thread_sensitive=False)("/auth/logout")
-    (order,) = await read()
-    assert order["action"] == "close"
-    assert order["member"] == f"{alice.pk}:{api.session_id}"
-    assert order["code"] == 4508
+    messages = await control_messages(2)
+    assert {message.action for message in messages} == {"close"}
+    assert {message.code for message in messages} == {4508}
+    assert {(message.user_id, message.login_id) for message in messages} >= {(alice.pk, str(login.pk))}
+    assert f"{alice.pk}:{api.session_id}" in {message.session_key for message in messages}
 
 
-async def test_admin_actions_reach_the_socket(api, admin, alice):
+async def test_admin_actions_reach_the_socket(api, admin, alice, control_messages):
     await sync_to_async(api.post, thread_sensitive=False)("/indicators/subscribe", pair("RSI_14", "EMA_9"))
-    read = await control_messages(2)
 
     def act():
         client = Client()
@@ -265,8 +274,7 @@ async def test_admin_actions_reach_the_socket(api, admin, alice):
             assert client.get(f"/admin/{page}").status_code == 200, page
 
     await sync_to_async(act, thread_sensitive=False)()
-    orders = await read()
-    assert [order["action"] for order in orders] == ["resync", "close"]
+    assert [message.action for message in await control_messages(2)] == ["resync", "close"]
 
 
 # --- sockets ----------------------------------------------------------------------------------------------------------

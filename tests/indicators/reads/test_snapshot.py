@@ -5,7 +5,7 @@ import pytest
 
 from indicators.reads.snapshot import SnapshotHistory, extended, fitting, read_past
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.delivery.stream import StreamState
+from stocksblitz.delivery.hub.stream import StreamState
 from tests.delivery.frames import STREAM, frame
 
 MINUTE = 60_000

@@ -193,7 +193,7 @@ def test_a_late_write_cannot_bring_an_ended_session_back(alice, market, session_
 async def test_an_ended_session_refuses_its_old_socket(alice, market, session_id, redis, keys):
     who = {"user_id": alice.pk, "session_id": session_id}
     await subscriptions.open_session(**who, ws_conn_id="a")
-    await subscriptions.end_session(**who)
+    await subscriptions.end_session(**who, ws_conn_id="a")
     with pytest.raises(StocksBlitzError) as refused:
         await subscriptions.subscribe(**who, symbol="BTCUSD", timeframe="1min", specs=specs("RSI_14"))
     assert refused.value.code == "session_ended"
