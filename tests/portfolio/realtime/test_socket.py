@@ -208,4 +208,3 @@ async def test_a_socket_that_is_gone_watches_nothing(connect, account, aredis, k
     assert watches._of
     await socket.disconnect()
     await aeventually(lambda: not watches._of)
-    assert not watches._logins
