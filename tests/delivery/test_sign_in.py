@@ -77,7 +77,12 @@ def server(namespace):
 async def opened(url, token):
     headers = {"Authorization": f"Bearer {token}"}
     tab = await websockets.connect(url, additional_headers=headers, open_timeout=PATIENCE_S, proxy=None)
-    assert json.loads(await asyncio.wait_for(tab.recv(), PATIENCE_S))["type"] == "connected"
+    try:
+        assert json.loads(await asyncio.wait_for(tab.recv(), PATIENCE_S))["type"] == "connected"
+    except BaseException:
+        tab.transport.abort()
+        await tab.wait_closed()
+        raise
     return tab
 
 
@@ -92,6 +97,7 @@ async def test_sign_ins_do_not_wait_for_each_other(server):
         slow.cancel()
         for tab in tabs:
             tab.transport.abort()
+        await asyncio.gather(slow, *[tab.wait_closed() for tab in tabs], return_exceptions=True)
         return took
 
     await atakes_less(
