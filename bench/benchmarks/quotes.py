@@ -94,7 +94,7 @@ def measure() -> dict[str, float]:
     django.setup()
     from django.conf import settings
 
-    from stocksblitz.market import quotes
+    from stocksblitz.market.quotes import current_price
     from stocksblitz.market.quotes.providers import Provider
     from stocksblitz.market.quotes.types import ProviderQuote
     from stocksblitz.redis.client import connect, sync_client
@@ -113,7 +113,7 @@ def measure() -> dict[str, float]:
     settings.QUOTE_ACCOUNTS = {"slow": {"provider": f"{__name__}:Slow"}}
 
     def ask(symbol: str) -> object:
-        return quotes.get_instrument_current_price_sync("slow", symbol)
+        return current_price.get_instrument_current_price_sync("slow", symbol)
 
     ask("HIT")
     client, prices, lock = sync_client(), {("slow", "HIT"): 1.0}, threading.Lock()
@@ -128,7 +128,7 @@ def measure() -> dict[str, float]:
         try:
             await aclient.get("bench")
             return await asyncs(
-                lambda symbol: quotes.get_instrument_current_price("slow", symbol),
+                lambda symbol: current_price.get_instrument_current_price("slow", symbol),
                 lambda: aclient.get("bench"),
             )
         finally:

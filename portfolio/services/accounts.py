@@ -23,7 +23,8 @@ from portfolio.services.loader import load_one, rules_of, side_of, symbols_of
 from portfolio.services.prices import priced, read_market, read_quotes, terms_of
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.models import Instrument
-from stocksblitz.market.quotes import FEED_ACCOUNT, get_instrument_current_price_sync
+from stocksblitz.market.quotes.config import FEED_ACCOUNT
+from stocksblitz.market.quotes.current_price import get_instrument_current_price_sync
 from stocksblitz.workers.runtime import now_ms
 
 

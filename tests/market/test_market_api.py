@@ -197,9 +197,9 @@ def test_a_quote_comes_from_the_feed(client, redis, keys):
             "source": "simulated",
         },
     )
-    from stocksblitz.market import quotes
+    from stocksblitz.market.quotes import current_price
 
-    quotes.reset()
+    current_price.reset()
     found = client.get("/api/market/NIFTY50/quote").json()
     assert (found["price"], found["bid"], found["ask"], found["stale"]) == (100.0, 99.0, 101.0, False)
     assert client.get("/api/market/NIFTY50/quote", {"account": "nobody"}).status_code == 404

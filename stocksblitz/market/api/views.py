@@ -20,7 +20,8 @@ from stocksblitz.market.api import validation
 from stocksblitz.market.core.bars import TIMEFRAMES, Sessions, ending, opening
 from stocksblitz.market.core.market_hash import PRICE_FIELDS, decode_price, decode_values
 from stocksblitz.market.models import Instrument, OptionContract
-from stocksblitz.market.quotes import FEED_ACCOUNT, get_instrument_current_price_sync
+from stocksblitz.market.quotes.config import FEED_ACCOUNT
+from stocksblitz.market.quotes.current_price import get_instrument_current_price_sync
 from stocksblitz.market.store.history import MOST_BARS, read_bars
 from stocksblitz.market.store.instruments import check_symbol
 from stocksblitz.market.store.session_tables import sessions_of

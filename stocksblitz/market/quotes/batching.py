@@ -1,14 +1,14 @@
-"""What is asked for in one turn of the event loop goes out together."""
+"""Requests made in one turn of the event loop are sent together."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 
 class Batcher[Ask, Answer]:
-    """Collects asks until the loop has run everything that is ready, then sends them as one.
+    """Collects requests until the loop has run everything that is ready, then sends them as one batch.
 
-    ``send`` takes the asks and returns their answers in the same order; an answer that is an exception is
-    raised to its own asker alone, an exception of ``send`` to all of them.
+    ``send`` takes the requests and returns their answers in the same order. An answer that is an exception is
+    raised to its own caller alone, an exception of ``send`` to all callers of the batch.
     """
 
     def __init__(
@@ -37,10 +37,10 @@ class Batcher[Ask, Answer]:
         answers: Sequence[Answer | Exception]
         try:
             answers = await self._send([what for what, _ in waiting])
-        except Exception as error:  # every asker is told
+        except Exception as error:  # every caller gets it
             answers = [error] * len(waiting)
         for (_, future), answer in zip(waiting, answers, strict=True):
-            if future.done():  # its asker has gone
+            if future.done():  # its caller was cancelled
                 continue
             if isinstance(answer, Exception):
                 future.set_exception(answer)

@@ -1,4 +1,4 @@
-"""Prices kept for a moment. Pure: every time is an argument, in seconds of one steady clock."""
+"""A cache of prices. Pure: every time is an argument, in seconds of one steady clock."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class CachedPrice:
-    """A quote, when it was fetched, and until when it may be given out."""
+    """A quote, when it was fetched, and when it expires."""
 
     quote: ProviderQuote
     provider: str
@@ -21,7 +21,7 @@ class CachedPrice:
         return now < self.expires
 
     def price(self, outcome: Outcome, now: float) -> Price:
-        """What a caller is told at that moment."""
+        """Return the price as a caller gets it at that time."""
         quote = self.quote
         return Price(
             quote.price,
@@ -37,8 +37,7 @@ class CachedPrice:
 
 
 class PriceCache:
-    """At most ``size`` entries; the oldest leaves first. `get` needs no lock, the writers take the
-    owner's."""
+    """Holds at most ``size`` prices and drops the oldest first. `get` needs no lock; writers hold the owner's."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -48,7 +47,7 @@ class PriceCache:
         return len(self._entries)
 
     def get(self, key: Key, now: float) -> CachedPrice | None:
-        """The entry, or None when there is none or it has expired."""
+        """Return the entry; None when it is missing or has expired."""
         entry = self._entries.get(key)
         return entry if entry is not None and now < entry.expires else None
 
@@ -59,6 +58,6 @@ class PriceCache:
         self._entries[key] = entry
 
     def sweep(self, now: float) -> None:
-        """Drop everything that has expired."""
+        """Drop every entry that has expired."""
         for key in [key for key, entry in self._entries.items() if not entry.fresh(now)]:
             del self._entries[key]

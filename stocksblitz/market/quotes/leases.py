@@ -1,4 +1,4 @@
-"""One fetch of a symbol over all processes: a lease in Redis, its result shared, and its waiters woken."""
+"""One fetch of a symbol over all processes: a lease in Redis, whose holder shares the price and wakes who waits."""
 
 import asyncio
 import contextlib
@@ -12,54 +12,31 @@ from redis.exceptions import RedisError
 
 from stocksblitz.market.quotes.cache import Key
 from stocksblitz.market.quotes.rate_limit import Run
-from stocksblitz.market.quotes.types import ProviderQuote
+from stocksblitz.market.quotes.types import ProviderQuote, quote_of, time_number
+from stocksblitz.observability.bad_data import BadDataLog
+from stocksblitz.redis.decoding import BadData, decode_json, decode_ms
 from stocksblitz.redis.keys import Keys
+from stocksblitz.redis.scripts import script_text
 
 log = logging.getLogger(__name__)
 
 LEASE_MS = 2_000
-"""A process that dies while it fetches holds the others up for at most this long; one that lives renews in
-time."""
+"""A process that dies while it fetches delays the others for at most this long; one that lives renews its lease."""
 POLL_S = 0.25
-"""How often a waiter looks for itself, should a notification be lost."""
+"""How often a waiter reads the key itself, in case a notification was lost."""
 MANY = 5
-"""So many waiters for one price make it count twice as long, twice as many three times, and so on."""
+"""So many waiters for one price make it count twice as long, twice as many make it count three times as long, …"""
 
 _OURS, _PRICE = 0, 1
 
-# KEYS: price, lease, waiters. ARGV: our token, lease ms, our process.
-# A script that a lost connection made run twice must find its own lease and take it as won.
-_TAKE = """
-local price = redis.call('GET', KEYS[1])
-if price then return {1, price, redis.call('PTTL', KEYS[1])} end
-if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return {0} end
-if redis.call('GET', KEYS[2]) == ARGV[1] then return {0} end
-redis.call('SADD', KEYS[3], ARGV[3])
-redis.call('PEXPIRE', KEYS[3], ARGV[2])
-return {2, '', redis.call('PTTL', KEYS[2])}
-"""
-# ARGV: our token, the price or '', TTL ms, largest TTL ms, waiters here, how many are many, channel, message.
-# Returns the TTL, or -1 when the lease was not ours any more and nothing was written.
-_SETTLE = """
-if redis.call('GET', KEYS[2]) ~= ARGV[1] then return -1 end
-local waiting = redis.call('SCARD', KEYS[3])
-local stretch = 1 + math.floor((waiting + ARGV[5]) / ARGV[6])
-local ttl = math.min(tonumber(ARGV[4]), math.floor(ARGV[3] * stretch))
-if ARGV[2] ~= '' and ttl > 0 then redis.call('SET', KEYS[1], ttl .. ' ' .. ARGV[2], 'PX', ttl) end
-redis.call('DEL', KEYS[2], KEYS[3])
-if waiting > 0 then redis.call('PUBLISH', ARGV[7], ARGV[8]) end
-return ttl
-"""
-_RENEW = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-redis.call('PEXPIRE', KEYS[2], ARGV[2])
-return 1
-"""
+_TAKE, _RELEASE, _RENEW = (
+    script_text(__file__, name) for name in ("take_lease", "release_lease", "renew_lease")
+)
+_bad_prices = BadDataLog("shared_price")
 
 
-class Shared(NamedTuple):
-    """A price that some process fetched, and for how many ms it still counts."""
+class SharedPrice(NamedTuple):
+    """A price that another process fetched, and for how many ms it still counts."""
 
     quote: ProviderQuote
     ttl_ms: int
@@ -73,68 +50,70 @@ class FetchLeases:
         self._redis, self._keys, self._run, self._lease_ms = redis, keys, run, lease_ms
         self._me, self._tokens = uuid.uuid4().hex, itertools.count()
         self._held: dict[Key, str] = {}
-        self._bells: dict[str, asyncio.Event] = {}
-        self._joined = asyncio.Event()
+        self._wakeups: dict[str, asyncio.Event] = {}
+        self._listening = asyncio.Event()
         self._channel = keys.name("quotes", "fetched")
         self._listener = asyncio.ensure_future(self._listen())
 
-    async def acquire(self, key: Key) -> tuple[Shared | None, bool]:
-        """Wait for somebody's price or for the lease.
+    async def acquire(self, key: Key) -> tuple[SharedPrice | None, bool]:
+        """Wait for another process's price or for the lease.
 
-        Returns the price, or None when the lease is ours and the caller fetches and then calls `settle`; and
-        whether another process was waited for. Raises RedisError.
+        Return the price, or None when the lease is ours: then the caller fetches and calls `release`. The second value
+        says whether another process was waited for. Raises RedisError.
         """
-        if not self._joined.is_set():
-            with contextlib.suppress(TimeoutError):  # without notifications a waiter still looks by itself
-                await asyncio.wait_for(self._joined.wait(), POLL_S)
-        bell = self._bells[_label(key)] = asyncio.Event()
+        if not self._listening.is_set():
+            with contextlib.suppress(TimeoutError):  # without notifications a waiter reads the key itself
+                await asyncio.wait_for(self._listening.wait(), POLL_S)
+        wakeup = self._wakeups[_label(key)] = asyncio.Event()
         try:
-            return await self._acquire(key, bell)
+            return await self._acquire(key, wakeup)
         finally:
-            del self._bells[_label(key)]
+            del self._wakeups[_label(key)]
 
-    async def _acquire(self, key: Key, bell: asyncio.Event) -> tuple[Shared | None, bool]:
+    async def _acquire(self, key: Key, wakeup: asyncio.Event) -> tuple[SharedPrice | None, bool]:
         token = f"{self._me}-{next(self._tokens)}"
         waited = False
         while True:
-            bell.clear()
+            wakeup.clear()
             state, *answer = await self._run(_TAKE, self._names(key), [token, self._lease_ms, self._me])
             if state == _OURS:
                 self._held[key] = token
                 return None, waited
             if state == _PRICE:
-                fetched, left_ms = answer
-                return _shared(fetched, left_ms), waited
+                with _bad_prices.skip(_label(key)):
+                    return decode_shared_price(*answer), waited
+                await self._redis.unlink(self._names(key)[0])
+                continue
             waited = True
             left_ms = answer[1]
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(bell.wait(), min(POLL_S, (left_ms + 1) / 1000))
+                await asyncio.wait_for(wakeup.wait(), min(POLL_S, (left_ms + 1) / 1000))
 
-    async def settle(
+    async def release(
         self, key: Key, quote: ProviderQuote | None, *, ttl_ms: int, most_ms: int, waiting: int
     ) -> int:
-        """Give the lease back, share the quote (None: the fetch failed), and wake who waits.
+        """Give the lease back, share the quote (None: the fetch failed), and wake the processes that wait.
 
-        Returns for how long the price counts: ``ttl_ms``, or longer when many wait, ``most_ms`` at most.
-        Raises RedisError; then the lease runs out by itself.
+        Return for how long the price counts: ``ttl_ms``, or longer when many wait, ``most_ms`` at most.
+        After a RedisError the lease expires by itself.
         """
         token = self._held.pop(key)
         price = orjson.dumps(list(quote)) if quote else b""
         args = [token, price, ttl_ms, most_ms, waiting, MANY, self._channel, _label(key)]
-        ttl: int = await self._run(_SETTLE, self._names(key), args)
+        ttl: int = await self._run(_RELEASE, self._names(key), args)
         return ttl_ms if ttl < 0 else ttl
 
     async def renew(self) -> None:
-        """Keep what we hold; called more often than a lease runs out."""
+        """Renew every lease that we hold; this is called more often than a lease expires."""
         for key, token in list(self._held.items()):
             _, lease, waiters = self._names(key)
             await self._run(_RENEW, [lease, waiters], [token, self._lease_ms])
 
     async def close(self) -> None:
-        """Give everything back, so that others need not wait for it to run out."""
+        """Give every lease back, so that others need not wait until it expires."""
         self._listener.cancel()
         for key in list(self._held):
-            await self.settle(key, None, ttl_ms=0, most_ms=0, waiting=0)
+            await self.release(key, None, ttl_ms=0, most_ms=0, waiting=0)
 
     def _names(self, key: Key) -> list[str]:
         tag = f"{{{_label(key)}}}"
@@ -148,21 +127,28 @@ class FetchLeases:
                     async for message in pubsub.listen():
                         self._hear(message)
             except (RedisError, OSError) as error:
-                log.warning("quote notifications are away: %s", error, extra={"action": "trouble"})
-                self._joined.clear()
+                log.warning("quote notifications are not received: %s", error, extra={"action": "trouble"})
+                self._listening.clear()
                 await asyncio.sleep(POLL_S)
 
     def _hear(self, message: dict[str, Any]) -> None:
         if message["type"] == "subscribe":
-            self._joined.set()
-        elif message["type"] == "message" and (bell := self._bells.get(message["data"].decode())):
-            bell.set()
+            self._listening.set()
+        elif message["type"] == "message" and (wakeup := self._wakeups.get(message["data"].decode())):
+            wakeup.set()
 
 
 def _label(key: Key) -> str:
     return f"{key[0]}|{key[1]}"
 
 
-def _shared(raw: bytes, left_ms: int) -> Shared:
-    ttl_ms, _, fields = raw.partition(b" ")
-    return Shared(ProviderQuote(*orjson.loads(fields)), int(ttl_ms), left_ms)
+def decode_shared_price(raw: bytes, left_ms: int) -> SharedPrice:
+    """Return the price that another process shared as ``ttl_ms JSON``; BadData for anything else."""
+    ttl, _, fields = raw.partition(b" ")
+    ttl_ms = decode_ms("shared price: ttl", ttl)
+    match decode_json("shared price", fields):
+        case [price, bid, ask, ts, fresh_until] if ttl_ms is not None:
+            quote = quote_of(price, bid, ask, ts=time_number(ts), fresh_until=time_number(fresh_until))
+            if quote is not None:
+                return SharedPrice(quote, ttl_ms, left_ms)
+    raise BadData("shared price", raw, "a quote of five fields")

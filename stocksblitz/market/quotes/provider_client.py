@@ -1,5 +1,4 @@
-"""One account's line to its provider: one client, its rate limit, its time-outs and retries, its circuit
-breaker."""
+"""One account's access to its provider: with its rate limit, time-outs, retries and circuit breaker."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -23,21 +22,21 @@ def _transient(error: BaseException) -> bool:
     return isinstance(error, TimeoutError | OSError) or (isinstance(error, ProviderError) and error.transient)
 
 
-class Line:
-    """Asks the provider for prices; whatever it fails with comes out as a StocksBlitzError."""
+class ProviderClient:
+    """Fetches prices from the provider of one account; every failure becomes a StocksBlitzError."""
 
     def __init__(
-        self, account: ProviderAccount, provider: Provider, limit: RateLimit | None, tally: QuoteCounters
+        self, account: ProviderAccount, provider: Provider, limit: RateLimit | None, counters: QuoteCounters
     ) -> None:
-        self.account, self.provider, self._limit, self._tally = account, provider, limit, tally
+        self.account, self.provider, self._limit, self._counters = account, provider, limit, counters
         self._breakers = AsyncCircuitBreakerFactory(
             account.breaker_failures, account.breaker_seconds, exclude=[StocksBlitzError]
         )
-        self._turn: Batcher[str, ProviderQuote | None] = Batcher(self._fetch, provider.batch)
+        self._batcher: Batcher[str, ProviderQuote | None] = Batcher(self._fetch, provider.batch)
 
     async def fetch(self, symbol: str) -> ProviderQuote:
-        """A new price. StocksBlitzError unavailable when the provider fails or has none."""
-        quote = await self._turn.ask(symbol)
+        """Return a new price; StocksBlitzError unavailable when the provider fails or has none."""
+        quote = await self._batcher.ask(symbol)
         if quote is None:
             raise StocksBlitzError(
                 "unavailable",
@@ -51,7 +50,7 @@ class Line:
 
     async def _fetch(self, symbols: Sequence[str]) -> list[ProviderQuote | None]:
         try:
-            quotes = await self._persist(symbols)
+            quotes = await self._fetch_with_retries(symbols)
         except StocksBlitzError:
             raise
         except OpenedState as opened:
@@ -69,7 +68,7 @@ class Line:
             return [quotes.get(symbol) for symbol in symbols]
         raise StocksBlitzError("unavailable", f"{self._who} {reason}. Try again later.")
 
-    async def _persist(self, symbols: Sequence[str]) -> Mapping[str, ProviderQuote]:
+    async def _fetch_with_retries(self, symbols: Sequence[str]) -> Mapping[str, ProviderQuote]:
         attempts = AsyncRetrying(
             stop=stop_after_attempt(self.account.attempts),
             wait=RETRY_WAIT,
@@ -84,7 +83,7 @@ class Line:
         if self._limit:
             await self._limit.wait()
         async with breaker:
-            self._tally.add("api_calls")
+            self._counters.add("api_calls")
             async with asyncio.timeout(self.account.timeout):
                 return await self._call(symbols)
 

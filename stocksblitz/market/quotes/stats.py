@@ -1,7 +1,7 @@
-"""How often a quote was kept, waited for or fetched: counted in each process, added up in Redis."""
+"""How often a quote came from the cache, from another's fetch or from the provider: summed over processes in Redis."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stocksblitz.market.quotes.types import Outcome
@@ -10,12 +10,12 @@ from stocksblitz.redis.keys import Keys
 
 COUNTS = ("hits", "misses", "waits", "api_calls", "failures", "stretched")
 """``misses`` are all asks that were not hits: those that waited for another's call and those that made it.
-``api_calls`` are calls to the provider, repeated attempts and batches each as one. ``stretched``: prices kept
-longer as many waited."""
+``api_calls`` are calls to the provider; each repeated attempt and each batch counts as one. ``stretched`` are prices
+that were kept longer because many callers waited for them."""
 
 
 class QuoteCounters:
-    """The counts of one account in this process, not yet carried to Redis."""
+    """The counts of one account in this process that are not in Redis yet."""
 
     def __init__(self, account: str, provider: str) -> None:
         self.account, self.provider = account, provider
@@ -41,47 +41,46 @@ class QuoteCounters:
             self.add("misses")
 
     def drain(self) -> dict[str, int]:
-        """What was counted since the last time."""
+        """Return what was counted since the last call."""
         with self._lock:
             counts, self._others = self._others, {}
             counts["hits"], self._hits = self._hits, 0
         return {name: count for name, count in counts.items() if count}
 
     def restore(self, counts: Mapping[str, int]) -> None:
-        """Take back what could not be carried away."""
+        """Take back counts that could not be written."""
         with self._lock:
             for name, count in counts.items():
                 self._others[name] = self._others.get(name, 0) + count
 
 
 def stats_name(keys: Keys) -> str:
-    """Hash: ``account|provider|count`` to its sum over all processes."""
+    """Return the key of a hash: ``account|provider|count`` to its sum over all processes."""
     return keys.name("quotes", "stats")
 
 
-async def carry(redis: Any, keys: Keys, tallies: list[QuoteCounters]) -> None:
-    """Add what was counted here to the sums of all processes. RedisError: nothing is lost, it goes with the
-    next."""
-    drained = [(tally, counts) for tally in tallies if (counts := tally.drain())]
+async def write_counters(redis: Any, keys: Keys, accounts: Sequence[QuoteCounters]) -> None:
+    """Add what was counted here to the sums of all processes; after a RedisError it goes with the next call."""
+    drained = [(counters, counts) for counters in accounts if (counts := counters.drain())]
     if not drained:
         return
     pipe = redis.pipeline(transaction=False)
-    for tally, counts in drained:
+    for counters, counts in drained:
         for name, count in counts.items():
-            pipe.hincrby(stats_name(keys), f"{tally.account}|{tally.provider}|{name}", count)
+            pipe.hincrby(stats_name(keys), f"{counters.account}|{counters.provider}|{name}", count)
     try:
         await pipe.execute()
     except Exception:
-        for tally, counts in drained:
-            tally.restore(counts)
+        for counters, counts in drained:
+            counters.restore(counts)
         raise
-    for tally, counts in drained:
+    for counters, counts in drained:
         for name, count in counts.items():
-            metrics.quotes.labels(tally.account, tally.provider, name).inc(count)
+            metrics.quotes.labels(counters.account, counters.provider, name).inc(count)
 
 
 def read(redis: Any, keys: Keys) -> dict[tuple[str, str], dict[str, int]]:
-    """The sums of all processes by (account, provider), at most about a second old."""
+    """Return the sums of all processes by (account, provider), at most about a second old."""
     sums: dict[tuple[str, str], dict[str, int]] = {}
     for field, count in redis.hgetall(stats_name(keys)).items():
         account, provider, name = field.decode().rsplit("|", 2)

@@ -1,4 +1,4 @@
-"""What a provider says, and what a caller is told."""
+"""The quote that a provider gives, and the price that a caller gets."""
 
 import math
 from typing import Any, Literal, NamedTuple
@@ -7,12 +7,11 @@ from stocksblitz.market.core.bars import MAX_PRICE, MIN_PRICE
 from stocksblitz.redis.decoding import MAX_MS
 
 Outcome = Literal["hit", "wait", "call"]
-"""``hit``: kept from before; ``wait``: somebody else's call was waited for; ``call``: the provider was asked
-for this."""
+"""``hit``: cached; ``wait``: another caller's fetch was waited for; ``call``: the provider was called for this."""
 
 
 class ProviderQuote(NamedTuple):
-    """One instrument as its provider tells it. Only the price is always known."""
+    """The quote of one instrument by its provider. Only the price is always known."""
 
     price: float
     bid: float | None = None
@@ -20,7 +19,7 @@ class ProviderQuote(NamedTuple):
     ts: int | None = None
     """The quote's own time, ms UTC."""
     fresh_until: int | None = None
-    """Wall-clock ms after which its source calls it stale; None where the source says nothing of it."""
+    """When the quote gets stale (wall clock, ms); None where its source does not say."""
 
 
 class Price(NamedTuple):
@@ -33,14 +32,14 @@ class Price(NamedTuple):
     provider: str
     outcome: Outcome
     age_ms: int
-    """Since the provider answered."""
+    """Time since the provider answered."""
     ttl_ms: int
-    """How long this price is given out before the provider is asked again."""
+    """How long this price stays in the cache."""
     fresh_until: int | None
 
 
 def number(raw: Any) -> float | None:
-    """A finite number from what a provider sent (text, bytes or number), else None: NaN is no price."""
+    """Return a finite number from what a provider sent (text, bytes or number), else None: NaN is no price."""
     if raw is None or isinstance(raw, bool):
         return None
     try:

@@ -16,7 +16,7 @@ settings.QUOTE_ACCOUNTS = options
 settings.PRICE_CACHE_TIME = 60.0
 
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.market.quotes import get_instrument_current_price_sync
+from stocksblitz.market.quotes.current_price import get_instrument_current_price_sync
 
 print("ready", flush=True)
 for line in sys.stdin:

@@ -1,6 +1,6 @@
 """Any order of asks, answers, failures, expiry, cancellations and crashes over several processes.
 
-A "process" is a desk: it has its own cache, flights, event loop, Redis connections and leases, and shares only Redis
+A "process" is a service: it has its own cache, fetches, event loop, Redis connections and leases, and shares only Redis
 with the others. A crash stops its loop dead, so that nothing of it runs any more.
 """
 
@@ -99,9 +99,9 @@ class Quotes(RuleBasedStateMachine):
         self.threads = ThreadPoolExecutor(32)
         self.loop = asyncio.new_event_loop()
         threading.Thread(target=self.loop.run_forever, daemon=True).start()
-        self.desks = [self._desk(i) for i in range(2)]
+        self.services = [self._service(i) for i in range(2)]
 
-    def _desk(self, process: int) -> QuoteService:
+    def _service(self, process: int) -> QuoteService:
         provider = f"{__name__}:Held"
         accounts = {
             name: ProviderAccount(
@@ -119,11 +119,11 @@ class Quotes(RuleBasedStateMachine):
 
     @rule(process=PROCESSES, key=KEYS, thread=st.booleans())
     def ask(self, process: int, key: tuple[str, str], thread: bool) -> None:
-        desk = self.desks[process]
+        service = self.services[process]
         if thread:
-            future = self.threads.submit(desk.ask_sync, *key)
+            future = self.threads.submit(service.ask_sync, *key)
         else:
-            future = asyncio.run_coroutine_threadsafe(desk.ask(*key), self.loop)
+            future = asyncio.run_coroutine_threadsafe(service.ask(*key), self.loop)
         self.asks.append(Ask(key, process, self.epoch, future))
         self._calm()
 
@@ -167,22 +167,22 @@ class Quotes(RuleBasedStateMachine):
     @rule(process=PROCESSES)
     def crash(self, process: int) -> None:
         """Nothing of the process runs any more; its leases run out, which this need not wait for."""
-        desk = self.desks[process]
-        desk._loop.call_soon_threadsafe(desk._loop.stop)
-        desk._thread.join(5)
+        service = self.services[process]
+        service._loop.call_soon_threadsafe(service._loop.stop)
+        service._thread.join(5)
         for call in [each for each in self.world.calls if each.process == process]:
             self.world.end(call)
         for ask in [each for each in self.asks if each.process == process]:
             self.asks.remove(ask)
         for name in self._left("lease"):
-            me = desk._fetcher._leases._me if "_leases" in desk._fetcher.__dict__ else "-"
+            me = service._fetcher._leases._me if "_leases" in service._fetcher.__dict__ else "-"
             if str(self.redis.get(name)).startswith(f"b'{me}"):
                 self.redis.delete(name)
-        desk._closed = True  # so that its threads end with it
-        for flight in desk._flights.values():
-            flight.landing.set_result(FetchResult(error=StocksBlitzError("unavailable", "killed")))
-        self.dead.append(desk)  # a killed process cleans nothing up, so neither may the garbage collector
-        self.desks[process] = self._desk(process)
+        service._closed = True  # so that its threads end with it
+        for fetch in service._fetches.values():
+            fetch.result.set_result(FetchResult(error=StocksBlitzError("unavailable", "killed")))
+        self.dead.append(service)  # a killed process cleans nothing up, so neither may the garbage collector
+        self.services[process] = self._service(process)
         self._calm()
 
     def _left(self, part: str) -> list[bytes]:
@@ -193,8 +193,10 @@ class Quotes(RuleBasedStateMachine):
 
         def calm() -> bool:
             under_way = {call.key for call in list(self.world.calls)}
-            flying = {key for desk in self.desks for key in list(desk._flights)}
-            return flying <= under_way and all(ask.future.done() or ask.key in under_way for ask in self.asks)
+            running = {key for service in self.services for key in list(service._fetches)}
+            return running <= under_way and all(
+                ask.future.done() or ask.key in under_way for ask in self.asks
+            )
 
         eventually(calm, what="every ask is answered or waits for a call")
         for ask in [each for each in self.asks if each.future.done()]:
@@ -220,19 +222,19 @@ class Quotes(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_cached_that_was_not_fetched(self) -> None:
-        for desk in getattr(self, "desks", []):
-            for key, entry in list(desk._cache._entries.items()):
+        for service in getattr(self, "services", []):
+            for key, entry in list(service._cache._entries.items()):
                 assert entry.quote.price in self.good[key]
 
     def teardown(self) -> None:
-        if not hasattr(self, "desks"):
+        if not hasattr(self, "services"):
             return
         while self.asks or self.world.calls:
             if self.world.calls:
                 self.answer(0, "price")
             else:
                 self._calm()
-        eventually(lambda: not any(desk._flights for desk in self.desks), what="no flight is left")
+        eventually(lambda: not any(service._fetches for service in self.services), what="no fetch is left")
         for name in (
             *self._left("lease"),
             *self._left("waiters"),
@@ -241,11 +243,11 @@ class Quotes(RuleBasedStateMachine):
             self.redis.pexpire(name, 1)
         eventually(lambda: not self._left("lease") and not self._left("waiters"), what="no lock is left")
         assert not self.world.overlaps
-        for desk in self.dead:  # only now, and only to be tidy
-            desk._thread = threading.Thread(target=desk._loop.run_forever, daemon=True)
-            desk._thread.start()
-        for desk in self.desks + self.dead:
-            desk.close()
+        for service in self.dead:  # only now, and only to be tidy
+            service._thread = threading.Thread(target=service._loop.run_forever, daemon=True)
+            service._thread.start()
+        for service in self.services + self.dead:
+            service.close()
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.threads.shutdown()
         self.redis.close()

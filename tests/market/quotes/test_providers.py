@@ -15,14 +15,19 @@ from django.core.management import CommandError, call_command
 from rest_framework.test import APIRequestFactory, force_authenticate
 
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.market import quotes
 from stocksblitz.market.api.quotes import QuoteStatsView
-from stocksblitz.market.quotes import get_instrument_current_price, get_instrument_current_price_sync
+from stocksblitz.market.quotes import current_price
 from stocksblitz.market.quotes.config import parse_accounts
+from stocksblitz.market.quotes.current_price import (
+    get_instrument_current_price,
+    get_instrument_current_price_sync,
+)
+from stocksblitz.market.quotes.leases import decode_shared_price
 from stocksblitz.market.quotes.providers import HttpProvider, dig, provider_class
 from stocksblitz.market.quotes.rate_limit import RateLimit
 from stocksblitz.market.quotes.types import number, quote_of
 from stocksblitz.redis.client import connect
+from stocksblitz.redis.decoding import BadData
 from tests.conftest import atakes_less, eventually
 
 
@@ -86,7 +91,7 @@ def broker(settings):
         },
     }
     yield Broker
-    quotes.reset()
+    current_price.reset()
     server.shutdown()
     server.server_close()
 
@@ -188,6 +193,20 @@ def test_paths_lead_into_the_answer_or_nowhere(path, found):
 @pytest.mark.parametrize("raw", [None, True, "", "x", "nan", "inf", float("nan"), [], b"\xff"])
 def test_what_is_not_a_finite_number_is_none(raw):
     assert number(raw) is None
+
+
+@pytest.mark.parametrize("raw", [1e400, 1e308, 1e-300, 10**400, "1e400", -1e13])
+def test_a_price_that_nothing_can_be_computed_with_is_none(raw):
+    assert quote_of(raw) is None
+    assert quote_of(None, raw, 1.0) is None
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"5", b"x []", b"5 [1]", b"5 [null,null,null,1,1]", b"1e99 [1,1,1,1,1]", b"\xff \xff"]
+)
+def test_a_shared_price_that_is_junk_is_bad_data(raw):
+    with pytest.raises(BadData):
+        decode_shared_price(raw, 5)
 
 
 def test_a_negative_price_is_a_price():
@@ -367,5 +386,5 @@ def test_the_statistics_are_metrics_too(redis, keys):
     feed_writes(redis, keys, "EURUSD", last="1.29")
     for _ in range(3):
         get_instrument_current_price_sync("feed", "EURUSD")
-    quotes.reset()
+    current_price.reset()
     assert (value("hits"), value("api_calls")) == (before[0] + 2, before[1] + 1)

@@ -9,8 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.market import quotes
-from stocksblitz.market.quotes import get_instrument_current_price, get_instrument_current_price_sync
+from stocksblitz.market.quotes import current_price
+from stocksblitz.market.quotes.current_price import (
+    get_instrument_current_price,
+    get_instrument_current_price_sync,
+)
 from stocksblitz.market.quotes.providers import ProviderError
 from tests.conftest import aeventually, atakes_less, eventually, takes_less
 from tests.market.quotes.providers import Batching, Counting, Scripted
@@ -26,7 +29,7 @@ def slow(settings, namespace):
     account = {"provider": COUNTING, "name": namespace, "seconds": 0.2}
     settings.QUOTE_ACCOUNTS = {"one": account, "two": {**account, "name": f"{namespace}2"}}
     yield namespace
-    quotes.reset()
+    current_price.reset()
 
 
 @pytest.fixture
@@ -43,7 +46,7 @@ def scripted(settings):
     Scripted.gate.set()
     yield Scripted
     Scripted.gate.set()
-    quotes.reset()
+    current_price.reset()
 
 
 async def asked(*calls):
@@ -133,7 +136,7 @@ async def test_a_hit_is_kept_for_the_cache_time_and_no_longer(slow, settings, re
     assert (first.outcome, again.outcome) == ("call", "hit")
     assert again.age_ms < 60_000
     assert again.ttl_ms == 60_000
-    quotes.reset()
+    current_price.reset()
     settings.PRICE_CACHE_TIME = 0.3
     assert (await get_instrument_current_price("one", "BRIEF")).ttl_ms == 300
     await asyncio.sleep(0.31)
@@ -290,9 +293,9 @@ async def test_ten_thousand_symbols_asked_once_leave_nothing_behind(scripted, se
         await asyncio.gather(
             *(get_instrument_current_price("s", f"N{i}") for i in range(start, start + 1000))
         )
-    desk = quotes._desk
+    service = current_price.quote_service()
     await aeventually(
-        lambda: len(desk._cache) == 0 and not desk._flights, what="caches and flights are empty"
+        lambda: len(service._cache) == 0 and not service._fetches, what="caches and fetches are empty"
     )
 
     def left():
@@ -317,7 +320,7 @@ def test_a_desk_that_closes_frees_who_waits_and_its_lease(scripted, redis, names
     with ThreadPoolExecutor(2) as pool:
         asks = [pool.submit(get_instrument_current_price_sync, "s", "ACME") for _ in range(2)]
         eventually(lambda: list(redis.scan_iter(f"{namespace}*lease")) and scripted.calls)
-        quotes.reset()
+        current_price.reset()
         for ask in asks:
             with pytest.raises(StocksBlitzError, match="stopping"):
                 ask.result(30)

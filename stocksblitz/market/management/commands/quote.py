@@ -6,7 +6,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.market.quotes import FEED_ACCOUNT, Price, get_instrument_current_price_sync
+from stocksblitz.market.quotes.config import FEED_ACCOUNT
+from stocksblitz.market.quotes.current_price import get_instrument_current_price_sync
+from stocksblitz.market.quotes.types import Price
 
 
 class Command(BaseCommand):
