@@ -4,6 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from stocksblitz.api.schema import JSONObject
 from stocksblitz.market.core.bars import TIMEFRAMES
 from stocksblitz.market.core.symbols import SYMBOL_PATTERN
 
@@ -98,8 +99,8 @@ class DataReply(serializers.Serializer[Any]):
     timeframe = serializers.CharField()
     timestamp = serializers.CharField()
     ohlcv = Ohlcv(allow_null=True)
-    greeks = serializers.JSONField(allow_null=True)
-    oi = serializers.JSONField(allow_null=True)
+    greeks = JSONObject(allow_null=True)
+    oi = JSONObject(allow_null=True)
     indicators = serializers.JSONField(help_text="id: {ts, value, timeframe, ready}")
     source = serializers.CharField(allow_null=True)  # type: ignore[assignment]  # a field of this name
     stale = serializers.BooleanField()

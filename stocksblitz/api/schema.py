@@ -5,7 +5,7 @@ from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import serializers
 
 
@@ -23,6 +23,11 @@ class Problem(serializers.Serializer[Any]):
     detail = serializers.CharField(allow_blank=True)
     code = serializers.CharField()
     errors = FieldError(many=True, required=False)  # type: ignore[assignment]  # a field of this name
+
+
+@extend_schema_field({"type": "object", "additionalProperties": {}})
+class JSONObject(serializers.JSONField):
+    """A JSON object whose names are not fixed. The schema of a plain JSONField that may be null refuses null."""
 
 
 EVERYWHERE = (400, 401, 403, 406, 429, 503)

@@ -1,6 +1,7 @@
 from datetime import UTC, datetime
 from functools import partial
 
+import jsonschema
 import orjson
 import pytest
 from asgiref.sync import async_to_sync
@@ -268,3 +269,12 @@ def test_a_key_of_another_type_has_no_bars_and_no_price(client, redis, keys):
 def test_a_hostile_price_is_no_quote(client, redis, keys, fields):
     redis.hset(keys.market("NIFTY50"), mapping={"bid": "99", "ask": "101", "last": "100", "ts": T0, **fields})
     assert client.get("/api/market/NIFTY50/quote").json()["code"] == "unavailable"
+
+
+@pytest.mark.parametrize("reply", ["ChainReply", "OptionQuote", "DataReply"])
+def test_greeks_and_open_interest_may_be_null_in_the_schema(db, reply):
+    schema = Client().get("/api/schema", headers={"accept": "application/json"}).json()
+    properties = schema["components"]["schemas"][reply]["properties"]
+    for name in ("greeks", "oi"):
+        jsonschema.validate(None, properties[name])
+        jsonschema.validate({"iv": 0.2}, properties[name])

@@ -5,9 +5,10 @@ from typing import Any
 from rest_framework import serializers
 
 from stocksblitz.api.errors import StocksBlitzError
+from stocksblitz.api.schema import JSONObject
 from stocksblitz.market.calendars.overrides import check_exchange
 from stocksblitz.market.core.symbols import RESERVED_SYMBOLS
-from stocksblitz.market.models import Instrument
+from stocksblitz.market.models import Instrument, OptionContract
 
 
 class InstrumentShape(serializers.ModelSerializer[Instrument]):
@@ -92,8 +93,21 @@ class GapsReply(serializers.Serializer[Any]):
     gaps = Gap(many=True)
 
 
+class OptionQuote(serializers.Serializer[Any]):
+    symbol = serializers.CharField()
+    expiry = serializers.DateTimeField()
+    strike = serializers.FloatField()
+    right = serializers.ChoiceField(choices=OptionContract.Right.choices)
+    bid = serializers.FloatField(allow_null=True)
+    ask = serializers.FloatField(allow_null=True)
+    last = serializers.FloatField(allow_null=True)
+    ts = serializers.IntegerField(allow_null=True)
+    greeks = JSONObject(allow_null=True)
+    oi = JSONObject(allow_null=True)
+
+
 class ChainReply(serializers.Serializer[Any]):
     symbol = serializers.CharField()
-    greeks = serializers.JSONField(allow_null=True)
-    oi = serializers.JSONField(allow_null=True)
-    contracts = serializers.ListField(child=serializers.JSONField())
+    greeks = JSONObject(allow_null=True)
+    oi = JSONObject(allow_null=True)
+    contracts = OptionQuote(many=True)
