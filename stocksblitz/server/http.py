@@ -30,8 +30,8 @@ from stocksblitz.server.places import working
 
 WAITING = 512
 """Requests that may be in work, or wait for a computation, at the same time."""
-WORKING = 16
-"""Of these at most so many run at the same time; PostgreSQL's pool has as many connections."""
+WORKING = 8
+"""Of these at most so many run at the same time: Python runs one at a time, and the others wait for a store."""
 KEPT = 64
 """Threads that keep their database connection from one request to the next."""
 PROBED = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -166,4 +166,10 @@ def with_static(application: Any) -> Any:
         ]
     for root in reversed(roots):  # the first that has a file wins
         served.add_files(root, prefix=settings.STATIC_URL)
-    return served
+
+    async def route(scope: Scope, receive: Any, send: Any) -> None:
+        # In development the files are looked up anew, in few threads: no other request waits for those.
+        chosen: Any = served if scope["path"].startswith(settings.STATIC_URL) else application
+        await chosen(scope, receive, send)
+
+    return route

@@ -8,9 +8,12 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
+TURN_S = 5.0
+"""How long a thread waits for a place; then it runs without one, so that a store that is away holds up nobody else."""
+
 
 class _Current(threading.local):
-    """The places that this thread has taken one of; None outside of a request."""
+    """The places that this thread holds one of; None without a place."""
 
     places: threading.Semaphore | None = None
 
@@ -18,26 +21,33 @@ class _Current(threading.local):
 _current = _Current()
 
 
+def _take(places: threading.Semaphore) -> None:
+    _current.places = places if places.acquire(timeout=TURN_S) else None
+
+
+def _give_back() -> None:
+    places, _current.places = _current.places, None
+    if places is not None:
+        places.release()
+
+
 @contextlib.contextmanager
 def working(places: threading.Semaphore) -> Iterator[None]:
     """Run the block in one of these places; wait for a free one before."""
-    with places:
-        _current.places = places
-        try:
-            yield
-        finally:
-            _current.places = None
+    _take(places)
+    try:
+        yield
+    finally:
+        _give_back()
 
 
 @contextlib.contextmanager
 def waiting() -> Iterator[None]:
     """Run a block that only waits (for a computation, a quote, a commit): others may work in this thread's place."""
     places = _current.places
-    if places is None:
-        yield
-        return
-    places.release()
+    _give_back()
     try:
         yield
     finally:
-        places.acquire()
+        if places is not None:
+            _take(places)
