@@ -13,6 +13,7 @@ from django.utils.csp import CSP
 from stocksblitz.devserver import embedded_redis
 from stocksblitz.market.feeds.spec import FeedSpec
 from stocksblitz.redis import url as redis_url
+from stocksblitz.secret import Secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DEFAULT_SECRET = "development-only-never-in-production-0123456789abcdef"
@@ -44,7 +45,7 @@ def networks(items: list[str]) -> list[str]:
 
 
 DEBUG = env("DEBUG", "1") == "1"
-SECRET_KEY = env("SECRET_KEY", DEFAULT_SECRET)
+SECRET_KEY = Secret(env("SECRET_KEY", DEFAULT_SECRET))
 if not DEBUG and SECRET_KEY == DEFAULT_SECRET:
     raise ImproperlyConfigured(
         "DEBUG=0 needs a SECRET_KEY of your own: set the environment variable SECRET_KEY"
@@ -64,12 +65,12 @@ ALLOWED_ORIGINS = env_list(
 CSRF_TRUSTED_ORIGINS = ALLOWED_ORIGINS
 TRUSTED_PROXIES = networks(env_list("TRUSTED_PROXIES"))
 """Whose X-Forwarded-For and X-Forwarded-Proto count; nobody's by default, also not loopback's."""
-CSRF_FAILURE_VIEW = "stocksblitz.api.problems.csrf_failed"
+CSRF_FAILURE_VIEW = "stocksblitz.api.error_views.csrf_failed"
 
 # --- Redis -----------------------------------------------------------------------------------------------------------
 
 try:
-    REDIS_URL = redis_url.check(env("REDIS_URL", embedded_redis.url(DATA_DIR)))
+    REDIS_URL = Secret(redis_url.check(env("REDIS_URL", embedded_redis.url(DATA_DIR))))
 except ValueError as error:
     raise ImproperlyConfigured(str(error)) from error
 REDIS_NAMESPACE = env("REDIS_NAMESPACE", "")
@@ -109,7 +110,7 @@ PRICE_CACHE_TIME = float(env("PRICE_CACHE_TIME", "1.0"))
 """Seconds for which a fetched price is given out again; 0: each is fetched."""
 PRICE_CACHE_STRETCH = env_int("PRICE_CACHE_STRETCH", 4)
 """Times PRICE_CACHE_TIME is the longest that a price counts when many wait for it; 1: never longer."""
-QUOTE_ACCOUNTS = env("QUOTE_ACCOUNTS", "")
+QUOTE_ACCOUNTS = Secret(env("QUOTE_ACCOUNTS", ""))
 """Credentials with price providers: JSON, or the path of a JSON file (docs/quotes.md)."""
 QUOTE_TIMEOUT = float(env("QUOTE_TIMEOUT", "10"))
 """Seconds that a caller waits for a price at most."""
@@ -167,7 +168,12 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
+    "stocksblitz.api.error_views.NotFound",
 ]
+
+# Also with DEBUG=1: a failure is told in the log, and its page shows nothing of the server.
+DEFAULT_EXCEPTION_REPORTER = "stocksblitz.api.error_views.QuietReporter"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "stocksblitz.api.error_views.NothingReported"
 
 ROOT_URLCONF = "stocksblitz.urls"
 ASGI_APPLICATION = "stocksblitz.asgi.application"
@@ -233,7 +239,7 @@ AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_FAILURE_LIMIT = 20
 AXES_COOLOFF_TIME = 0.25
 AXES_VERBOSE = False
-AXES_LOCKOUT_CALLABLE = "stocksblitz.api.problems.locked_out"
+AXES_LOCKOUT_CALLABLE = "stocksblitz.api.error_views.locked_out"
 
 LOGIN_URL = "/login"
 LOGIN_REDIRECT_URL = "/"
@@ -273,9 +279,9 @@ REST_FRAMEWORK = {
         "stocksblitz.identity.authentication.CookieAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_RENDERER_CLASSES": ["stocksblitz.api.problems.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["stocksblitz.api.problems.JSONParser"],
-    "DEFAULT_THROTTLE_CLASSES": ["stocksblitz.api.problems.UserThrottle"],
+    "DEFAULT_RENDERER_CLASSES": ["stocksblitz.api.json_format.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["stocksblitz.api.json_format.JSONParser"],
+    "DEFAULT_THROTTLE_CLASSES": ["stocksblitz.api.throttles.UserThrottle"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "stocksblitz.api.problems.problem_response",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",

@@ -6,7 +6,7 @@ from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path, re_path
 from django.views.decorators.csrf import csrf_exempt
 
-from stocksblitz.api import health, problems
+from stocksblitz.api import error_views, health
 
 admin.site.site_header = admin.site.site_title = "StocksBlitz"
 admin.site.index_title = "Operations"
@@ -35,10 +35,10 @@ urlpatterns = [
     path("metrics", health.metrics),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
-    re_path("", csrf_exempt(problems.not_found)),  # what is not there needs no token to say so
+    re_path("", csrf_exempt(error_views.not_found)),  # what is not there needs no token to say so
 ]
 
-handler400 = "stocksblitz.api.problems.bad_request"
-handler403 = "stocksblitz.api.problems.forbidden"
-handler404 = "stocksblitz.api.problems.not_found"
-handler500 = "stocksblitz.api.problems.server_error"
+handler400 = "stocksblitz.api.error_views.bad_request"
+handler403 = "stocksblitz.api.error_views.forbidden"
+handler404 = "stocksblitz.api.error_views.not_found"
+handler500 = "stocksblitz.api.error_views.server_error"

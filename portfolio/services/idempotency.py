@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from portfolio.models import IdempotencyKey
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.api.problems import dumps
+from stocksblitz.api.json_format import dumps
 
 KEPT = timedelta(days=7)
 _KEY = re.compile(r"[\x21-\x7e]{1,128}\Z")

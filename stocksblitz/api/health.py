@@ -12,7 +12,7 @@ from django.views.generic import TemplateView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from redis.exceptions import RedisError
 
-from stocksblitz.api import problems
+from stocksblitz.api.json_format import dumps
 from stocksblitz.observability import aggregation
 from stocksblitz.redis.client import current_keys, sync_client
 from stocksblitz.workers.leases import ALIVE_MS
@@ -25,7 +25,7 @@ class PageView(LoginRequiredMixin, TemplateView):
 
 def healthz(request: HttpRequest) -> HttpResponse:
     """This web process answers."""
-    return HttpResponse(problems.dumps({"status": "ok"}), content_type="application/json")
+    return HttpResponse(dumps({"status": "ok"}), content_type="application/json")
 
 
 def _redis() -> bool:
@@ -63,7 +63,7 @@ def readyz(request: HttpRequest) -> HttpResponse:
     """Whether everything that a client needs is there; 503 tells what is not."""
     found: dict[str, bool] = {"redis": _redis(), "database": _database(), **_workers()}
     ready = all(found.values())
-    body = problems.dumps({"status": "ready" if ready else "not ready", **found})
+    body = dumps({"status": "ready" if ready else "not ready", **found})
     return HttpResponse(body, status=200 if ready else 503, content_type="application/json")
 
 

@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 from rest_framework.views import APIView
 
 from stocksblitz import urls
-from stocksblitz.api import problems
+from stocksblitz.api import json_format, throttles
 from stocksblitz.identity import tokens
 from stocksblitz.identity.models import Login
 from stocksblitz.observability import aggregation
@@ -118,7 +118,7 @@ def test_methods_and_media_types():
 
 
 def test_numbers_that_json_does_not_know_become_null():
-    assert problems.dumps({"a": float("nan"), "b": float("inf")}) == b'{"a":null,"b":null}'
+    assert json_format.dumps({"a": float("nan"), "b": float("inf")}) == b'{"a":null,"b":null}'
 
 
 def test_a_bucket_lets_so_many_a_minute_pass_however_they_come():
@@ -126,7 +126,9 @@ def test_a_bucket_lets_so_many_a_minute_pass_however_they_come():
     passed = []
     threads = [
         threading.Thread(
-            target=lambda: passed.extend(problems.take("t", "alice", 50) == 0 for _ in range(10))
+            target=lambda: passed.extend(
+                throttles.count_request("t", "alice", 50).accepted for _ in range(10)
+            )
         )
         for _ in range(20)
     ]
@@ -135,8 +137,8 @@ def test_a_bucket_lets_so_many_a_minute_pass_however_they_come():
     for thread in threads:
         thread.join()
     assert 50 <= sum(passed) <= 52  # and as many as a few milliseconds give back
-    assert problems.take("t", "alice", 50) > 0
-    assert problems.take("t", "bob", 50) == 0
+    assert throttles.count_request("t", "alice", 50).wait_s > 0
+    assert throttles.count_request("t", "bob", 50).accepted
 
 
 def test_throttled_requests_say_when_to_come_back(settings):

@@ -142,7 +142,7 @@ def test_error_codes_are_exactly_those_documented():
 def test_codes_that_only_rest_has_are_documented():
     from stocksblitz.api import problems
 
-    assert [code for code in problems._CODES.values() if f"`{code}`" not in PROTOCOL] == []
+    assert [code for code in problems.CODES.values() if f"`{code}`" not in PROTOCOL] == []
 
 
 def test_limits_name_their_settings():
