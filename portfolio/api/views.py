@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from portfolio.api import serializers as given
+from portfolio.margin.types import Quote
 from portfolio.models import Account, Fill, LedgerEntry, MarginEvent, Order, Position
 from portfolio.services import accounts, idempotency
 from portfolio.services.queries import current_snapshot, get_account, visible
@@ -51,10 +52,15 @@ def staff_only(request: Request, doing: str) -> None:
         raise StocksBlitzError("forbidden", f"only staff may {doing}")
 
 
-def _once(request: Request, work: Callable[[], tuple[int, Any]]) -> Response:
-    """Answer with what the work gives, done once for each Idempotency-Key."""
+def _once[Prepared](
+    request: Request,
+    book: Callable[[Prepared], tuple[int, Any]],
+    prepare: Callable[[], Prepared] = lambda: None,  # type: ignore[assignment,return-value]
+) -> Response:
+    """Answer with what ``book`` makes of what was prepared, booked once for each Idempotency-Key."""
     digest = idempotency.digest(str(request.method), request.path, request.data)
-    status, answer = idempotency.once(_user(request), request.headers.get("Idempotency-Key"), digest, work)
+    key = request.headers.get("Idempotency-Key")
+    status, answer = idempotency.once(_user(request), key, digest, prepare, book)
     return Response(answer, status=status)
 
 
@@ -145,7 +151,7 @@ class DepositView(APIView):
         get_account(_user(request), key, doing="deposit")
         staff_only(request, "book deposits")
         body = _body(given.DepositRequest, request)
-        return _once(request, lambda: (200, given.AccountReply(accounts.deposit(key=key, **body)).data))
+        return _once(request, lambda _: (200, given.AccountReply(accounts.deposit(key=key, **body)).data))
 
 
 class _OfAccount(ListAPIView[Any]):
@@ -262,7 +268,7 @@ class PositionList(_List):
         body = _body(given.PositionRequest, request)
         key = get_account(_user(request), body.pop("account"), doing="book position").key
         return _once(
-            request, lambda: (201, given.PositionReply(accounts.book_position(key=key, **body)).data)
+            request, lambda _: (201, given.PositionReply(accounts.book_position(key=key, **body)).data)
         )
 
 
@@ -291,12 +297,14 @@ class CloseView(_Mine):
         held, body = self._one(request, pk, "close position"), _body(given.CloseRequest, request)
         key, quantity = held.account.key, body.get("quantity")
 
-        def work() -> tuple[int, Any]:
-            quote = accounts.current_quote(key, held.instrument.symbol)
+        def quote() -> Quote:
+            return accounts.current_quote(key, held.instrument.symbol)
+
+        def close(quote: Quote) -> tuple[int, Any]:
             fill = accounts.close_position(key=key, position_id=pk, quantity=quantity, quote=quote)
             return 200, given.CloseReply(fill).data
 
-        return _once(request, work)
+        return _once(request, close, quote)
 
 
 class OrderList(_List):
@@ -320,12 +328,13 @@ class OrderList(_List):
         key = get_account(_user(request), body.pop("account"), doing="place order").key
         order = {"kind": body.pop("type"), "price": body.pop("price", None), **body}
 
-        def work() -> tuple[int, Any]:
-            symbol = accounts.get_instrument(order["symbol"]).symbol
-            quote = accounts.current_quote(key, symbol)
+        def quote() -> Quote:
+            return accounts.current_quote(key, accounts.get_instrument(order["symbol"]).symbol)
+
+        def place(quote: Quote) -> tuple[int, Any]:
             return 201, given.OrderReply(accounts.place_order(key=key, quote=quote, **order)).data
 
-        return _once(request, work)
+        return _once(request, place, quote)
 
 
 class OrderView(_Mine):

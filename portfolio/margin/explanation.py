@@ -5,26 +5,26 @@ from typing import Any
 
 from portfolio.margin.levels import equity_at
 from portfolio.margin.margin import Valuation, mark
-from portfolio.margin.types import BUY, Holding, MarginAccount, MarketPrices, Rules, money, places
+from portfolio.margin.types import BUY, Holding, MarginAccount, MarketPrices, Rules, money
 
 SIDE_NAMES = {1: "buy", -1: "sell"}
 
 
 def plain(number: Decimal | None) -> str | None:
-    """A decimal as people write it, without an exponent or idle zeros."""
+    """Write a decimal without an exponent, without zeros at its end, and without the sign of a zero."""
     if number is None:
         return None
-    text = f"{number:f}"
+    text = f"{number:zf}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def shown(amount: Decimal | None, currency: str) -> str | None:
-    """Money as it is shown: the currency's minor unit, half-up."""
-    return None if amount is None else f"{money(amount, currency):.{places(currency)}f}"
+    """Write money with the digits of its currency's minor unit, rounded half-up."""
+    return None if amount is None else f"{money(amount, currency):f}"
 
 
 def percent(level: Decimal | None) -> str | None:
-    return None if level is None else f"{level:.2f}"
+    return None if level is None else f"{level:z.2f}"
 
 
 def numbers(valuation: Valuation, rules: Rules) -> dict[str, str | None]:

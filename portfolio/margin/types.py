@@ -8,26 +8,19 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import NamedTuple
 
 from portfolio.margin.fx import Graph, Path, Rate, rate_along
+from stocksblitz.market.core.currencies import minor_unit_places
 
 ZERO, ONE, HUNDRED = Decimal(0), Decimal(1), Decimal(100)
 BUY, SELL = 1, -1
 
-_PLACES = {
-    **dict.fromkeys(("BIF", "CLP", "ISK", "JPY", "KRW", "PYG", "UGX", "VND", "XAF", "XOF"), 0),
-    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "OMR", "TND"), 3),
-    **dict.fromkeys(("BTC", "ETH"), 8),
-}
-"""Minor units that are not two digits (ISO 4217; coins as their exchanges book them)."""
-
-
-def places(currency: str) -> int:
-    """Digits after the point of the currency's minor unit."""
-    return _PLACES.get(currency, 2)
-
 
 def money(amount: Decimal, currency: str) -> Decimal:
-    """Rounded half-up to the minor unit: done when money is booked or shown, never in between."""
-    return amount.quantize(Decimal(1).scaleb(-places(currency)), rounding=ROUND_HALF_UP)
+    """Round an amount half-up to the currency's minor unit; the result is never minus zero.
+
+    This is done when money is booked or shown, never in between.
+    """
+    unit = Decimal(1).scaleb(-minor_unit_places(currency))
+    return amount.quantize(unit, rounding=ROUND_HALF_UP) + ZERO
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from portfolio.margin.explanation import shown
 from portfolio.margin.margin import opening_margin, value
 from portfolio.margin.order_rules import triggered, with_order, with_position
 from portfolio.margin.size_limits import check_size
@@ -211,7 +212,8 @@ def check_free_margin(
     held = replace(holding, margin=frozen(margin))
     after = value((with_order if pending else with_position)(now, held), market).used
     if after is None or (after > before.equity and after > before.used):
-        text = f"{before.free:.2f} {rules.currency} are free, this needs {margin:.2f}"
+        free, needed = shown(before.free, rules.currency), shown(margin, rules.currency)
+        text = f"{free} {rules.currency} are free, this needs {needed}"
         raise StocksBlitzError("conflict", f"not enough free margin: {text}")
     return held.margin
 

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import orjson
 
-from portfolio.margin.explanation import SIDE_NAMES, plain
-from portfolio.margin.types import Holding, MarginAccount, places
+from portfolio.margin.explanation import SIDE_NAMES, plain, shown
+from portfolio.margin.types import Holding, MarginAccount
 from portfolio.valuation.book import STATES, Book
 from portfolio.valuation.column_table import Floats, Ints
+from stocksblitz.market.core.currencies import minor_unit_places
 
 NUDGE = 1e-6
 """Added to the smallest unit before it is cut, so that 0.125, which a float may hold from below, is still
@@ -34,13 +35,13 @@ class Static:
 
 def static_of(key: str, account: MarginAccount, source: str) -> Static:
     """``source``: where the prices come from."""
-    rules, digits = account.rules, places(account.rules.currency)
+    rules, digits = account.rules, minor_unit_places(account.rules.currency)
     number = b'"%%.%df"' % digits
     head = {
         "account": key,
         "source": source,
         "currency": rules.currency,
-        "balance": f"{account.balance:.{digits}f}",
+        "balance": shown(account.balance, rules.currency),
     }
     call, stop = orjson.dumps(plain(rules.margin_call)), orjson.dumps(plain(rules.stop_out))
     parts = [
