@@ -120,10 +120,10 @@ async def cycle(count: int, per: int = PER_ACCOUNT) -> list[Line]:
     for round_ in range(5):
         await put_price(redis, names.market(symbol), 1.2 + round_ / 100)
         await leases.step()
-        await listener.news(0)
+        await listener.wait_for_price(0)
         begun = time.perf_counter()
         await redis.publish(names.price_updates, symbol)
-        await listener.news(5)
+        await listener.wait_for_price(5)
         looked_up = time.perf_counter()
         await engine.step()
         await write_all(engine, leases)
@@ -153,11 +153,11 @@ def share_symbol(accounts: dict[str, Any]) -> str:
 
 def take_in(engine: Any, accounts: dict[str, Any], ticks: dict[str, Any]) -> None:
     """Give the engine the accounts as if it had read them from the database."""
-    from portfolio.worker.database import Loaded
+    from portfolio.worker.database import LoadedAccount
     from stocksblitz.workers.leases import shard_of
 
     engine.book.currencies.use(currency_graph())
-    engine._take_in({key: Loaded(account, 1, "ok", shard_of(key)) for key, account in accounts.items()})
+    engine.accounts.take_in({key: Loaded(account, 1, "ok", shard_of(key)) for key, account in accounts.items()})
     engine.book.tick(ticks, int(time.time() * 1000))
     engine.book.currencies.follow(["EURUSD"])
 

@@ -68,7 +68,7 @@ class PriceSource:
 
     async def open(self) -> None:
         """Subscribe to the announcements of snapshots and of account events."""
-        from portfolio.services.symbol_holders import events
+        from portfolio.services.announcements import events
         from portfolio.worker.snapshot_writer import updates
 
         await self.pubsub.subscribe(updates(self.names), events(self.names))

@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import Max
 
 from portfolio.models import MarginEvent
-from portfolio.services.symbol_holders import shape
+from portfolio.services.announcements import event_json
 
 LATE_S = 10.0
 """Ids are given out before the commit: for so long one below those already seen may still appear."""
@@ -45,7 +45,7 @@ class Missed:
             )  # those before a watch are left out by whoever tells
         since = self._looks[0][1]
         rows = MarginEvent.objects.filter(pk__gt=since, account__key__in=list(accounts)).order_by("pk")
-        found = [(row.account.key, shape(row)) for row in rows.select_related("account")[:MOST]]
+        found = [(row.account.key, event_json(row)) for row in rows.select_related("account")[:MOST]]
         self._looks.append((now, min(newest, found[-1][1]["id"]) if len(found) == MOST else newest))
         while len(self._looks) > 1 and now - self._looks[1][0] > LATE_S:
             self._looks.popleft()

@@ -20,7 +20,7 @@ from django.db import DatabaseError
 from redis.exceptions import RedisError
 
 from portfolio.realtime.missed_events import Missed
-from portfolio.services.symbol_holders import events
+from portfolio.services.announcements import events
 from portfolio.worker.snapshot_writer import updates
 from stocksblitz.delivery.connection import Connection
 from stocksblitz.delivery.hub import Hub

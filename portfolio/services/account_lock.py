@@ -13,7 +13,7 @@ from django.db import transaction
 from portfolio.margin.size_limits import MOST_MONEY, bounded
 from portfolio.margin.types import money
 from portfolio.models import Account, LedgerEntry
-from portfolio.services.symbol_holders import announce
+from portfolio.services.announcements import announce_change
 from stocksblitz.api.errors import StocksBlitzError
 
 
@@ -65,4 +65,4 @@ def changing(key: str) -> Iterator[Change]:
         if change.touched:
             account.revision += 1
             account.save(update_fields=["balance", "revision", "state"])
-            transaction.on_commit(partial(announce, account, frozenset(change.symbols)), robust=True)
+            transaction.on_commit(partial(announce_change, account, frozenset(change.symbols)), robust=True)

@@ -16,10 +16,10 @@ from portfolio.margin.types import Holding, MarketPrices
 from portfolio.models import Account, MarginEvent, Order, Position
 from portfolio.services.account_lock import Change, changing
 from portfolio.services.accounts import check_free_margin, execute
+from portfolio.services.announcements import announce_event
 from portfolio.services.execution import Execution
 from portfolio.services.loader import load_one, rules_of, side_of, symbols_of
 from portfolio.services.prices import priced, read_market, terms_of
-from portfolio.services.symbol_holders import tell
 from stocksblitz.api.errors import StocksBlitzError
 
 log = logging.getLogger(__name__)
@@ -152,7 +152,7 @@ class _Enforcement:
         )
         self.change.touched = True
         self.events.append(event)
-        tell(event)
+        announce_event(event)
         log.info("%s %s", self.account.key, text, extra={"action": kind, "account": self.account.key})
         return event
 
@@ -208,7 +208,7 @@ def _note(change: Change, order: Order, kind: str, outcome: str) -> None:
     text = f"{order.type.capitalize()} order {order.pk} ({order.side} {explanation.plain(order.quantity)}"
     text += f" {order.instrument.symbol} at {explanation.plain(order.price)}) {outcome}."
     reference = f"order:{order.pk}:done"
-    tell(
+    announce_event(
         MarginEvent.objects.create(
             account=change.account, kind=kind, reference=reference, text=text[:300], inputs={}
         )

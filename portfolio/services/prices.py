@@ -1,80 +1,62 @@
 """Prices as the feed left them in Redis, read for the oracle (Decimal) and for the columns (float)."""
 
-from collections.abc import Iterable, Sequence
-from decimal import Decimal, InvalidOperation
+from collections.abc import Iterable
+from decimal import Decimal
 
 from django.conf import settings
 
 from portfolio.margin.fx import Graph, Pair
 from portfolio.margin.types import MarketPrices, Quote, Terms
 from portfolio.valuation.price_columns import PriceTick, usable
+from stocksblitz.market.core.market_hash import PRICE_FIELDS, MarketPrice, decode_prices
 from stocksblitz.market.feeds.spec import MOCK_FEEDS
 from stocksblitz.market.models import Instrument
-from stocksblitz.redis.client import current_keys, sync_client
+from stocksblitz.observability.bad_data import BadDataLog
+from stocksblitz.redis.client import current_keys, each_answer_sync, sync_client
 from stocksblitz.workers.runtime import now_ms
 
-FIELDS = ("bid", "ask", "last", "ts", "fresh_until", "source")
-Raw = Sequence[bytes | None]
+bad_prices = BadDataLog("market_hash")
+"""Market hashes that the portfolio could not read."""
 
 
 def priced(user_type: str) -> bool:
-    """Whether accounts of this type may be reckoned with the prices of the running realm."""
+    """Return whether accounts of this type may be valued with the prices of the running realm."""
     return not settings.FEED.mock or user_type in settings.PORTFOLIO_MOCK_TYPES
 
 
-def _number(raw: bytes | None) -> Decimal | None:
-    try:
-        return Decimal(raw.decode()) if raw else None
-    except (InvalidOperation, UnicodeDecodeError):
+def tick_of(price: MarketPrice) -> PriceTick | None:
+    """Return the price as a row for the columns; None when accounts cannot be valued with it."""
+    bid, ask = (price.last, price.last) if None in (price.bid, price.ask) else (price.bid, price.ask)
+    if bid is None or ask is None or not usable(bid, ask) or _is_simulated_among_real(price):
         return None
+    ts = price.ts or 0
+    fresh_until = price.fresh_until
+    return PriceTick(
+        bid, ask, ts, ts + settings.PORTFOLIO_PRICE_STALE_MS if fresh_until is None else fresh_until
+    )
 
 
-def _sides(raw: Raw) -> tuple[Decimal, Decimal] | None:
-    """Bid and ask; the last price for both where a feed has no sides. None when it cannot be reckoned with."""
-    bid, ask, last = (_number(each) for each in raw[:3])
-    low, high = (bid, ask) if bid is not None and ask is not None else (last, last)
-    if low is None or high is None or not usable(float(low), float(high)):
+def _is_simulated_among_real(price: MarketPrice) -> bool:
+    return not settings.FEED.mock and price.source in MOCK_FEEDS
+
+
+def quote_of(price: MarketPrice, now: int) -> Quote | None:
+    """Return the price as the oracle takes it; None when accounts cannot be valued with it."""
+    tick = tick_of(price)
+    if tick is None:
         return None
-    return low, high
-
-
-def _times(raw: Raw) -> tuple[int, int]:
-    """The price's own time, and until when it is fresh on the wall clock."""
-    ts, until = (_number(each) for each in raw[3:5])
-    moment = int(ts) if ts is not None and ts.is_finite() else 0
-    if until is None or not until.is_finite():
-        return moment, moment + settings.PORTFOLIO_PRICE_STALE_MS
-    return moment, int(until)
-
-
-def _foreign(raw: Raw) -> bool:
-    """A simulated price among real ones: never to be reckoned with."""
-    return not settings.FEED.mock and (raw[5] or b"").decode(errors="replace") in MOCK_FEEDS
-
-
-def tick_of(raw: Raw) -> PriceTick | None:
-    """The fields of a market hash as a row for the columns; None when there is no usable price."""
-    sides = None if _foreign(raw) else _sides(raw)
-    return None if sides is None else PriceTick(float(sides[0]), float(sides[1]), *_times(raw))
-
-
-def quote_of(raw: Raw, now: int) -> Quote | None:
-    """The same for the oracle."""
-    sides = None if _foreign(raw) else _sides(raw)
-    if sides is None:
-        return None
-    ts, until = _times(raw)
-    return Quote(*sides, ts, now <= until)
+    return Quote(Decimal(repr(tick.bid)), Decimal(repr(tick.ask)), tick.ts, now <= tick.fresh_until)
 
 
 def read_quotes(symbols: Iterable[str]) -> dict[str, Quote]:
-    """The usable quotes of these symbols at this moment."""
+    """Return the usable quotes of these symbols at this moment."""
     names, pipe = sorted(set(symbols)), sync_client().pipeline(transaction=False)
     for name in names:
-        pipe.hmget(current_keys().market(name), FIELDS)
-    found = zip(names, pipe.execute(), strict=True)
+        pipe.hmget(current_keys().market(name), PRICE_FIELDS)
+    prices, bad = decode_prices(zip(names, each_answer_sync(pipe), strict=True))
+    bad_prices.record(prices, bad)
     now = now_ms()
-    return {name: quote for name, raw in found if (quote := quote_of(raw, now)) is not None}
+    return {name: quote for name, price in prices.items() if (quote := quote_of(price, now)) is not None}
 
 
 def read_graph() -> Graph:

@@ -128,7 +128,7 @@ class Book:
             slot = self.index.pop(key, None)
             if slot is not None:
                 self._leave(slot)
-                self.slots.count[slot] = 0
+                self.slots.count[slot], self.slots.state[slot] = 0, OK
                 self.keys[slot] = None
                 self._free.append(slot)
 

@@ -12,11 +12,11 @@ from django.contrib.auth.models import User
 from django.db import DatabaseError
 from redis.exceptions import RedisError
 
+from portfolio.services.announcements import changes
 from portfolio.services.demo_accounts import create_demo_accounts, missing_accounts
 from portfolio.services.idempotency import forget_old
-from portfolio.services.symbol_holders import changes
 from portfolio.worker import equity_history
-from portfolio.worker.database import Store, job
+from portfolio.worker.database import Store, run_and_release_connection
 from portfolio.worker.engine import Engine
 from portfolio.worker.equity_history import EVERY_S, Curves
 from portfolio.worker.price_listener import PortfolioCalculatorListener
@@ -61,7 +61,7 @@ class PortfolioProcess:
             mine=lambda key: self.leases.fence(key) is not None,
         )
         self.engine = Engine(self.redis, self.names, self.listener, self.leases, Store())
-        self.listener.also(changes(self.names), self.engine.changed)
+        self.listener.also(changes(self.names), self.engine.accounts.on_change)
         self.curves = Curves(self.redis, self.names, self.engine.book)
         self._counted: Counter[str] = Counter()
         self._logged = time.monotonic()
@@ -73,8 +73,12 @@ class PortfolioProcess:
         await self.listener.start_listener()
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(retry_forever("portfolio leases", self.engine.lease, stop, every=1.0))
-                tasks.create_task(retry_forever("portfolio loading", self.engine.load, stop, every=0.1))
+                tasks.create_task(
+                    retry_forever("portfolio leases", self.engine.renew_leases, stop, every=1.0)
+                )
+                tasks.create_task(
+                    retry_forever("portfolio loading", self.engine.accounts.load, stop, every=0.1)
+                )
                 tasks.create_task(
                     retry_forever(
                         "portfolio sweep", self.engine.sweep, stop, every=float(settings.PORTFOLIO_SWEEP_S)
@@ -98,16 +102,16 @@ class PortfolioProcess:
             metrics.portfolio_cycle.observe(time.monotonic() - begun)
         await asyncio.sleep(max(0.001, cycle - (time.monotonic() - begun)))
         if not busy:
-            await self.listener.news(cycle)
+            await self.listener.wait_for_price(cycle)
 
     async def _forget(self) -> None:
-        await asyncio.to_thread(job, forget_old)
+        await asyncio.to_thread(run_and_release_connection, forget_old)
 
     async def _seed(self, stop: asyncio.Event) -> None:
         """Create the demo accounts of a development server once the simulated feed has their prices."""
         for _ in range(SEED_TRIES):
             try:
-                if await asyncio.to_thread(job, create_missing_demo_accounts):
+                if await asyncio.to_thread(run_and_release_connection, create_missing_demo_accounts):
                     return
             except (StocksBlitzError, DatabaseError, RedisError, OSError) as error:
                 log.debug("demo accounts wait: %s", error)

@@ -166,7 +166,7 @@ async def test_an_event_whose_notification_was_lost_is_told_once(
     connect, account, price, instruments, monkeypatch
 ):
     from portfolio.models import Account, MarginEvent
-    from portfolio.services import symbol_holders
+    from portfolio.services.announcements import announce_event
 
     def happen(n, *, lost):
         of = Account.objects.get(key=key)
@@ -174,7 +174,7 @@ async def test_an_event_whose_notification_was_lost_is_told_once(
             account=of, kind="restored", reference=f"r{n}", text=f"{n}", inputs={}
         )
         if not lost:
-            symbol_holders.tell(event)
+            announce_event(event)
 
     key = await account()
     await in_thread(happen)(0, lost=True)

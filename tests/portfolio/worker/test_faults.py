@@ -321,12 +321,12 @@ def test_a_database_that_is_away_delays_a_close_and_loses_none(engine, people, t
 def test_a_clock_that_jumps_closes_nothing_and_versions_grow(
     real, instruments, people, tick, snapshot, monkeypatch
 ):
-    from portfolio.worker import engine as engine_module
+    from portfolio.worker import market_reader as market_module
     from portfolio.worker import snapshot_outbox as outbox_module
     from stocksblitz.workers.runtime import now_ms
 
     shift = [0]
-    for module in (engine_module, outbox_module):
+    for module in (market_module, outbox_module):
         monkeypatch.setattr(module, "now_ms", lambda: now_ms() + shift[0])
     tick("EURUSD", "1.1")
     make(people, "live:1", "2000")
