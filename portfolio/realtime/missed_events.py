@@ -1,4 +1,4 @@
-"""Margin events that no notification brought: looked for in the database, so that a socket has each at least once."""
+"""Margin events that no announcement brought: looked for in the database, so that a socket gets each at least once."""
 
 import time
 from collections import deque
@@ -11,44 +11,46 @@ from portfolio.models import MarginEvent
 from portfolio.services.announcements import event_json
 
 LATE_S = 10.0
-"""Ids are given out before the commit: for so long one below those already seen may still appear."""
-MOST = 1000
+"""Ids are given out before the commit: one below those already seen may still appear for so long."""
+MAX_EVENTS = 1000
 
 
-class Missed:
-    """What one process has told its sockets, and from which id on it looks."""
+class MissedEvents:
+    """The events that one process has sent, and the id after which it looks for others."""
 
     def __init__(self) -> None:
-        self._told: deque[tuple[float, int]] = deque()
-        self._ids: set[int] = set()
+        self._sent: deque[tuple[float, int]] = deque()
+        self._sent_ids: set[int] = set()
         self._looks: deque[tuple[float, int]] = deque()
 
     def note(self, event_id: int) -> bool:
-        """Take an event as told; returns whether it was not before."""
-        if event_id in self._ids:
+        """Take an event as sent; return whether it was not before."""
+        if event_id in self._sent_ids:
             return False
-        self._told.append((time.monotonic(), event_id))
-        self._ids.add(event_id)
+        self._sent.append((time.monotonic(), event_id))
+        self._sent_ids.add(event_id)
         return True
 
-    def idle(self) -> None:
-        """Nobody watches: what happens meanwhile is missed by nobody."""
+    def forget(self) -> None:
+        """Begin again at the newest event when somebody watches: nobody misses the events before."""
         self._looks.clear()
 
     def find(self, accounts: Iterable[str]) -> list[tuple[str, dict[str, Any]]]:
-        """(account, event) of these accounts that were not told, oldest first. For a thread; DatabaseError."""
+        """Return (account, event) of these accounts that were not sent, oldest first. Call it in a thread."""
         now = time.monotonic()
         newest = MarginEvent.objects.aggregate(newest=Max("pk"))["newest"] or 0
-        if not self._looks:
-            self._looks.append(
-                (now, max(0, newest - MOST))
-            )  # those before a watch are left out by whoever tells
-        since = self._looks[0][1]
-        rows = MarginEvent.objects.filter(pk__gt=since, account__key__in=list(accounts)).order_by("pk")
-        found = [(row.account.key, event_json(row)) for row in rows.select_related("account")[:MOST]]
-        self._looks.append((now, min(newest, found[-1][1]["id"]) if len(found) == MOST else newest))
+        if not self._looks:  # whoever sends leaves out the events before a watch
+            self._looks.append((now, max(0, newest - MAX_EVENTS)))
+        rows = MarginEvent.objects.filter(pk__gt=self._looks[0][1], account__key__in=list(accounts))
+        rows = rows.select_related("account").order_by("pk")
+        found = [(row.account.key, event_json(row)) for row in rows[:MAX_EVENTS]]
+        seen_to = min(newest, found[-1][1]["id"]) if len(found) == MAX_EVENTS else newest
+        self._looks.append((now, seen_to))
+        self._forget_old(now)
+        return [(account, event) for account, event in found if event["id"] not in self._sent_ids]
+
+    def _forget_old(self, now: float) -> None:
         while len(self._looks) > 1 and now - self._looks[1][0] > LATE_S:
             self._looks.popleft()
-        while self._told and now - self._told[0][0] > 3 * LATE_S and self._told[0][1] <= self._looks[0][1]:
-            self._ids.discard(self._told.popleft()[1])
-        return [each for each in found if each[1]["id"] not in self._ids]
+        while self._sent and now - self._sent[0][0] > 3 * LATE_S and self._sent[0][1] <= self._looks[0][1]:
+            self._sent_ids.discard(self._sent.popleft()[1])

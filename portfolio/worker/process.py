@@ -20,6 +20,7 @@ from portfolio.worker.database import Store, run_and_release_connection
 from portfolio.worker.engine import Engine
 from portfolio.worker.equity_history import EVERY_S, Curves
 from portfolio.worker.price_listener import PortfolioCalculatorListener
+from portfolio.worker.snapshot_writer import LEASES
 from portfolio.worker.status import COUNTED, DIRTY, MOST_NAMES, STATISTICS, name
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.observability import aggregation as process_metrics
@@ -31,7 +32,6 @@ from stocksblitz.workers.runtime import now_ms, stop_event, wait
 
 log = logging.getLogger(__name__)
 
-KIND = "portfolio"
 MIRROR_S = 0.8
 LOG_S = 60.0
 SEED_TRIES = 60
@@ -52,7 +52,7 @@ class PortfolioProcess:
     def __init__(self) -> None:
         self.redis = connect()
         self.names = current_keys()
-        self.leases = ShardLeases(self.redis, self.names, KIND)
+        self.leases = ShardLeases(self.redis, self.names, LEASES)
         self.listener = PortfolioCalculatorListener(
             self.redis,
             self.names,

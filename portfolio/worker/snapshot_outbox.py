@@ -10,7 +10,7 @@ import numpy as np
 from portfolio.valuation.book import Book
 from portfolio.valuation.column_table import Flags, Ints, Table
 from portfolio.valuation.snapshot_json import Static, bodies, stamped
-from portfolio.worker.snapshot_writer import SnapshotWriter
+from portfolio.worker.snapshot_writer import SnapshotWriter, WrittenSnapshot
 from stocksblitz.workers.runtime import now_ms
 
 MOST_WRITES = 10_000
@@ -33,9 +33,7 @@ _LAST = {
 
 class _Row(NamedTuple):
     slot: int
-    account: str
-    snapshot: bytes
-    news: bool
+    written: WrittenSnapshot
 
 
 class Outbox:
@@ -108,11 +106,11 @@ class Outbox:
         return sum(result for result in results if isinstance(result, int))
 
     async def _write(self, rows: list[_Row]) -> int:
-        told, refused = await self._writer.write_all([(r.account, r.snapshot, r.news) for r in rows])
+        announced, refused = await self._writer.write_all([row.written for row in rows])
         self._stats["snapshots_written"] += len(rows) - len(refused)
         self._stats["snapshots_refused"] += len(refused)
-        self._stats["announced"] += told
-        self._undo([row.slot for row in rows if row.account in refused])
+        self._stats["announced"] += announced
+        self._undo([row.slot for row in rows if row.written.account in refused])
         return len(rows)
 
     def _undo(self, slots: list[int]) -> None:
@@ -140,5 +138,6 @@ class Outbox:
             slot = int(slots[index])
             fence = self.fence[slot]
             stamp = {"epoch": fence, "version": max(self._version, fence), "ts": ts, "oldest": price_ts}
-            rows.append(_Row(slot, self._book.keys[slot] or "", stamped(made[index], **stamp), is_news))
+            written = WrittenSnapshot(self._book.keys[slot] or "", stamped(made[index], **stamp), is_news)
+            rows.append(_Row(slot, written))
         return rows

@@ -1,94 +1,87 @@
-"""Snapshots into Redis, never an older one over a newer one, and the news of them in batches."""
+"""Snapshots into Redis, never an older one over a newer one, and announcements of them in batches."""
 
 import asyncio
-import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from django.conf import settings
 
+from portfolio.margin.snapshot_decoder import MAX_AHEAD_MS
 from stocksblitz.redis.keys import MOCK_TTL_S, Keys
+from stocksblitz.redis.scripts import register
+from stocksblitz.workers.leases import fence_key, shard_of
 
-log = logging.getLogger(__name__)
-
+LEASES = "portfolio"
+"""The kind of leases that the shards of accounts have."""
 BATCH = 250
 """Accounts of one script: Redis serves nobody else while it runs, so it is kept to about a millisecond."""
 
-# Epoch (the fence of the shard's lease) and version stand first in a snapshot. An engine that was paused or
-# lost its lease comes with a lower pair and changes nothing. The snapshots come as one text and their sizes:
-# an argument for each costs the client more than cutting the text costs Redis.
-_WRITE = """
-local refused, at = {}, 1
-local pattern = '^{"epoch":(%d+),"version":(%d+)'
-local ttl, text, sizes = tonumber(ARGV[1]), ARGV[2], string.gmatch(ARGV[3], '%d+')
-for i, key in ipairs(KEYS) do
-  local size = tonumber(sizes())
-  local new = string.sub(text, at, at + size - 1)
-  at = at + size
-  local epoch, version = string.match(new, pattern)
-  local old_epoch, old_version = string.match(redis.call('GETRANGE', key, 0, 63), pattern)
-  old_epoch, old_version = tonumber(old_epoch), tonumber(old_version)
-  epoch, version = tonumber(epoch), tonumber(version)
-  if old_epoch and (old_epoch > epoch or (old_epoch == epoch and old_version >= version)) then
-    refused[#refused + 1] = i
-  elseif ttl > 0 then
-    redis.call('SET', key, new, 'EX', ttl)
-  else
-    redis.call('SET', key, new)
-  end
-end
-return refused
-"""
-
 
 def updates(names: Keys) -> str:
-    """Channel: JSON ``{"accounts": [...]}`` of the accounts whose snapshot is new."""
+    """Return the channel of new snapshots: JSON ``{"accounts": [...]}``."""
     return names.name("portfolio", "updates")
 
 
+class WrittenSnapshot(NamedTuple):
+    """A snapshot to write, and whether it differs from the one before, so that it is announced."""
+
+    account: str
+    snapshot: bytes
+    is_news: bool
+
+
 class SnapshotWriter:
+    """Writes the snapshots of one engine."""
+
     def __init__(self, redis: Any, names: Keys) -> None:
         self._redis = redis
         self._names = names
-        self._script = redis.register_script(_WRITE)
+        self._script = register(redis, __file__, "write_snapshots")
 
-    async def write(self, keys: Sequence[str], values: Sequence[bytes]) -> list[str]:
-        """Write one batch; returns the accounts that were refused because something newer stands there."""
-        names, ttl = [self._names.snapshot(key) for key in keys], MOCK_TTL_S if settings.FEED.mock else 0
+    async def write(self, accounts: Sequence[str], snapshots: Sequence[bytes]) -> list[str]:
+        """Write snapshots; return the accounts that were refused because something newer stands there."""
         refused: list[str] = []
-        for start in range(0, len(keys), BATCH):
+        for start in range(0, len(accounts), BATCH):
             part = slice(start, start + BATCH)
-            sizes = ",".join([str(len(value)) for value in values[part]])
-            found = await self._script(keys=names[part], args=[ttl, b"".join(values[part]), sizes])
-            refused += [keys[start + index - 1] for index in found]
+            refused += await self._write_batch(accounts[part], snapshots[part])
         return refused
 
+    async def _write_batch(self, accounts: Sequence[str], snapshots: Sequence[bytes]) -> list[str]:
+        shards = [shard_of(account) for account in accounts]
+        places = {shard: len(accounts) + n for n, shard in enumerate(dict.fromkeys(shards), 1)}
+        keys = [self._names.snapshot(account) for account in accounts]
+        fences = [fence_key(self._names, LEASES, shard) for shard in places]
+        ttl = MOCK_TTL_S if settings.FEED.mock else 0
+        sizes = ",".join([str(len(snapshot)) for snapshot in snapshots])
+        fence_places = ",".join([str(places[shard]) for shard in shards])
+        found = await self._script(
+            keys=keys + fences, args=[ttl, b"".join(snapshots), sizes, fence_places, MAX_AHEAD_MS]
+        )
+        return [accounts[index - 1] for index in found]
+
     async def announce(self, accounts: Sequence[str]) -> None:
+        """Name the accounts whose snapshot is new to the sockets of all processes."""
         if accounts:
             await self._redis.publish(updates(self._names), orjson.dumps({"accounts": list(accounts)}))
 
-    async def write_all(self, rows: Sequence[tuple[str, bytes, bool]]) -> tuple[int, set[str]]:
-        """Write (account, snapshot, whether to announce it); returns how many were announced, and who was
-        refused.
+    async def write_all(self, rows: Sequence[WrittenSnapshot]) -> tuple[int, set[str]]:
+        """Write snapshots and announce the news; return how many were announced, and which accounts were refused.
 
         The next batch is being sent while Redis still works on the one before.
         """
-        refused: set[str] = set()
-        told = 0
-        size = BATCH
-
-        async def batch(part: Sequence[tuple[str, bytes, bool]]) -> int:
-            bad = set(await self.write([row[0] for row in part], [row[1] for row in part]))
-            refused.update(bad)
-            news = [row[0] for row in part if row[2] and row[0] not in bad]
-            await self.announce(news)
-            return len(news)
-
         tasks = []
-        for start in range(0, len(rows), size):
-            tasks.append(asyncio.ensure_future(batch(rows[start : start + size])))
+        for start in range(0, len(rows), BATCH):
+            tasks.append(asyncio.ensure_future(self._write_and_announce(rows[start : start + BATCH])))
             await asyncio.sleep(0)
+        announced, refused = 0, set[str]()
         for task in tasks:
-            told += await task
-        return told, refused
+            count, bad = await task
+            announced, refused = announced + count, refused | bad
+        return announced, refused
+
+    async def _write_and_announce(self, rows: Sequence[WrittenSnapshot]) -> tuple[int, set[str]]:
+        refused = set(await self.write([row.account for row in rows], [row.snapshot for row in rows]))
+        news = [row.account for row in rows if row.is_news and row.account not in refused]
+        await self.announce(news)
+        return len(news), refused

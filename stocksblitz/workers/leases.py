@@ -27,6 +27,11 @@ def shard_of(name: str) -> int:
     return zlib.crc32(name.encode()) % SHARDS
 
 
+def fence_key(keys: Keys, kind: str, shard: int) -> str:
+    """Return the key of the highest fencing number that was given out for a shard."""
+    return f"{keys.lease(kind, shard)}:fence"
+
+
 def worker_id() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
 
@@ -90,10 +95,8 @@ class ShardLeases:
             return {}
         pipe = self.redis.pipeline(transaction=False)
         for shard in shards:
-            lease = self.keys.lease(self.kind, shard)
-            await self._acquire(
-                keys=[lease, f"{lease}:fence"], args=[self.me, now_ms(), LEASE_MS], client=pipe
-            )
+            lease, fence = self.keys.lease(self.kind, shard), fence_key(self.keys, self.kind, shard)
+            await self._acquire(keys=[lease, fence], args=[self.me, now_ms(), LEASE_MS], client=pipe)
         answers = await pipe.execute()
         return {shard: int(fence) for shard, fence in zip(shards, answers, strict=True) if fence}
 

@@ -10,7 +10,11 @@ from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from portfolio.realtime.watchers import get_watches
+from portfolio.margin.fx import Graph
+from portfolio.margin.margin import value
+from portfolio.margin.snapshot import snapshot
+from portfolio.margin.types import MarginAccount, MarketPrices, Rules
+from portfolio.realtime.watchers import get_watchers
 from portfolio.worker.snapshot_writer import SnapshotWriter
 from stocksblitz.identity import revocation, tickets
 from tests.conftest import PATIENCE_S, aeventually
@@ -56,12 +60,20 @@ async def ask(socket, **message):
     return await receive(socket)
 
 
+def snapshot_of(account, epoch, version, equity="1.00"):
+    """The JSON of an account without positions, as an engine writes it."""
+    holdings = MarginAccount(Rules("USD"), Decimal(equity))
+    market = MarketPrices({}, Graph(()))
+    stamp = {"epoch": epoch, "version": version, "ts": 1, "source": "external"}
+    shown = snapshot(account, holdings, value(holdings, market), market, **stamp)
+    return orjson.dumps({**stamp, **shown})
+
+
 async def write(aredis, keys, account, epoch, version, equity="1.00"):
     from stocksblitz.redis.client import current_keys as names
 
     writer = SnapshotWriter(aredis, names())
-    body = {"epoch": epoch, "version": version, "ts": 1, "account": account, "equity": equity}
-    refused = await writer.write([account], [orjson.dumps(body)])
+    refused = await writer.write([account], [snapshot_of(account, epoch, version, equity)])
     await writer.announce([account])
     return refused
 
@@ -108,8 +120,7 @@ async def test_a_lost_announcement_is_made_up_for(connect, account, aredis, keys
     await write(aredis, keys, key, 5, 10)
     socket = await connect("alice")
     await ask(socket, type="watch", accounts=[key])
-    body = {"epoch": 5, "version": 11, "ts": 1, "account": key, "equity": "7.00"}
-    await aredis.set(names().snapshot(key), orjson.dumps(body))
+    await aredis.set(names().snapshot(key), snapshot_of(key, 5, 11, "7.00"))
     assert (await receive(socket, 4))["equity"] == "7.00"
 
 
@@ -204,7 +215,7 @@ async def test_a_socket_that_is_gone_watches_nothing(connect, account, aredis, k
     await write(aredis, keys, key, 5, 10)
     socket = await connect("alice")
     await ask(socket, type="watch", accounts=[key])
-    watches = await get_watches(await get_hub())
-    assert watches._of
+    watchers = await get_watchers(await get_hub())
+    assert not watchers.is_empty
     await socket.disconnect()
-    await aeventually(lambda: not watches._of)
+    await aeventually(lambda: watchers.is_empty)

@@ -22,7 +22,9 @@ from django.db import connection
 
 from portfolio.models import Account, Fill, LedgerEntry, MarginEvent, Position
 from portfolio.services.queries import current_snapshot
-from stocksblitz.workers.leases import LEASE_MS
+from portfolio.worker.snapshot_writer import LEASES
+from stocksblitz.redis.client import sync_client
+from stocksblitz.workers.leases import LEASE_MS, fence_key
 from tests.conftest import PATIENCE_S, eventually, redis_server, takes_less
 from tests.portfolio.worker.test_engine import Process
 
@@ -234,6 +236,8 @@ def test_two_engines_that_both_believe_to_have_the_shard(engine, people, tick, s
             async def claim():
                 new = set(fences) - set(leases.held)
                 leases.held, leases.renewed = dict(fences), time.monotonic()
+                for shard, fence in fences.items():
+                    sync_client().set(fence_key(leases.keys, LEASES, shard), fence)
                 return new
 
             leases.step = claim
