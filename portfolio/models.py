@@ -1,17 +1,18 @@
 """Accounts, positions, orders and what happened to them: the truth of the portfolio."""
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
+from django.db.models import Q
 
-from stocksblitz.market.models import Instrument
+from stocksblitz.market.models import NOT_NEGATIVE, Instrument, validate_currency
 from stocksblitz.workers.leases import shard_of
 
 KEY_PATTERN = r"[a-z][a-z0-9_]{0,15}:[A-Za-z0-9_-]{1,32}"
-CURRENCY_PATTERN = r"[A-Z][A-Z0-9]{2,7}"
 
 
 def _money(**options: Any) -> models.DecimalField:
@@ -27,7 +28,30 @@ def _quantity(**options: Any) -> models.DecimalField:
 
 
 def _level(help_text: str) -> models.DecimalField:
-    return models.DecimalField(max_digits=16, decimal_places=4, null=True, blank=True, help_text=help_text)
+    return models.DecimalField(
+        max_digits=16,
+        decimal_places=4,
+        null=True,
+        blank=True,
+        help_text=help_text,
+        validators=[NOT_NEGATIVE],
+    )
+
+
+class Levels(NamedTuple):
+    """Margin call and stop-out as they hold for an account: percent, or an equity where ``in_money``."""
+
+    margin_call: Decimal
+    stop_out: Decimal
+    in_money: bool
+
+
+def _check_levels(levels: Levels, of: str) -> None:
+    if not levels.stop_out < levels.margin_call:
+        raise ValidationError(
+            f"stop_out_level: expected less than the margin call level, but {of} has a margin call at "
+            f"{levels.margin_call.normalize():f} and a stop-out at {levels.stop_out.normalize():f}"
+        )
 
 
 class Side(models.TextChoices):
@@ -62,9 +86,34 @@ class AccountGroup(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def clean(self) -> None:
+        """Refuse levels that would put the stop-out of the group, or of an account in it, above its margin call."""
+        _check_levels(effective_levels(self), "the group")
+        one_own = Q(margin_call_level=None, stop_out_level__isnull=False)
+        one_own |= Q(margin_call_level__isnull=False, stop_out_level=None)
+        for account in self.accounts.filter(one_own) if self.pk else ():
+            _check_levels(effective_levels(account, self), account.key)
+
+
+def effective_levels(*sources: "AccountGroup | Account | None") -> Levels:
+    """Return the levels of the first source (an account, then its group) that has each, else the server's."""
+
+    def first(name: str, default: str) -> Decimal:
+        found = (getattr(source, name) for source in sources if source is not None)
+        return Decimal(next((level for level in found if level is not None), default))
+
+    levels_in = next(
+        (source.levels_in for source in sources if source and source.levels_in), LevelsIn.PERCENT
+    )
+    return Levels(
+        first("margin_call_level", settings.PORTFOLIO_MARGIN_CALL_LEVEL),
+        first("stop_out_level", settings.PORTFOLIO_STOP_OUT_LEVEL),
+        levels_in == LevelsIn.MONEY,
+    )
+
 
 class Account(models.Model):
-    """Money of one owner in one currency, and the rules by which it is reckoned."""
+    """Money of one owner in one currency, and the rules by which it is valued."""
 
     class PositionMode(models.TextChoices):
         HEDGING = "hedging"
@@ -85,7 +134,7 @@ class Account(models.Model):
     user_type = models.CharField(max_length=16, help_text="live, demo, or a type of PORTFOLIO_USER_TYPES")
     number = models.CharField(max_length=32)
     key = models.CharField(max_length=49, unique=True, validators=[RegexValidator(rf"\A{KEY_PATTERN}\Z")])
-    currency = models.CharField(max_length=8, validators=[RegexValidator(rf"\A{CURRENCY_PATTERN}\Z")])
+    currency = models.CharField(max_length=8, validators=[validate_currency])
     balance = _money(default=Decimal(0))
     leverage = models.PositiveIntegerField(
         default=1, validators=[MinValueValidator(1), MaxValueValidator(5000)]
@@ -118,6 +167,10 @@ class Account(models.Model):
         self.shard = shard_of(self.key)
         super().save(*args, **kwargs)
 
+    def clean(self) -> None:
+        """Refuse a stop-out level that is not below the margin call level."""
+        _check_levels(effective_levels(self, self.group), "the account")
+
 
 class Position(models.Model):
     """What an account holds, or held. ``margin`` is what was frozen at the opening, empty where no rate was
@@ -144,6 +197,7 @@ class Position(models.Model):
     class Meta:
         ordering = ["id"]
         indexes = [models.Index(fields=["account", "status"]), models.Index(fields=["instrument", "status"])]
+        permissions = [("book_position", "Can book positions with an API key, as they were booked elsewhere")]
 
     def __str__(self) -> str:
         return f"{self.side} {self.quantity} {self.instrument_id} #{self.pk}"

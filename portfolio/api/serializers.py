@@ -8,7 +8,6 @@ from rest_framework import serializers
 
 from portfolio.margin.explanation import plain, shown
 from portfolio.models import (
-    CURRENCY_PATTERN,
     Account,
     AccountGroup,
     Fill,
@@ -21,6 +20,7 @@ from portfolio.models import (
 )
 from portfolio.services.loader import rules_of
 from stocksblitz.identity.views import Strict
+from stocksblitz.market.models import validate_currency
 
 _Base = serializers.Serializer[Any]
 
@@ -74,7 +74,7 @@ class AccountPatch(_Terms):
 class AccountRequest(_Terms):
     key = serializers.CharField(max_length=49, trim_whitespace=False)
     owner = serializers.CharField(max_length=150, trim_whitespace=False)
-    currency = serializers.RegexField(rf"\A{CURRENCY_PATTERN}\Z")
+    currency = serializers.CharField(max_length=8, trim_whitespace=False, validators=[validate_currency])
     balance = _amount(20, 8, min_value=Decimal(0), default=Decimal(0))
     position_mode = serializers.ChoiceField(Account.PositionMode.choices, required=False)
 
@@ -104,6 +104,9 @@ class DepositRequest(Strict):
     amount = _amount(20, 8)
     reference = serializers.RegexField(r"\A[\x21-\x7e]{1,64}\Z")
     note = serializers.CharField(max_length=200, required=False, allow_blank=True)
+    allow_negative_balance = serializers.BooleanField(
+        default=False, help_text="Take out more than the account has"
+    )
 
 
 class WhatIfRequest(Strict):

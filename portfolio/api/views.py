@@ -23,6 +23,7 @@ from portfolio.worker import equity_history
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.api.pagination import Pages
 from stocksblitz.api.schema import documented
+from stocksblitz.identity.authentication import Credentials
 from stocksblitz.identity.views import Strict
 
 _KEY = OpenApiParameter(
@@ -50,6 +51,17 @@ def _body(kind: type[Strict], request: Request, **options: Any) -> dict[str, Any
 def staff_only(request: Request, doing: str) -> None:
     if not _user(request).is_staff:
         raise StocksBlitzError("forbidden", f"only staff may {doing}")
+
+
+def _check_may_book(request: Request) -> None:
+    """Refuse whoever may not book positions at a price of their choice."""
+    by_key = isinstance(request.auth, Credentials) and request.auth.via == "key"
+    if not (_user(request).is_staff or (by_key and _user(request).has_perm("portfolio.book_position"))):
+        raise StocksBlitzError(
+            "forbidden",
+            "positions as booked elsewhere are for staff, or for an API key whose user has the permission "
+            "portfolio.book_position: place an order instead",
+        )
 
 
 def _once[Prepared](
@@ -260,11 +272,12 @@ class PositionList(_List):
         return super().get(request, *args, **kwargs)
 
     @described(
-        given.PositionReply, 404, 409, status=201, body=given.PositionRequest, parameters=[_KEY],
+        given.PositionReply, 403, 404, 409, status=201, body=given.PositionRequest, parameters=[_KEY],
         operation_id="portfolio_book_position",
     )  # fmt: skip
     def post(self, request: Request) -> Response:
-        """Take in a position as it was booked elsewhere, at its own price."""
+        """Book a position as it was booked elsewhere, at its own price (staff, or an API key with the permission)."""
+        _check_may_book(request)
         body = _body(given.PositionRequest, request)
         key = get_account(_user(request), body.pop("account"), doing="book position").key
         return _once(

@@ -9,17 +9,18 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from portfolio.margin.explanation import shown
 from portfolio.margin.margin import opening_margin, value
 from portfolio.margin.order_rules import triggered, with_order, with_position
-from portfolio.margin.size_limits import check_size
-from portfolio.margin.types import Holding, MarketPrices, Quote
+from portfolio.margin.size_limits import check_size, check_step
+from portfolio.margin.types import Holding, MarketPrices, Quote, money
 from portfolio.models import KEY_PATTERN, Account, Fill, LedgerEntry, Order, Position
 from portfolio.services.account_lock import changing
-from portfolio.services.execution import Execution, frozen
+from portfolio.services.execution import Execution, commission, frozen
 from portfolio.services.loader import load_one, rules_of, side_of, symbols_of
 from portfolio.services.prices import priced, read_market, read_quotes, terms_of
 from stocksblitz.api.errors import StocksBlitzError
@@ -27,6 +28,9 @@ from stocksblitz.market.models import Instrument
 from stocksblitz.market.quotes.config import FEED_ACCOUNT
 from stocksblitz.market.quotes.current_price import get_instrument_current_price_sync
 from stocksblitz.workers.runtime import now_ms
+
+_DERIVED_FIELDS = {"user_type", "number", "shard"}
+"""Set from the key when the account is saved."""
 
 
 def invalid(message: str) -> StocksBlitzError:
@@ -50,12 +54,22 @@ def get_instrument(symbol: str) -> Instrument:
     return found
 
 
+def check_account(account: Account) -> None:
+    """Refuse an account whose fields or levels are invalid; StocksBlitzError ``invalid_parameter`` says why."""
+    try:
+        account.full_clean(exclude=_DERIVED_FIELDS, validate_unique=False, validate_constraints=False)
+    except ValidationError as error:
+        raise invalid("; ".join(error.messages)) from None
+
+
 def open_account(*, key: str, owner: User, currency: str, balance: Decimal, **terms: Any) -> Account:
-    """A new account with its first deposit booked."""
+    """Create an account with its first deposit booked."""
+    account = Account(key=check_key(key), owner=owner, currency=currency, **terms)
+    check_account(account)
     with transaction.atomic():
         try:
             with transaction.atomic():
-                Account.objects.create(key=check_key(key), owner=owner, currency=currency, **terms)
+                account.save(force_insert=True)
         except IntegrityError:
             raise StocksBlitzError(
                 "conflict", f"there is an account {key!r} already: choose another number"
@@ -68,18 +82,34 @@ def open_account(*, key: str, owner: User, currency: str, balance: Decimal, **te
 
 
 def change_account(*, key: str, **terms: Any) -> Account:
-    """Other levels, group, leverage …; what is frozen on positions stays."""
+    """Change levels, group, leverage …; what is frozen on positions stays."""
     with changing(key) as change:
         for name, new in terms.items():
             setattr(change.account, name, new)
+        check_account(change.account)
         change.account.save(update_fields=list(terms))
         change.touched = True
     return change.account
 
 
-def deposit(*, key: str, amount: Decimal, reference: str, note: str = "") -> Account:
-    """Pay in, or out when negative; a reference is booked once."""
+def deposit(
+    *, key: str, amount: Decimal, reference: str, note: str = "", allow_negative_balance: bool = False
+) -> Account:
+    """Pay in, or out when negative; a reference is booked once.
+
+    StocksBlitzError ``conflict`` when the account has less than is taken out, unless that is explicitly allowed.
+    """
     with changing(key) as change:
+        balance, currency = change.account.balance, change.account.currency
+        booked = money(amount, currency)
+        if not booked:
+            raise invalid(f"amount: expected more than nothing, this is {shown(booked, currency)} {currency}")
+        if booked < 0 and balance + booked < 0 and not allow_negative_balance:
+            raise StocksBlitzError(
+                "conflict",
+                f"the account has {shown(balance, currency)} {currency}, less than {shown(-booked, currency)}: "
+                "take out less, or send allow_negative_balance",
+            )
         if LedgerEntry.objects.filter(account=change.account, reference=f"deposit:{reference}").exists():
             raise StocksBlitzError("conflict", f"the reference {reference!r} was booked already")
         change.book(LedgerEntry.Kind.DEPOSIT, amount, f"deposit:{reference}", note)
@@ -149,6 +179,8 @@ def close_position(*, key: str, position_id: int, quantity: Decimal | None, quot
             raise invalid(
                 f"quantity: expected more than 0 and at most {held.quantity.normalize():f}, got {lots}"
             )
+        if lots != held.quantity:
+            check_step(lots, held.instrument.lot_size, "quantity", "lot size")
         market = _market(change.account, held.instrument.symbol, quote)
         price = quote.bid if held.side == "buy" else quote.ask
         return Execution(change, held.instrument, market).close(held, lots, price)
@@ -165,6 +197,9 @@ def place_order(
     if (kind == Order.Type.MARKET) != (price is None):
         raise invalid("price: expected one for a limit or stop order, and none for a market order")
     instrument = get_instrument(symbol)
+    check_step(quantity, instrument.lot_size, "quantity", "lot size")
+    if price is not None:
+        check_step(price, instrument.tick_size, "price", "tick size")
     with changing(key) as change:
         market = _market(change.account, symbol, quote)
         at_once = price is None or triggered(kind, side_of(side), price, quote)
@@ -211,8 +246,9 @@ def check_free_margin(
         )
     held = replace(holding, margin=frozen(margin))
     after = value((with_order if pending else with_position)(now, held), market).used
-    if after is None or (after > before.equity and after > before.used):
-        free, needed = shown(before.free, rules.currency), shown(margin, rules.currency)
+    fee = commission(account, holding.terms, holding.quantity, holding.price, market)
+    if after is None or (after + fee > before.equity and after > before.used):
+        free, needed = shown(before.free, rules.currency), shown(margin + fee, rules.currency)
         text = f"{free} {rules.currency} are free, this needs {needed}"
         raise StocksBlitzError("conflict", f"not enough free margin: {text}")
     return held.margin

@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from portfolio.margin.margin import converted, gain, opening_margin
 from portfolio.margin.size_limits import MOST_LOTS, MOST_MONEY, bounded, check_size
-from portfolio.margin.types import ZERO, Holding, MarketPrices
+from portfolio.margin.types import ZERO, Holding, MarketPrices, Terms
 from portfolio.models import Account, Fill, LedgerEntry, Order, Position
 from portfolio.services.account_lock import Change
 from portfolio.services.loader import rules_of, side_of
@@ -162,16 +162,29 @@ class Execution:
         return fill
 
     def _charge(self, fill: Fill) -> None:
-        """The commission of the account's group, a part of the value traded."""
-        group = self.account.group
-        if group is None or not group.commission_rate:
-            return
-        cost = -group.commission_rate * fill.quantity * self.terms.contract_size * fill.price
-        amount = converted(cost, self.terms.currency, self.rules.currency, self.market)
-        if amount is None:
-            raise _no_rate(self.terms.currency, self.rules.currency)
-        fill.commission = -self.change.book(LedgerEntry.Kind.COMMISSION, amount, f"commission:{fill.pk}")
-        fill.save(update_fields=["commission"])
+        """Charge the commission of a fill; that of a close takes no more than the account has."""
+        fee = commission(self.account, self.terms, fill.quantity, fill.price, self.market)
+        if not fill.opening and self.reason != "booked":
+            fee = min(fee, max(self.account.balance, ZERO))
+        if fee:
+            fill.commission = -self.change.book(LedgerEntry.Kind.COMMISSION, -fee, f"commission:{fill.pk}")
+            fill.save(update_fields=["commission"])
+
+
+def commission(
+    account: Account, terms: Terms, quantity: Decimal, price: Decimal, market: MarketPrices
+) -> Decimal:
+    """Return the commission of a trade in the account's currency: the part of its value that the account's group says.
+
+    StocksBlitzError ``unavailable`` when no rate is known.
+    """
+    rate = account.group.commission_rate if account.group else ZERO
+    if not rate:
+        return ZERO
+    fee = converted(-rate * quantity * terms.contract_size * price, terms.currency, account.currency, market)
+    if fee is None:
+        raise _no_rate(terms.currency, account.currency)
+    return -fee
 
 
 def _no_rate(source: str, target: str) -> StocksBlitzError:

@@ -5,12 +5,11 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
-from django.conf import settings
 from django.core.exceptions import ValidationError
 
 from portfolio.margin import types as margin_types
 from portfolio.margin.types import BUY, SELL, Holding, Rules, Terms
-from portfolio.models import Account, LevelsIn, Order, Position
+from portfolio.models import Account, Order, Position, effective_levels
 from portfolio.services.prices import terms_of
 from stocksblitz.market.models import Instrument
 
@@ -24,26 +23,18 @@ def side_of(text: str) -> int:
 
 
 def rules_of(account: Account) -> Rules:
-    """The account's own rules, else its group's, else the server's."""
+    """Return the account's own rules, else its group's, else the server's."""
     group = account.group
-
-    def level(name: str, default: str) -> Decimal:
-        for source in (account, group):
-            value = getattr(source, name, None)
-            if value is not None:
-                return Decimal(value)
-        return Decimal(default)
-
-    levels_in = account.levels_in or (group.levels_in if group else LevelsIn.PERCENT)
+    levels = effective_levels(account, group)
     return Rules(
         currency=account.currency,
         leverage=Decimal(account.leverage),
         netting=account.position_mode == Account.PositionMode.NETTING,
         mid=account.marking == Account.Marking.MID,
         floating=account.margin_policy == Account.MarginPolicy.FLOATING,
-        margin_call=level("margin_call_level", settings.PORTFOLIO_MARGIN_CALL_LEVEL),
-        stop_out=level("stop_out_level", settings.PORTFOLIO_STOP_OUT_LEVEL),
-        in_money=levels_in == LevelsIn.MONEY,
+        margin_call=levels.margin_call,
+        stop_out=levels.stop_out,
+        in_money=levels.in_money,
         tiers=tuple((Decimal(lots), Decimal(factor)) for lots, factor in (group.tiers if group else ())),
     )
 

@@ -1,10 +1,26 @@
 """Instruments, closed bars and option contracts."""
 
-from django.core.validators import RegexValidator
+from decimal import Decimal
+
+from django.core.exceptions import ValidationError
+from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
+from django.db.models import Q
 
 from stocksblitz.market.core.bars import TIMEFRAMES
+from stocksblitz.market.core.currencies import is_currency
 from stocksblitz.market.core.symbols import SYMBOL_PATTERN
+
+NOT_NEGATIVE = MinValueValidator(Decimal(0))
+
+
+def validate_currency(code: str) -> None:
+    """Refuse what is neither a currency of ISO 4217 nor a known crypto asset."""
+    if not is_currency(code):
+        raise ValidationError(
+            "expected a currency of ISO 4217 such as EUR, or a known crypto asset such as BTC, got %(code)r",
+            params={"code": code[:8]},
+        )
 
 
 class Instrument(models.Model):
@@ -32,21 +48,36 @@ class Instrument(models.Model):
     name = models.CharField(max_length=120, blank=True)
     exchange = models.CharField(max_length=8, help_text="24x7, 24x5 or a market identifier code such as XNSE")
     kind = models.CharField(max_length=8, choices=Kind.choices)
-    base_currency = models.CharField(max_length=8, blank=True)
-    currency = models.CharField(max_length=8, help_text="The currency of the price")
-    contract_size = models.DecimalField(max_digits=20, decimal_places=8, default=1)
-    lot_size = models.DecimalField(
-        max_digits=20, decimal_places=8, default=1, help_text="Smallest step of a quantity"
+    base_currency = models.CharField(max_length=8, blank=True, validators=[validate_currency])
+    currency = models.CharField(
+        max_length=8, help_text="The currency of the price", validators=[validate_currency]
     )
-    tick_size = models.DecimalField(max_digits=20, decimal_places=10, default="0.01")
+    contract_size = models.DecimalField(
+        max_digits=20, decimal_places=8, default=1, validators=[MinValueValidator(Decimal("1e-8"))]
+    )
+    lot_size = models.DecimalField(
+        max_digits=20,
+        decimal_places=8,
+        default=1,
+        help_text="Smallest step of a quantity",
+        validators=[MinValueValidator(Decimal("1e-8"))],
+    )
+    tick_size = models.DecimalField(
+        max_digits=20,
+        decimal_places=10,
+        default="0.01",
+        help_text="Smallest step of a price",
+        validators=[MinValueValidator(Decimal("1e-10"))],
+    )
     margin_mode = models.CharField(max_length=20, choices=MarginMode.choices, default=MarginMode.CFD)
-    margin_rate = models.DecimalField(max_digits=16, decimal_places=10, default=1)
+    margin_rate = models.DecimalField(max_digits=16, decimal_places=10, default=1, validators=[NOT_NEGATIVE])
     initial_margin = models.DecimalField(
         max_digits=20,
         decimal_places=4,
         null=True,
         blank=True,
         help_text="Margin of one lot, in place of the formula",
+        validators=[NOT_NEGATIVE],
     )
     maintenance_margin = models.DecimalField(
         max_digits=20,
@@ -54,12 +85,14 @@ class Instrument(models.Model):
         null=True,
         blank=True,
         help_text="Margin of one lot once it is open (futures)",
+        validators=[NOT_NEGATIVE],
     )
     hedged_margin = models.DecimalField(
         max_digits=20,
         decimal_places=8,
         default=0,
-        help_text="Of one covered lot: money where a margin of one lot is set, else the contract size to reckon with",
+        help_text="Of one covered lot: money where a margin of one lot is set, else the contract size to compute with",
+        validators=[NOT_NEGATIVE],
     )
     hedged_larger_leg = models.BooleanField(
         default=False, help_text="Charge the larger side alone, not the basic rule"
@@ -71,6 +104,18 @@ class Instrument(models.Model):
 
     class Meta:
         ordering = ["symbol"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(contract_size__gt=0, lot_size__gt=0, tick_size__gt=0),
+                name="instrument_sizes_above_zero",
+            ),
+            models.CheckConstraint(
+                condition=Q(margin_rate__gte=0, hedged_margin__gte=0)
+                & (Q(initial_margin=None) | Q(initial_margin__gte=0))
+                & (Q(maintenance_margin=None) | Q(maintenance_margin__gte=0)),
+                name="instrument_margins_not_negative",
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.symbol

@@ -62,7 +62,7 @@ def make_instruments():
     for symbol in FOREX:
         Instrument.objects.create(
             symbol=symbol, exchange="24x5", kind="forex", base_currency=symbol[:3], currency=symbol[3:],
-            contract_size=100000, margin_mode="forex",
+            contract_size=100000, margin_mode="forex", lot_size="0.01", tick_size="0.00001",
         )  # fmt: skip
     Instrument.objects.create(
         symbol="OIL", exchange="24x7", kind="index", currency="USD", contract_size=100, margin_mode="cfd"

@@ -36,6 +36,7 @@ def terms_of(symbol: str, exchange: str, decimals: int) -> dict[str, Any]:
         "currency": symbol[3:] if pair else "USD",
         "tick_size": f"{10**-decimals:.10f}",
         "contract_size": 100_000 if kind == "forex" else 1,
+        "lot_size": {"forex": "0.01", "crypto": "0.00001"}.get(kind, "1"),
         "margin_mode": {"forex": "forex", "crypto": "cfd_leverage"}.get(kind, "stock"),
     }
 

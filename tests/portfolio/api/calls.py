@@ -7,7 +7,7 @@ O = "/api/portfolio/orders"  # noqa: E741  (orders, beside accounts and position
 
 def buy(rest, key, symbol="EURUSD", quantity="1.00", price="1.2790", side="buy", status=201, **headers):
     body = {"account": key, "symbol": symbol, "side": side, "quantity": quantity, "price": price}
-    return rest["alice"]("post", P, body, status, **headers)
+    return rest["admin"]("post", P, body, status, **headers)
 
 
 def order(

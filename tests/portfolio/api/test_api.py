@@ -277,7 +277,7 @@ def test_nobody_reaches_anothers_things(rest, account, price):
         assert rest["bob"]("get", f"{path}?account={key}")["results"] == []
         assert rest["alice"]("get", f"{path}?account={key}&symbol=EURUSD")["count"] == 1
     rest["bob"](
-        "post", P, {"account": key, "symbol": "EURUSD", "side": "buy", "quantity": "1", "price": "1"}, 404
+        "post", P, {"account": key, "symbol": "EURUSD", "side": "buy", "quantity": "1", "price": "1"}, 403
     )
 
 

@@ -116,7 +116,7 @@ def world(real, rest, account, price):
         opened = []
         for symbol, side, lots, at in positions:
             body = {"account": key, "symbol": symbol, "side": side, "quantity": lots, "price": at}
-            opened.append(rest["alice"]("post", "/api/portfolio/positions", body, 201))
+            opened.append(rest["admin"]("post", "/api/portfolio/positions", body, 201))
         for symbol, text in prices.items():
             bid, _, ask = text.partition("/")
             price(symbol, bid, ask or bid)
@@ -173,7 +173,7 @@ def test_a_result_that_is_booked_over_rest(case, rows, world, rest):
 
 def test_margin_of_positions_and_an_order_over_rest(rows, world, rest):
     row = rows["MT5-05"]
-    x = cfd("X", margin_mode="cfd_leverage", contract_size="5000")
+    x = cfd("X", margin_mode="cfd_leverage", contract_size="5000", tick_size="0.001")
     key, _ = world(
         row,
         [x],

@@ -38,6 +38,11 @@ def alice(rest, instruments, account, price, real):
     return rest["alice"].client
 
 
+@pytest.fixture
+def staff(alice, rest):
+    return rest["admin"].client
+
+
 def position(quantity="1", price="1.1", **more):
     return {
         "account": "live:1",
@@ -54,10 +59,10 @@ def refused(reply):
 
 
 @pytest.mark.parametrize("number", NO_NUMBERS, ids=lambda value: repr(value)[:24])
-def test_what_is_no_number_is_refused_everywhere(alice, number):
-    refused(alice.post(P, position(quantity=number), format="json"))
+def test_what_is_no_number_is_refused_everywhere(alice, staff, number):
+    refused(staff.post(P, position(quantity=number), format="json"))
     refused(
-        alice.post(P, position(price=number if number != "999999999999.99999999" else "1e15"), format="json")
+        staff.post(P, position(price=number if number != "999999999999.99999999" else "1e15"), format="json")
     )
     for kind in ("market", "limit", "stop"):
         price = {"price": "1"} if kind != "market" else {}
@@ -68,8 +73,8 @@ def test_what_is_no_number_is_refused_everywhere(alice, number):
 
 @pytest.mark.parametrize("quantity", LARGE)
 @pytest.mark.parametrize("at", ["99999999999999", "1.1", "0.0000000001"])
-def test_what_no_account_can_book_is_refused_and_the_account_stays_readable(alice, rest, quantity, at):
-    refused(alice.post(P, position(quantity, at), format="json"))
+def test_what_no_account_can_book_is_refused_and_the_account_stays_readable(alice, staff, rest, quantity, at):
+    refused(staff.post(P, position(quantity, at), format="json"))
     body = position(quantity, at, side="sell", type="limit")
     refused(alice.post(O, body, format="json"))
     for path in (f"{A}/live:1", f"{A}/live:1/snapshot", P, O, f"{A}/live:1/ledger"):
@@ -78,10 +83,10 @@ def test_what_no_account_can_book_is_refused_and_the_account_stays_readable(alic
     assert Account.objects.get(key="live:1").balance == 10_000
 
 
-def test_many_small_ones_do_not_add_up_to_too_much(alice, rest):
+def test_many_small_ones_do_not_add_up_to_too_much(alice, staff):
     """A netted position grows without a margin check when it is booked: up to a bound."""
     Account.objects.filter(key="live:1").update(position_mode="netting")
-    statuses = [alice.post(P, position("30000000", "1"), format="json").status_code for _ in range(6)]
+    statuses = [staff.post(P, position("30000000", "1"), format="json").status_code for _ in range(6)]
     assert statuses == [201] * 3 + [400] * 3
     assert alice.get(f"{A}/live:1/snapshot").status_code == 200
     assert alice.get(P).json()["results"][0]["quantity"] == "90000000"
@@ -97,7 +102,7 @@ QUERIES = [
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda text: text[:24])
 def test_no_filter_or_page_fails_or_shows_what_is_anothers(alice, rest, query):
-    rest["bob"]("post", P, {**position(), "account": "live:2"}, 201)
+    rest["admin"]("post", P, {**position(), "account": "live:2"}, 201)
     for path in (A, P, O, F, f"{A}/live:1/events", f"{A}/live:1/journal"):
         reply = alice.get(f"{path}?{query}")
         assert reply.status_code in (200, 400), (path, reply.status_code)
@@ -116,7 +121,7 @@ def test_ids_that_are_none_are_not_found(alice, pk):
         assert reply.headers["Content-Type"] == "application/problem+json"
 
 
-def test_fields_that_are_not_the_users_to_set_are_refused(alice):
+def test_fields_that_are_not_the_users_to_set_are_refused(alice, staff):
     for more in (
         {"margin": "0"},
         {"status": "closed"},
@@ -124,7 +129,7 @@ def test_fields_that_are_not_the_users_to_set_are_refused(alice):
         {"account_id": 2},
         {"id": 7},
     ):
-        refused(alice.post(P, position(**more), format="json"))
+        refused(staff.post(P, position(**more), format="json"))
         refused(alice.post(O, position(type="limit", **more), format="json"))
     for more in ({"balance": "1000000"}, {"owner": "alice"}, {"leverage": 5000}, {"state": "ok"}):
         assert alice.patch(f"{A}/live:1", more, format="json").status_code == 403
@@ -136,17 +141,21 @@ def test_fields_that_are_not_the_users_to_set_are_refused(alice):
 
 
 def test_anothers_idempotency_key_is_not_ones_own(alice, rest):
-    mine = alice.post(P, position(), format="json", headers={"Idempotency-Key": "k"}).json()
-    theirs = rest["bob"]("post", P, {**position(), "account": "live:2"}, 201, **{"Idempotency-Key": "k"})
+    def market(**more):
+        order = {"account": "live:1", "symbol": "EURUSD", "side": "buy", "quantity": "0.1", "type": "market"}
+        return {**order, **more}
+
+    mine = alice.post(O, market(), format="json", headers={"Idempotency-Key": "k"}).json()
+    theirs = rest["bob"]("post", O, market(account="live:2"), 201, **{"Idempotency-Key": "k"})
     assert (theirs["account"], theirs["id"] != mine["id"]) == ("live:2", True)
-    refused(alice.post(P, position(price="2"), format="json", headers={"Idempotency-Key": "k"}))
+    refused(alice.post(O, market(quantity="0.2"), format="json", headers={"Idempotency-Key": "k"}))
     for key in ("", "a b", "ü", "x" * 129):
-        refused(alice.post(P, position(), format="json", headers={"Idempotency-Key": key}))
+        refused(alice.post(O, market(), format="json", headers={"Idempotency-Key": key}))
     assert Position.objects.count() == 2
 
 
-def test_the_same_key_sent_by_many_at_once_moves_money_once(alice, people):
-    held = alice.post(P, position("8", "1.0999"), format="json").json()["id"]
+def test_the_same_key_sent_by_many_at_once_moves_money_once(alice, staff, people):
+    held = staff.post(P, position("8", "1.0999"), format="json").json()["id"]
     barrier, replies = threading.Barrier(6), []
 
     def close():

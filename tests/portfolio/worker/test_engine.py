@@ -68,7 +68,7 @@ def snapshot(redis):
 
 def book(rest, key, symbol="EURUSD", quantity="1", price="1.1000", side="buy"):
     body = {"account": key, "symbol": symbol, "side": side, "quantity": quantity, "price": price}
-    return rest["alice"]("post", P, body, 201)["id"]
+    return rest["admin"]("post", P, body, 201)["id"]
 
 
 def same_as_rest(rest, snapshot, key):
