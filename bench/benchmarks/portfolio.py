@@ -157,7 +157,9 @@ def take_in(engine: Any, accounts: dict[str, Any], ticks: dict[str, Any]) -> Non
     from stocksblitz.workers.leases import shard_of
 
     engine.book.currencies.use(currency_graph())
-    engine.accounts.take_in({key: Loaded(account, 1, "ok", shard_of(key)) for key, account in accounts.items()})
+    engine.accounts.take_in(
+        {key: LoadedAccount(account, 1, "ok", shard_of(key)) for key, account in accounts.items()}
+    )
     engine.book.tick(ticks, int(time.time() * 1000))
     engine.book.currencies.follow(["EURUSD"])
 
