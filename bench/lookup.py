@@ -20,7 +20,7 @@ def main(symbol: str, timeframe: str, indicator: str) -> None:
     specs, durations_ms = {indicator: parse(indicator)}, []
     for _ in range(WARM_UP + COUNT):
         start = time.perf_counter()
-        answer = cache.current_sync(symbol, timeframe, specs)
+        answer = cache.current_sync(symbol, timeframe, specs, user_id=0)
         durations_ms.append((time.perf_counter() - start) * 1000)
         if len(durations_ms) > WARM_UP and answer.outcome != "hit":
             raise AssertionError(f"expected a cache hit, got {answer.outcome}")

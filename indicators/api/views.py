@@ -158,7 +158,7 @@ class DataView(APIView):
             validation.timeframe(request.query_params.get("timeframe")),
         )
         specs = session_data.subscribed(user_id(request), session_id_of(request), symbol, timeframe)
-        return Response(session_data.data(symbol, timeframe, specs))
+        return Response(session_data.data(symbol, timeframe, specs, user_id=user_id(request)))
 
 
 class CurrentView(APIView):
@@ -175,7 +175,7 @@ class CurrentView(APIView):
         """Newest values without a subscription: from the cache, else computed once for all who ask."""
         timeframe = validation.timeframe(request.query_params.get("timeframe"))
         specs = _ids(request, required=True)
-        answer = cache.current_sync(check_symbol(symbol), timeframe, specs)
+        answer = cache.current_sync(check_symbol(symbol), timeframe, specs, user_id=user_id(request))
         values = {asked: {**entry, "stale": answer.stale} for asked, entry in answer.values.items()}
         body = {"symbol": symbol, "timeframe": timeframe, "indicators": values}
         return Response(body, headers={"X-Cache": answer.outcome})
@@ -201,7 +201,12 @@ class HistoryView(APIView):
         before = whole_number(query, "before", None, low=0, high=10**15)
         canonical = list(dict.fromkeys(spec.id for spec in specs.values()))
         found = cache.history_sync(
-            check_symbol(symbol), timeframe, canonical, limit=limit or DEFAULT_BARS, before=before
+            check_symbol(symbol),
+            timeframe,
+            canonical,
+            user_id=user_id(request),
+            limit=limit or DEFAULT_BARS,
+            before=before,
         )
         body = {
             "symbol": symbol,

@@ -1,175 +1,191 @@
-"""The workers' side of one-shot computations: a queue that loses no job when a worker dies, and computes none twice."""
+"""The workers' side of one-shot computations: a queue in which users take turns, and which loses no job with a worker.
+
+A worker takes only as many jobs as it has free places, and says twice a second that it holds them; jobs that nobody
+holds any more are taken by another worker.
+"""
 
 import asyncio
 import logging
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
 from redis.exceptions import RedisError, ResponseError
 
-from indicators.reads.scripts import CLAIM, FINISH, RENEW
-from stocksblitz.api.errors import KINDS, StocksBlitzError
-from stocksblitz.market.core.bars import TIMEFRAMES
-from stocksblitz.redis.keys import MOCK_TTL_S, Keys
+from indicators.reads.job import Job, encode_result
+from stocksblitz.api.errors import StocksBlitzError
+from stocksblitz.observability.bad_data import BadDataLog
+from stocksblitz.redis.decoding import BadData
+from stocksblitz.redis.keys import Keys
+from stocksblitz.redis.scripts import register
+from stocksblitz.workers.backoff import retry_forever
 from stocksblitz.workers.runtime import now_ms
 
 log = logging.getLogger(__name__)
+bad_jobs = BadDataLog("job")
+bad_results = BadDataLog("stored_result")
 
-GROUP = "compute"
+type Compute = Callable[[Job], Awaitable[Any]]
+
+PARTS = ("queue", "turns", "data", "taken", "tries", "bell")
+"""The keys of the queue, as ``take.lua`` is given them."""
+PLACES = 8
+"""Jobs that one worker works on at a time: enough to use the time in which some wait for Redis or the database."""
 LOCK_MS = 5_000
 """How long an asker and a worker may both be silent before somebody else takes the computation over."""
-DEAD_MS = 1_500
-"""A job not renewed for so long lost its worker."""
+DEAD_MS = 2_500
+"""A job that no worker has said to hold for so long lost its worker."""
 RENEW_S = 0.5
+IDLE_S = 0.5
+"""How long an idle worker waits for a job before it looks for jobs of dead workers."""
 TRIES = 3
 """Workers that may die over one job before it is given up."""
 
 
-def latest_ttl_ms(timeframe: str, *, mock: bool) -> int:
-    """How long a stored value may be read: twice its timeframe, and never longer than mock data live."""
-    ttl = 2 * TIMEFRAMES[timeframe]
-    return min(ttl, 1000 * MOCK_TTL_S) if mock else ttl
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One computation. ``key`` is where its result is cached for ``ttl`` ms, ``lock`` what ``token`` must hold.
-
-    ``current``: the value at the newest bar. ``history``: one value for each of the last ``limit`` closed bars that
-    opened before ``before`` (ms). ``deadline`` (ms): nobody waits any longer. ``low`` and ``high``: see `queue_scripts`.
-    """
-
-    key: str
-    lock: str
-    kind: str
-    symbol: str
-    timeframe: str
-    indicator: str
-    token: str
-    ttl: int
-    deadline: int
-    low: str = ""
-    high: str = ""
-    limit: int = 0
-    before: int | None = None
-    id: str = ""
-
-    def fields(self) -> list[str]:
-        """As the stream holds it: names and values in turn."""
-        pairs = ((name, getattr(self, name)) for name in self.__slots__ if name != "id")
-        return [str(each) for name, value in pairs if value is not None for each in (name, value)]
-
-    @classmethod
-    def parse(cls, id: bytes, fields: Mapping[bytes, bytes]) -> "Job":
-        text: dict[str, Any] = {name.decode(): value.decode() for name, value in fields.items()}
-        numbers: dict[str, Any] = {
-            name: int(text[name]) for name in ("ttl", "deadline", "limit", "before") if name in text
-        }
-        return cls(**{**text, **numbers}, id=id.decode())
-
-
 class JobQueue:
-    """What one worker takes from the queue, and tells of the outcome."""
+    """The jobs that one worker takes and works on."""
 
-    def __init__(self, redis: Any, keys: Keys, me: str, *, mock: bool = False) -> None:
-        self._redis, self._keys, self._me, self.mock = redis, keys, me, mock
-        self._claim = redis.register_script(CLAIM)
-        self._finish = redis.register_script(FINISH)
-        self._renew = redis.register_script(RENEW)
-        self._looked = 0.0
+    def __init__(self, redis: Any, keys: Keys) -> None:
+        self._redis, self._keys = redis, keys
+        self._take_script = register(redis, __file__, "take")
+        self._begin_script = register(redis, __file__, "begin")
+        self._renew_script = register(redis, __file__, "renew")
+        self._finish_script = register(redis, __file__, "finish")
+        self._held: dict[str, Job] = {}
+        self._running: set[asyncio.Task[None]] = set()
 
-    async def take(self, count: int = 16, block_ms: int = 500) -> list[Job]:
-        """Jobs of workers that died, then new ones; waits so long for one to come."""
+    async def serve(self, compute: Compute, stop: asyncio.Event) -> None:
+        """Take jobs and compute them until the stop; what has begun by then is finished."""
+        async with asyncio.TaskGroup() as tasks:
+            renewing = tasks.create_task(self._renew_forever())
+            try:
+                await retry_forever("taking jobs", partial(self._fill, compute, tasks), stop, every=0)
+                if self._running:
+                    await asyncio.wait(self._running)
+            finally:
+                renewing.cancel()
+
+    async def _fill(self, compute: Compute, tasks: asyncio.TaskGroup) -> None:
+        """Begin as many jobs as there are free places; wait where there is no place, or no job."""
+        free = PLACES - len(self._running)
+        if free <= 0:
+            await asyncio.wait(self._running, timeout=IDLE_S, return_when=asyncio.FIRST_COMPLETED)
+            return
+        jobs = await self.take(free)
+        for job in jobs:
+            task = tasks.create_task(self._work(job, compute))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        if not jobs:
+            await self._redis.blpop([self._keys.jobs("bell")], IDLE_S)
+
+    async def take(self, count: int) -> list[Job]:
+        """Return at most so many jobs, which from now on are this worker's: those of dead workers first."""
         try:
-            found = await self._orphans(count)
-            if not found:
-                answer = await self._redis.xreadgroup(
-                    GROUP, self._me, {self._keys.jobs: ">"}, count=count, block=block_ms
-                )
-                found = [entry for _, entries in answer or () for entry in entries]
+            now = now_ms()
+            found = await self._take_script(keys=self._names(*PARTS), args=[now, now - DEAD_MS, count])
         except ResponseError as error:
-            if not str(error).startswith("NOGROUP"):
+            if "WRONGTYPE" not in str(error):
                 raise
-            await self._create()
+            await self._clear(error)
             return []
-        return [Job.parse(*entry) for entry in found]
+        jobs = [job for entry in found if (job := await self._usable(*entry)) is not None]
+        self._held |= {job.token: job for job in jobs}
+        return jobs
 
-    async def _create(self) -> None:
-        with suppress(ResponseError):  # another worker was faster
-            await self._redis.xgroup_create(self._keys.jobs, GROUP, "0", mkstream=True)
+    def _names(self, *parts: str) -> list[str]:
+        return [self._keys.jobs(part) for part in parts]
 
-    async def _orphans(self, count: int) -> list[Any]:
-        if time.monotonic() - self._looked < RENEW_S:
-            return []
-        self._looked = time.monotonic()
-        answer = await self._redis.xautoclaim(self._keys.jobs, GROUP, self._me, DEAD_MS, "0-0", count=count)
-        found = [entry for entry in answer[1] if entry[1]]
-        return [entry for entry in found if not await self._poisoned(*entry)]
+    async def _clear(self, error: ResponseError) -> None:
+        """Remove a queue whose keys somebody has overwritten; who waits for its jobs asks again."""
+        bad_jobs.report("queue", BadData("job queue", str(error), "keys of the right types"))
+        await self._redis.delete(*self._names(*PARTS))
 
-    async def _poisoned(self, id: bytes, fields: Mapping[bytes, bytes]) -> bool:
-        """Whether the job has cost too many workers their life; then it is answered with an error."""
-        (pending,) = await self._redis.xpending_range(self._keys.jobs, GROUP, id, id, 1) or [None]
-        if pending is None or pending["times_delivered"] <= TRIES:
-            return False
-        job = Job.parse(id, fields)
-        log.error("job %s given up", job.key, extra={"action": "job_poisoned", "indicator": job.indicator})
-        await self.finish(
-            job, error=StocksBlitzError("unavailable", f"{job.indicator} cannot be computed now")
-        )
-        return True
+    async def _usable(self, token: bytes, times_taken: int, raw: bytes) -> Job | None:
+        """Return the job; junk is removed, and a job that has cost too many workers their life is refused."""
+        job = None
+        with bad_jobs.skip("queue"):
+            job = Job.decode(raw)
+        if job is None or job.token.encode() != token:
+            await self._forget(token)
+            return None
+        if times_taken > TRIES:
+            log.error("job given up", extra={"action": "job_poisoned", "job": job.key})
+            await self._finish(job, _unavailable(f"{job.indicator} cannot be computed now"))
+            return None
+        return job
 
-    async def run(self, job: Job, compute: Callable[[Job], Awaitable[Any]]) -> None:
-        """Compute a job and tell all who wait. A failure reaches them as one error and is not cached."""
-        if now_ms() > job.deadline:
-            await self.finish(
-                job, error=StocksBlitzError("unavailable", "the computation came too late: try again")
-            )
-            return
-        if not await self._may(job):
-            return
-        renewing = asyncio.create_task(self._keep(job))
+    async def _forget(self, token: bytes) -> None:
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.zrem(self._keys.jobs("taken"), token)
+        pipe.hdel(self._keys.jobs("data"), token)
+        pipe.hdel(self._keys.jobs("tries"), token)
+        await pipe.execute()
+
+    async def _work(self, job: Job, compute: Compute) -> None:
         try:
-            outcome: dict[str, Any] = {"value": await compute(job)}
-        except StocksBlitzError as error:
-            outcome = {"error": error}
-        except Exception:  # whatever it is: it reaches all who wait as one error, and the worker goes on
-            log.exception("%s failed", job.key, extra={"action": "job_failed", "indicator": job.indicator})
-            outcome = {"error": StocksBlitzError("unavailable", f"{job.indicator} could not be computed")}
+            await self.run(job, compute)
+        except (RedisError, OSError) as error:  # nobody was told: this worker or another takes the job again
+            log.warning("job left: %s", error, extra={"action": "job_left", "job": job.key})
         finally:
-            renewing.cancel()
-        await self.finish(job, **outcome)
+            self._held.pop(job.token, None)
 
-    async def _may(self, job: Job) -> bool:
-        names = [job.key, job.lock, self._keys.jobs]
-        args = [job.token, LOCK_MS, job.low, job.high, self._keys.results, job.key, GROUP, job.id]
-        return bool(await self._claim(keys=names, args=args))
+    async def run(self, job: Job, compute: Compute) -> None:
+        """Compute a job and tell all who wait. A failure reaches them as one error and is not stored."""
+        if now_ms() > job.deadline:
+            await self._finish(job, _unavailable("the computation came too late: try again"))
+            return
+        names = [job.cached_at(self._keys), job.locked_at(self._keys)]
+        state, *stored = await self._begin_script(keys=names, args=[job.token, LOCK_MS])
+        if state == b"lost":
+            await self._finish(job, None)
+            return
+        value = self._stored_value(job, stored[0])
+        if value is not None:
+            await self._finish(job, value, store=False)
+        else:
+            await self._finish(job, await _result(job, compute))
 
-    async def _keep(self, job: Job) -> None:
+    def _stored_value(self, job: Job, raw: bytes) -> Any:
+        """Return the result if it was stored while the job waited, and belongs to the right bar."""
+        with bad_results.skip(job.cached_at(self._keys)):
+            return job.cached(raw) if raw else None
+        return None
+
+    async def _finish(self, job: Job, result: Any, *, store: bool = True) -> None:
+        """Store the value, release the lock and announce the result in one step; no result: announce nothing."""
+        is_value = result is not None and not isinstance(result, StocksBlitzError)
+        stored = orjson.dumps(result) if is_value and store else b""
+        message = b"" if result is None else encode_result(job, result)
+        names = [job.cached_at(self._keys), job.locked_at(self._keys), *self._names("data", "taken", "tries")]
+        await self._finish_script(keys=names, args=[job.token, job.ttl, stored, self._keys.results, message])
+
+    async def _renew_forever(self) -> None:
         while True:
             await asyncio.sleep(RENEW_S)
             with suppress(RedisError, OSError):
-                args = [job.token, LOCK_MS, GROUP, self._me, job.id]
-                await self._renew(keys=[job.lock, self._keys.jobs], args=args)
+                await self._renew()
 
-    async def finish(self, job: Job, value: Any = None, error: StocksBlitzError | None = None) -> None:
-        """Store the value (or the failure nowhere), release the lock, and tell everybody, in one step."""
-        if error is None:
-            stored = orjson.dumps(value)
-            message = b'{"key":%b,"value":%b}' % (orjson.dumps(job.key), stored)
-        else:
-            stored = b""
-            message = orjson.dumps({"key": job.key, "error": {"code": error.code, "message": error.message}})
-        names = [job.key, job.lock, self._keys.jobs]
-        await self._finish(
-            keys=names, args=[job.token, job.ttl, stored, self._keys.results, message, GROUP, job.id]
-        )
+    async def _renew(self) -> None:
+        """Say that this worker still holds its jobs."""
+        held = list(self._held.values())
+        if held:
+            names = [self._keys.jobs("taken"), *(job.locked_at(self._keys) for job in held)]
+            await self._renew_script(keys=names, args=[now_ms(), LOCK_MS, *(job.token for job in held)])
 
 
-def error_of(told: Mapping[str, Any]) -> StocksBlitzError:
-    """The error that a worker told of."""
-    code = told.get("code")
-    return StocksBlitzError(code if code in KINDS else "unavailable", str(told.get("message", "")))
+def _unavailable(message: str) -> StocksBlitzError:
+    return StocksBlitzError("unavailable", message)
+
+
+async def _result(job: Job, compute: Compute) -> Any:
+    """Return the computed value, or the error that all who wait are told of."""
+    try:
+        return job.check(await compute(job))
+    except StocksBlitzError as error:
+        return error
+    except Exception:  # whatever it is: it reaches all who wait as one error, and the worker goes on
+        log.exception("job failed", extra={"action": "job_failed", "job": job.key})
+        return _unavailable(f"{job.indicator} could not be computed")

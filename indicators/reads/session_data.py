@@ -3,18 +3,15 @@
 from collections import Counter
 from typing import Any
 
-import orjson
-
+from indicators.engine.formats import decode_frame
 from indicators.engine.spec import Spec, parse
 from indicators.models import Subscription
 from indicators.reads import cache
+from indicators.reads.blank_frame import add_reads, blank_frame
 from indicators.subscriptions.queries import active_sync
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.delivery.messages import iso
-from stocksblitz.market.store.history import forming
 from stocksblitz.observability import aggregation
-from stocksblitz.redis.client import current_keys, sync_client
-from stocksblitz.workers.runtime import now_ms
+from stocksblitz.redis.client import current_keys, each_answer_sync, good, sync_client
 
 
 def subscribed(user_id: int, session_id: str, symbol: str, timeframe: str) -> dict[str, Spec]:
@@ -34,54 +31,37 @@ def subscribed(user_id: int, session_id: str, symbol: str, timeframe: str) -> di
     return {indicator: parse(canonical) for indicator, canonical in asked if indicator}
 
 
-def _ohlcv(bar: list[Any] | None, *, closed: bool) -> dict[str, Any] | None:
-    if bar is None:
-        return None
-    return {
-        **dict(zip(("ts", "open", "high", "low", "close", "volume"), bar, strict=False)),
-        "closed": closed,
-    }
+SHOWN = ("timestamp", "ohlcv", "greeks", "oi", "source", "stale")
 
 
-def _blank(symbol: str, timeframe: str) -> dict[str, Any]:
-    """As a frame, from what the feed says, while nobody has computed one yet."""
-    names = current_keys()
-    pipe = sync_client().pipeline(transaction=False)
-    pipe.hgetall(names.market(symbol))
-    pipe.zrange(names.bars(symbol, timeframe), -1, -1)
-    market, last = pipe.execute()
-    bar = forming(market, timeframe)
-    parts = {
-        name: orjson.loads(market[name.encode()]) if market.get(name.encode()) else None
-        for name in ("greeks", "oi")
-    }
-    return {
-        "timestamp": iso(int(float(market.get(b"ts", 0))) or now_ms()),
-        "ohlcv": _ohlcv(bar, closed=False) or _ohlcv(orjson.loads(last[0]) if last else None, closed=True),
-        "indicators": {},
-        "source": market.get(b"source", b"").decode() or None,
-        "stale": float(market.get(b"fresh_until", 0)) < now_ms(),
-        **parts,
-    }
-
-
-def data(symbol: str, timeframe: str, specs: dict[str, Spec]) -> dict[str, Any]:
-    """Bar, Greeks, open interest, and exactly these indicators under the ids they were asked by."""
-    raw = sync_client().get(current_keys().stream(symbol, timeframe, "frame"))
-    frame: dict[str, Any] = orjson.loads(raw) if raw else _blank(symbol, timeframe)
+def data(symbol: str, timeframe: str, specs: dict[str, Spec], *, user_id: int) -> dict[str, Any]:
+    """Return bar, Greeks, open interest, and exactly these indicators under the ids they were asked by."""
+    frame = _newest_frame(symbol, timeframe)
     values = dict(frame["indicators"])
     missing = {spec.id: spec for spec in specs.values() if spec.id not in values}
     if missing:
-        values |= _computed(symbol, timeframe, missing)
+        values |= _computed(symbol, timeframe, missing, user_id)
     own = {asked: values[spec.id] for asked, spec in specs.items()}
-    shown = {name: frame.get(name) for name in ("timestamp", "ohlcv", "greeks", "oi", "source", "stale")}
+    shown = {name: frame.get(name) for name in SHOWN}
     return {"symbol": symbol, "timeframe": timeframe, **shown, "indicators": own}
 
 
-def _computed(symbol: str, timeframe: str, specs: dict[str, Spec]) -> dict[str, Any]:
-    """From the cache; null, and not ready, for what cannot be had now."""
+def _newest_frame(symbol: str, timeframe: str) -> dict[str, Any]:
+    """Return the frame that compute published last, or a blank one while there is none."""
+    keys, pipe = current_keys(), sync_client().pipeline(transaction=False)
+    pipe.get(keys.stream(symbol, timeframe, "frame"))
+    add_reads(pipe, keys, symbol, timeframe)
+    raw, market, members = each_answer_sync(pipe)
+    with cache.bad_frames.skip(f"{symbol} {timeframe}"):
+        if good(raw):
+            return decode_frame(raw, timeframe)
+    return blank_frame(symbol, timeframe, market, members)
+
+
+def _computed(symbol: str, timeframe: str, specs: dict[str, Spec], user_id: int) -> dict[str, Any]:
+    """Return stored or computed values; null, and not ready, for those that cannot be had now."""
     try:
-        return cache.current_sync(symbol, timeframe, specs).values
+        return cache.current_sync(symbol, timeframe, specs, user_id=user_id).values
     except StocksBlitzError:
         nothing = {"ts": None, "value": None, "timeframe": timeframe, "ready": False}
         return dict.fromkeys(specs, nothing)

@@ -14,16 +14,16 @@ from django.conf import settings
 
 from indicators.engine.spec import parse
 from indicators.reads import cache
+from indicators.reads.blank_frame import add_reads, blank_frame
 from indicators.subscriptions import service as subscriptions
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.delivery.connection import Connection
 from stocksblitz.delivery.frames import Frame, snapshot
 from stocksblitz.delivery.hub import Hub
 from stocksblitz.delivery.hub.stream import StreamState
-from stocksblitz.delivery.messages import Close, iso
+from stocksblitz.delivery.messages import Close
 from stocksblitz.delivery.send_queue import Stream
-from stocksblitz.redis.client import current_keys
-from stocksblitz.workers.runtime import now_ms
+from stocksblitz.redis.client import current_keys, each_answer
 
 log = logging.getLogger(__name__)
 
@@ -76,10 +76,10 @@ async def join(
 ) -> None:
     """Enter the stream with exactly these ids; writes ``reply`` (if any) and the snapshot before its first frame."""
     async with hub.opened(stream) as state:
-        blank = await blank_frame(hub, stream) if state.newest is None else None
+        blank = await read_blank_frame(hub, stream) if state.newest is None else None
         if blank is None or blank.ts:  # else there is no bar yet that could have values
             await hub.values(state, set(ids.values()), VALUES_WAIT_S)
-        past = await read_past(state, stream, ids, history, since_bar)
+        past = await read_past(state, stream, ids, history, since_bar, user_id=client.user_id)
         frame = state.newest or blank
         assert frame is not None
         hub.enter(client, stream, ids)
@@ -90,7 +90,13 @@ async def join(
 
 
 async def read_past(
-    state: StreamState, stream: Stream, ids: dict[str, str], history: int | None, since_bar: int | None
+    state: StreamState,
+    stream: Stream,
+    ids: dict[str, str],
+    history: int | None,
+    since_bar: int | None,
+    *,
+    user_id: int,
 ) -> SnapshotHistory:
     """The closed bars asked for, ending right before the newest frame's bar.
 
@@ -100,7 +106,7 @@ async def read_past(
         return EMPTY
     limit = history or max(1, settings.SNAPSHOT_CELLS // (1 + len(ids)))
     for _ in range(ATTEMPTS):
-        past = await _fetch(stream, set(ids.values()), limit)
+        past = await _fetch(stream, set(ids.values()), limit, user_id)
         past = up_to(extended(past, state.recent), state.newest)
         if state.newest is None or not state.newest.prev or past.last_ts == state.newest.prev:
             return trimmed(past, history, since_bar)
@@ -110,15 +116,15 @@ async def read_past(
     )
 
 
-async def _fetch(stream: Stream, canonical: set[str], limit: int) -> SnapshotHistory:
+async def _fetch(stream: Stream, canonical: set[str], limit: int, user_id: int) -> SnapshotHistory:
     # One bar more: the newest closed bar may turn out to be the snapshot's own.
     try:
-        answer = await cache.history(*stream, sorted(canonical), limit=limit + 1)
+        answer = await cache.history(*stream, sorted(canonical), user_id=user_id, limit=limit + 1)
         return SnapshotHistory(answer["bars"], answer["indicators"], answer["complete"])
     except StocksBlitzError as error:
         if error.code != "unavailable" or not canonical:
             raise
-        answer = await cache.history(*stream, [], limit=limit + 1)
+        answer = await cache.history(*stream, [], user_id=user_id, limit=limit + 1)
         nothing: list[Any] = [None] * len(answer["bars"])
         return SnapshotHistory(answer["bars"], dict.fromkeys(canonical, nothing), complete=False)
 
@@ -192,37 +198,11 @@ def as_history(past: SnapshotHistory, frame: Frame, ids: dict[str, str]) -> dict
     }
 
 
-async def blank_frame(hub: Hub, stream: Stream) -> Frame:
-    """What is known of a stream that no compute worker has published yet: its bars, and no values."""
-    symbol, timeframe = stream
-    names = current_keys()
-    fields = await hub.redis.hmget(
-        names.market(symbol), f"bar:{timeframe}", "greeks", "oi", "source", "fresh_until"
-    )
-    forming = orjson.loads(fields[0]) if fields[0] else None
-    closed = None if forming else await hub.redis.zrange(names.bars(symbol, timeframe), -1, -1)
-    bar = forming or (orjson.loads(closed[0]) if closed else None)
-    ohlcv = dict(zip(("ts", "open", "high", "low", "close", "volume"), bar, strict=False)) if bar else None
-    if ohlcv is not None:
-        ohlcv["closed"] = forming is None
-    return Frame(
-        orjson.dumps(
-            {
-                "epoch": "",
-                "seq": 0,
-                "symbol": symbol,
-                "timeframe": timeframe,
-                "timestamp": iso(now_ms()),
-                "ohlcv": ohlcv,
-                "greeks": orjson.loads(fields[1]) if fields[1] else None,
-                "oi": orjson.loads(fields[2]) if fields[2] else None,
-                "indicators": {},
-                "source": fields[3].decode() if fields[3] else None,
-                "stale": not fields[4] or now_ms() > float(fields[4]),
-                "prev": forming[7] if forming else 0,
-            }
-        )
-    )
+async def read_blank_frame(hub: Hub, stream: Stream) -> Frame:
+    """Read the frame of a stream that no compute worker has published yet."""
+    pipe = hub.redis.pipeline(transaction=False)
+    add_reads(pipe, current_keys(), *stream)
+    return Frame(orjson.dumps(blank_frame(*stream, *await each_answer(pipe))))
 
 
 def settle(hub: Hub, client: Connection, left: Mapping[Stream, Iterable[str]]) -> None:

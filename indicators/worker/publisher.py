@@ -8,7 +8,7 @@ from django.conf import settings
 from redis.exceptions import ResponseError
 
 from indicators.engine.live_stream import Batch, LiveStream
-from indicators.reads.job_queue import latest_ttl_ms
+from indicators.reads.job import latest_ttl_ms
 from stocksblitz.redis.client import each_answer
 from stocksblitz.redis.keys import MOCK_TTL_S, Keys
 

@@ -89,9 +89,9 @@ class Keys:
 
     # Internal: jobs and workers.
 
-    @property
-    def jobs(self) -> str:
-        return f"{self.prefix}sb:jobs"
+    def jobs(self, part: str) -> str:
+        """The queue of one-shot computations; ``part``: ``queue``, ``turns``, ``data``, ``taken``, ``tries`` or ``bell``."""
+        return f"{self.prefix}sb:jobs:{part}"
 
     @property
     def results(self) -> str:

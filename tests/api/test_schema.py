@@ -35,8 +35,8 @@ SYMBOL, KEY = "BTCUSD", "demo:1"
 def described(transactional_db, monkeypatch, settings):
     settings.DEBUG = False
     settings.PRICE_CACHE_TIME = 0.0
-    monkeypatch.setattr("indicators.reads.single_flight.NOBODY_S", 0.0)
-    monkeypatch.setattr("indicators.reads.single_flight.TICK_S", 0.01)
+    monkeypatch.setattr("indicators.reads.pending_jobs.NOBODY_S", 0.0)
+    monkeypatch.setattr("stocksblitz.redis.single_flight.TICK_S", 0.01)
     Instrument.objects.create(
         symbol=SYMBOL, exchange="24x7", kind="crypto", base_currency="BTC", currency="USD", margin_mode="cfd"
     )

@@ -17,19 +17,21 @@ from stocksblitz.workers.runtime import now_ms
 
 
 async def main(seconds: float) -> None:
-    redis, names, me = connect(), current_keys(), worker_id()
-    queue = JobQueue(redis, names, me)
+    redis, keys, me = connect(), current_keys(), worker_id()
 
     async def compute(job):
-        await redis.incr(names.name("counted"))
+        await redis.incr(keys.name("counted"))
         await asyncio.sleep(seconds)
         return {"ts": 1, "value": 42.5, "timeframe": job.timeframe, "ready": True}
 
-    running = set()
-    while True:
-        await redis.zadd(names.workers("compute"), {me: now_ms()})
-        for job in await queue.take(count=8, block_ms=200):
-            running.add(asyncio.create_task(queue.run(job, compute)))
+    async def beat():
+        while True:
+            await redis.zadd(keys.workers("compute"), {me: now_ms()})
+            await asyncio.sleep(0.2)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(beat())
+        tasks.create_task(JobQueue(redis, keys).serve(compute, asyncio.Event()))
 
 
 if __name__ == "__main__":

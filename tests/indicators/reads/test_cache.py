@@ -11,11 +11,12 @@ import pytest
 from indicators.engine.spec import parse_request
 from indicators.reads import cache
 from indicators.reads.job_queue import JobQueue
-from indicators.reads.single_flight import desk
+from indicators.reads.pending_jobs import flights
 from stocksblitz.api.errors import StocksBlitzError
+from stocksblitz.observability import metrics
 from stocksblitz.redis.client import connect
 from stocksblitz.workers.runtime import now_ms
-from tests.conftest import PATIENCE_S, eventually, takes_less
+from tests.conftest import PATIENCE_S, aeventually, eventually, takes_less
 
 MINUTE = 60_000
 NOW = 1_763_635_200_000
@@ -29,7 +30,6 @@ class Worker:
         self.computed = []
         self.stopped = threading.Event()
         self.began = threading.Event()
-        self.dead = False
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), daemon=True)
 
     def __enter__(self):
@@ -42,22 +42,17 @@ class Worker:
 
     def kill(self):
         """As kill -9: what it was doing is never finished, and it says nothing more."""
-        self.dead = True
         self.stopped.set()
         self._thread.join(PATIENCE_S)
 
     async def _main(self):
         redis = connect()
-        queue = JobQueue(redis, self.keys, self.name)
-        tasks = set()
+        serving = asyncio.create_task(JobQueue(redis, self.keys).serve(self._compute, asyncio.Event()))
         while not self.stopped.is_set():
             await redis.zadd(self.keys.workers("compute"), {self.name: now_ms()})
-            for job in await queue.take(count=8, block_ms=50):
-                tasks.add(asyncio.create_task(queue.run(job, self._compute)))
-        if self.dead:
-            for task in tasks:
-                task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.sleep(0.02)
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
         with contextlib.suppress(Exception):
             await redis.aclose()
 
@@ -72,8 +67,8 @@ class Worker:
         return {"ts": NOW, "value": 42.5, "timeframe": job.timeframe, "ready": True}
 
 
-def ask(*ids, symbol="BTCUSD", timeframe="1min"):
-    return cache.current_sync(symbol, timeframe, parse_request(list(ids)))
+def ask(*ids, symbol="BTCUSD", timeframe="1min", user=1):
+    return cache.current_sync(symbol, timeframe, parse_request(list(ids)), user_id=user)
 
 
 def forming(redis, keys, ts=NOW, symbol="BTCUSD"):
@@ -140,14 +135,14 @@ def test_many_at_once_are_one_computation(redis, keys):
 def test_a_value_that_came_while_its_caller_looked_is_a_hit(redis, keys):
     forming(redis, keys)
     store(redis, keys, "RSI_14", value=7.5)
-    ((future, outcome),) = desk().ask([cache._current_job("BTCUSD", "1min", "RSI_14", "", "")])
+    ((future, outcome),) = flights().ask([cache.current_job("BTCUSD", "1min", "RSI_14", 1)])
     assert (future.result(1)["value"], outcome) == (7.5, "hit")
 
 
 def test_what_another_process_began_is_waited_for(redis, keys):
     forming(redis, keys)
     redis.set(keys.lock("BTCUSD", "1min", "RSI_14"), "another process", px=60_000)
-    ((future, outcome),) = desk().ask([cache._current_job("BTCUSD", "1min", "RSI_14", "", "")])
+    ((future, outcome),) = flights().ask([cache.current_job("BTCUSD", "1min", "RSI_14", 1)])
     assert (future.done(), outcome) == (False, "wait")
 
 
@@ -160,7 +155,7 @@ def test_without_a_worker_the_answer_is_unavailable_within_two_seconds(redis, ke
         return time.monotonic() - began
 
     takes_less(2, refusal)
-    assert not redis.exists(keys.jobs)
+    assert not redis.exists(keys.jobs("queue"), keys.jobs("data"))
 
 
 def test_a_failure_reaches_all_and_is_not_cached(redis, keys):
@@ -203,7 +198,7 @@ def test_a_dead_workers_job_is_done_by_another(redis, keys):
             took = time.monotonic() - began
         assert {a.values[indicator]["value"] for a in answers} == {42.5}
         assert len(dying.computed) == len(heir.computed) == 1
-        assert redis.xlen(keys.jobs) == 0
+        assert not redis.exists(keys.jobs("queue"), keys.jobs("data"), keys.jobs("taken"), keys.jobs("tries"))
         return took
 
     takes_less(6, takeover)
@@ -221,7 +216,7 @@ def test_an_asker_that_died_is_followed_by_exactly_one(redis, keys):
 
 def test_a_slow_computation_keeps_its_lock(redis, keys, settings, monkeypatch):
     monkeypatch.setattr("indicators.reads.job_queue.LOCK_MS", 1_200)
-    monkeypatch.setattr("indicators.reads.single_flight.LOCK_MS", 1_200)
+    monkeypatch.setattr("indicators.reads.pending_jobs.LOCK_MS", 1_200)
     with Worker(keys, name="slow", seconds=3.0) as slow, Worker(keys, name="idle", seconds=3.0) as idle:
         eventually(lambda: redis.zcard(keys.workers("compute")) == 2)
         assert ask("RSI_14").values["RSI_14"]["value"] == 42.5
@@ -229,13 +224,12 @@ def test_a_slow_computation_keeps_its_lock(redis, keys, settings, monkeypatch):
 
 
 def test_a_job_whose_place_was_taken_is_not_computed(redis, keys):
-    from indicators.reads.cache import _current_job
-
-    job = _current_job("BTCUSD", "1min", "RSI_14", "", "")
-    redis.xadd(keys.jobs, dict(zip(job.fields()[::2], job.fields()[1::2], strict=True)))
-    redis.set(job.lock, "a newer asker", px=60_000)
+    job = cache.current_job("BTCUSD", "1min", "RSI_14", 1)
+    redis.hset(keys.jobs("data"), job.token, job.encode())
+    redis.zadd(keys.jobs("queue"), {job.token: 1})
+    redis.set(job.locked_at(keys), "a newer asker", px=60_000)
     with Worker(keys) as worker:
-        eventually(lambda: redis.exists(keys.jobs) and redis.xlen(keys.jobs) == 0)
+        eventually(lambda: not redis.exists(keys.jobs("queue"), keys.jobs("data")))
     assert worker.computed == []
 
 
@@ -254,18 +248,24 @@ def test_a_job_that_kills_its_workers_is_given_up(redis, keys, monkeypatch):
             waiting.result(PATIENCE_S)
 
 
+def misses(indicator):
+    labels = {"symbol": "BTCUSD", "timeframe": "1min", "indicator": indicator}
+    return metrics.REGISTRY.get_sample_value("indicator_cache_misses_total", labels) or 0
+
+
 async def test_one_who_goes_away_takes_nothing_from_the_others(redis, keys):
-    specs = parse_request(["RSI_14"])
+    bars(redis, keys, 20)
+    before = misses("RSI_14")
     with Worker(keys, seconds=0.5) as worker:
         eventually(lambda: redis.zcard(keys.workers("compute")))
-        first = asyncio.create_task(cache.current("BTCUSD", "1min", specs))
+        first = asyncio.create_task(cache.history("BTCUSD", "1min", ["RSI_14"], user_id=1, limit=5))
         assert await asyncio.to_thread(worker.began.wait, PATIENCE_S)
-        second = asyncio.create_task(cache.current("BTCUSD", "1min", specs))
-        await asyncio.sleep(0.1)
+        second = asyncio.create_task(cache.history("BTCUSD", "1min", ["RSI_14"], user_id=1, limit=5))
+        await aeventually(lambda: misses("RSI_14") == before + 2)
         first.cancel()
         answer = await second
-    assert answer.values["RSI_14"]["value"] == 42.5
-    assert answer.outcome == "wait"
+    assert answer["indicators"]["RSI_14"] == [0, 1, 2, 3, 4]
+    assert answer["cache"] == "wait"
     assert len(worker.computed) == 1
 
 
@@ -280,22 +280,22 @@ def test_history_is_computed_once_per_closed_bar(redis, keys):
     bars(redis, keys, 20)
     with Worker(keys) as worker:
         eventually(lambda: redis.zcard(keys.workers("compute")))
-        one = cache.history_sync("BTCUSD", "1min", ["RSI_14"], limit=5)
-        two = cache.history_sync("BTCUSD", "1min", ["RSI_14"], limit=5)
+        one = cache.history_sync("BTCUSD", "1min", ["RSI_14"], user_id=1, limit=5)
+        two = cache.history_sync("BTCUSD", "1min", ["RSI_14"], user_id=1, limit=5)
         assert (one["cache"], two["cache"]) == ("miss", "hit")
         assert one["indicators"] == two["indicators"] == {"RSI_14": [0, 1, 2, 3, 4]}
         assert [bar[0] for bar in one["bars"]] == [NOW - (5 - i) * MINUTE for i in range(5)]
         assert one["complete"] is True
         assert len(worker.computed) == 1
-        older = cache.history_sync("BTCUSD", "1min", ["RSI_14"], limit=5, before=NOW - 18 * MINUTE)
+        older = cache.history_sync("BTCUSD", "1min", ["RSI_14"], user_id=1, limit=5, before=NOW - 18 * MINUTE)
         assert len(older["bars"]) == 2
         assert older["complete"] is False
         redis.zadd(keys.bars("BTCUSD", "1min"), {orjson.dumps([NOW, 1.0, 2.0, 0.5, 1.5, 9, 0]): NOW})
-        assert cache.history_sync("BTCUSD", "1min", ["RSI_14"], limit=5)["cache"] == "miss"
+        assert cache.history_sync("BTCUSD", "1min", ["RSI_14"], user_id=1, limit=5)["cache"] == "miss"
 
 
 async def test_history_of_bars_alone_needs_no_worker(redis, keys):
     bars(redis, keys, 3)
-    answer = await cache.history("BTCUSD", "1min", [], limit=2)
+    answer = await cache.history("BTCUSD", "1min", [], user_id=1, limit=2)
     assert len(answer["bars"]) == 2
     assert answer["bars"][0][1:] == [1.0, 2.0, 0.5, 1.5, 1]

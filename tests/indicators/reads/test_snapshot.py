@@ -42,8 +42,8 @@ async def test_bars_that_closed_while_the_past_was_read_are_added(stored):
     for n in (9, 10, 11):
         state.take(closed(n))
     state.take(frame(12, ts=at(12), prev=at(11)))
-    assert times(await read_past(state, STREAM, {}, 5, None)) == [7, 8, 9, 10, 11]
-    assert times(await read_past(state, STREAM, {}, None, at(8))) == [9, 10, 11]
+    assert times(await read_past(state, STREAM, {}, 5, None, user_id=1)) == [7, 8, 9, 10, 11]
+    assert times(await read_past(state, STREAM, {}, None, at(8), user_id=1)) == [9, 10, 11]
 
 
 async def test_a_past_with_a_hole_is_never_shown(stored):
@@ -54,11 +54,11 @@ async def test_a_past_with_a_hole_is_never_shown(stored):
         state.take(closed(n))
     for asked in ((5, None), (None, at(8))):
         with pytest.raises(StocksBlitzError) as refused:
-            await read_past(state, STREAM, {}, *asked)
+            await read_past(state, STREAM, {}, *asked, user_id=1)
         assert refused.value.code == "unavailable"
         assert refused.value.retryable
     stored(range(10, 22))
-    assert times(await read_past(state, STREAM, {}, 3, None)) == [19, 20, 21]
+    assert times(await read_past(state, STREAM, {}, 3, None, user_id=1)) == [19, 20, 21]
 
 
 def test_only_what_follows_is_added():
