@@ -3,9 +3,12 @@
 from math import isfinite
 from typing import Any, NamedTuple, TypeGuard
 
+from indicators.engine.spec import parse
+from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.core.bars import TIMEFRAMES
 from stocksblitz.market.core.symbols import is_symbol
 from stocksblitz.redis.decoding import MAX_MS, BadData, decode_json
+from stocksblitz.redis.keys import BARS_ONLY
 
 MAX_ENTRY_BYTES = 4_096
 """Of one indicator's newest value: the one with the most parts has 500."""
@@ -96,6 +99,15 @@ def split_computation(text: Any) -> tuple[str, str, str]:
     """Return symbol, timeframe and canonical id of a computation, ``SYMBOL|TF|ID``."""
     if isinstance(text, str):
         symbol, timeframe, indicator = ([*text.split("|", 2), "", ""])[:3]
-        if is_symbol(symbol) and timeframe in TIMEFRAMES and indicator:
+        if is_symbol(symbol) and timeframe in TIMEFRAMES and _is_canonical(indicator):
             return symbol, timeframe, indicator
-    raise BadData("computation", text, "SYMBOL|TF|ID")
+    raise BadData("computation", text, "SYMBOL|TF|ID of the catalogue")
+
+
+def _is_canonical(indicator: str) -> bool:
+    if indicator == BARS_ONLY:
+        return True
+    try:
+        return parse(indicator).id == indicator
+    except StocksBlitzError:
+        return False

@@ -6,21 +6,14 @@ from typing import Any
 
 import orjson
 
+from indicators.engine.formats import is_whole
 from indicators.engine.spec import Spec
 from indicators.engine.stream import Stream, Values
 from stocksblitz.delivery.messages import iso
 from stocksblitz.market.core.bars import Bar
-
-
-@dataclass(slots=True)
-class StreamQuote:
-    """What the feed says beside the bars of a symbol."""
-
-    generation: str = ""
-    source: str | None = None
-    fresh_until: float = 0.0
-    greeks: Any = None
-    oi: Any = None
+from stocksblitz.market.core.market_hash import FeedState
+from stocksblitz.market.store.bar_codec import FormingBar
+from stocksblitz.redis.decoding import BadData
 
 
 @dataclass(slots=True)
@@ -37,10 +30,17 @@ class StreamPosition:
 
     @classmethod
     def load(cls, raw: bytes | None) -> "StreamPosition":
+        """Read a position; one of no stream where there is none, BadData for what is none."""
         if not raw:
             return cls()
-        epoch, seq, closed_ts, generation = raw.decode().split("|", 3)
-        return cls(epoch, int(seq), int(closed_ts), generation)
+        try:
+            epoch, seq, closed_ts, generation = raw.decode().split("|", 3)
+            position = cls(epoch, int(seq), int(closed_ts), generation)
+        except ValueError:
+            raise BadData("position", raw, "epoch|seq|closed_ts|generation") from None
+        if not is_whole(position.seq) or not is_whole(position.closed_ts):
+            raise BadData("position", raw, "numbers within their bounds")
+        return position
 
 
 @dataclass(slots=True)
@@ -56,6 +56,11 @@ class Batch:
         return bool(self.logged) or self.forming is not None
 
 
+def reaches(bars: Sequence[Bar], forming: FormingBar | None) -> bool:
+    """Return whether the closed bars reach up to the forming one: a hot store that was lost is written oldest first."""
+    return forming is None or not forming.prev_ts or (bool(bars) and bars[-1].ts >= forming.prev_ts)
+
+
 class LiveStream:
     """The stream of one (symbol, timeframe) for one epoch.
 
@@ -63,10 +68,10 @@ class LiveStream:
     follows as closed frames, so that a takeover neither skips a bar nor repeats one.
     """
 
-    def __init__(self, symbol: str, timeframe: str, epoch: str, quote: StreamQuote) -> None:
+    def __init__(self, symbol: str, timeframe: str, epoch: str, feed: FeedState) -> None:
         self.symbol, self.timeframe = symbol, timeframe
-        self.position = StreamPosition(epoch, 0, 0, quote.generation)
-        self.quote = quote
+        self.position = StreamPosition(epoch, 0, 0, feed.generation)
+        self.feed = feed
         self.forming: Bar | None = None
         self.stale = False
         self._engine = Stream()
@@ -109,9 +114,9 @@ class LiveStream:
         self.close(missed, batch, now_ms)
         return batch
 
-    def follows(self, quote: StreamQuote) -> bool:
+    def follows(self, feed: FeedState) -> bool:
         """Whether the bars to come belong to the past that this stream was opened on."""
-        return quote.generation == self.position.generation
+        return feed.generation == self.position.generation
 
     def want(self, specs: Iterable[Spec], bars: Sequence[Bar]) -> None:
         """Compute exactly these; new ones are opened on ``bars``, closed and up to the last one published."""
@@ -162,7 +167,7 @@ class LiveStream:
 
     def _frame(self, bar: Bar, values: Values, *, closed: bool, now_ms: int, **flags: bool) -> bytes:
         self.position.seq += 1
-        self.stale = now_ms > self.quote.fresh_until
+        self.stale = now_ms > (self.feed.fresh_until or 0)
         ts, timeframe = bar.ts, self.timeframe
         return orjson.dumps(
             {
@@ -180,13 +185,13 @@ class LiveStream:
                     "volume": bar.volume,
                     "closed": closed,
                 },
-                "greeks": self.quote.greeks,
-                "oi": self.quote.oi,
+                "greeks": self.feed.greeks,
+                "oi": self.feed.oi,
                 "indicators": {
                     each: {"ts": ts, "value": value, "timeframe": timeframe, "ready": ready}
                     for each, (value, ready) in values.items()
                 },
-                "source": self.quote.source,
+                "source": self.feed.source,
                 "stale": self.stale,
                 "prev": self._before,
                 "flushed": now_ms,

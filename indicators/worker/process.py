@@ -50,7 +50,7 @@ class ComputeWorker:
         finally:
             with contextlib.suppress(TimeoutError):  # others take over when the leases run out
                 await asyncio.wait_for(self.runner.close(), CLOSE_S)
-            log.info("stopped", extra={"action": "stopped", "computed": self.runner.tally.computed})
+            log.info("stopped", extra={"action": "stopped", "computed": self.runner.counters.computed})
 
     async def _leases(self) -> None:
         fresh = await self.runner.leases.step()

@@ -1,23 +1,25 @@
-"""Redis -> engine -> Redis: computes exactly what live sessions want, for the symbols whose leases this worker holds."""
+"""Computes exactly what live sessions subscribe to, for the symbols whose leases this worker holds."""
 
 import asyncio
 import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from functools import partial
 
-import orjson
 from django.conf import settings
 from redis.exceptions import RedisError
 
-from indicators.engine.live_stream import Batch, LiveStream, StreamPosition, StreamQuote
-from indicators.engine.market_data import FIELDS, Forming, Readable, bar_of, forming_of, quote_of, reaches
-from indicators.worker.active_streams import StreamId, Wanted
+from indicators.engine.formats import decode_computation, decode_subscription_changes
+from indicators.engine.live_stream import Batch, LiveStream, reaches
+from indicators.worker.active_streams import ActiveStreams, StreamId
 from indicators.worker.counters import ComputeCounters
+from indicators.worker.market_reader import MarketReader, MarketReading, StoredStream
 from indicators.worker.publisher import Publisher
+from stocksblitz.market.core.announcements import decode_bar_update
 from stocksblitz.market.core.bars import Bar
-from stocksblitz.redis.client import connect, current_keys, each_answer, good
+from stocksblitz.market.store.bar_codec import FormingBar
+from stocksblitz.observability.bad_data import BadDataLog
+from stocksblitz.redis.client import connect, current_keys
 from stocksblitz.redis.keys import BARS_ONLY, computation
 from stocksblitz.redis.subscriber import Subscriber
 from stocksblitz.workers.leases import ShardLeases
@@ -25,107 +27,126 @@ from stocksblitz.workers.runtime import now_ms
 
 log = logging.getLogger(__name__)
 
-
 OPENED_AT_ONCE = 32
 """Streams opened in one step: between steps the leases are renewed, and streams that live get their turn."""
 REOPEN_S = 1.0
-"""A stream whose bars do not fit together is opened anew at most this often."""
-UNFIT = 10
-"""Readings in a row in which the forming bar did not follow the closed ones, until the stream is opened anew."""
+"""A stream whose bars do not fit together is opened again at most this often."""
+MAX_MISFITS = 10
+"""Readings in a row in which the forming bar did not follow the closed ones, until the stream is opened again."""
 AGAIN_S = 0.01
 """How soon to read again what was caught between two writes."""
 
 
 class StreamRunner:
-    """One worker. `step` does what is due; `run_leases`, `reconcile` and the subscriber tell it what that is."""
+    """One worker. `step` does what is due; leases, `reconcile` and the subscriber tell it what that is."""
 
     def __init__(self) -> None:
         self.redis = connect()
         self.keys = current_keys()
         self.leases = ShardLeases(self.redis, self.keys, "compute")
-        self.tally = ComputeCounters()
+        self.counters = ComputeCounters()
+        self.active = ActiveStreams()
+        self._market = MarketReader(self.redis, self.keys)
         self._publisher = Publisher(self.redis, self.keys, mock=settings.FEED.mock)
-        self._bus = Subscriber(self._on_message, self._on_connect)
-        self._wanted = Wanted()
+        self._subscriber = Subscriber(self.on_message, self._on_connect)
+        self._bad_messages = BadDataLog("announcement")
+        self._bad_names = BadDataLog("computation")
         self._live: dict[StreamId, LiveStream] = {}
         self._fences: dict[StreamId, int] = {}
-        self._unfit: dict[StreamId, int] = defaultdict(int)
+        self._misfits: dict[StreamId, int] = defaultdict(int)
         self._opened: dict[StreamId, float] = {}
-        self._heard: set[str] = set()
-        self._readable = Readable()
+        self._announced: set[str] = set()
         self._dirty: set[str] = set()
         self._wake = asyncio.Event()
         self._epochs = 0
 
     async def start(self) -> None:
-        await self._bus.start()
-        await self._bus.subscribe(self.keys.demand)
-        await self._bus.subscribe(self.keys.bar_updates)
+        await self._subscriber.start()
+        await self._subscriber.subscribe(self.keys.demand)
+        await self._subscriber.subscribe(self.keys.bar_updates)
 
     async def close(self) -> None:
-        await self._bus.close()
+        await self._subscriber.close()
         await self.leases.close()
         await self.redis.aclose()
 
     def wake(self) -> None:
-        """Something changed that no message tells of, such as a lease."""
+        """Have a step done: something changed that no message announces, such as a lease."""
         self._wake.set()
 
-    # --- what is wanted -----------------------------------------------------------------------------------------------
+    # --- what is subscribed to ----------------------------------------------------------------------------------------
 
-    def _on_message(self, channel: str, data: bytes) -> None:
-        message = orjson.loads(data)
-        if channel == self.keys.bar_updates:
-            self._dirty.update(message["symbols"])
-        else:
-            self._heard.update(message["add"], message["drop"])
-            for each in message["add"]:
-                self._wanted.add(each)
-            for each in message["drop"]:
-                self._wanted.drop(each, time.monotonic())
+    def on_message(self, channel: str, data: bytes) -> None:
+        """Handle an announcement of the feed or of subscriptions."""
+        with self._bad_messages.skip(channel):
+            if channel == self.keys.bar_updates:
+                self.mark_dirty(decode_bar_update(data).symbols)
+            else:
+                self._change(data)
+
+    def mark_dirty(self, symbols: Iterable[str]) -> None:
+        """Have these symbols read in the next step."""
+        self._dirty.update(symbols)
+        self._wake.set()
+
+    def _change(self, data: bytes) -> None:
+        changes = decode_subscription_changes(data)
+        self._announced.update(changes.added, changes.dropped)
+        for name in changes.added:
+            self.active.add(name)
+        for name in changes.dropped:
+            self.active.drop(name, time.monotonic())
         self._wake.set()
 
     async def _on_connect(self) -> None:
-        """Anything may have been missed."""
-        self._dirty.update(self._wanted.by_symbol)
-        self._wake.set()
+        """Read every symbol: any announcement may have been missed."""
+        self.mark_dirty(self.active.by_symbol)
 
     async def reconcile(self) -> None:
-        """Make what is wanted agree with Redis, whatever was announced or missed.
-
-        What is announced while Redis answers is newer than the answer, and stands.
-        """
-        self._heard.clear()
-        members = {raw.decode() for raw in await self.redis.smembers(self.keys.wanted)}
-        self._wanted.agree(members, self._heard, time.monotonic())
-        published = [tuple(raw.decode().split("|")) for raw in await self.redis.hkeys(self.keys.positions)]
-        mine = [stream for stream in published if self.leases.fence(stream[0]) is not None]
-        self._wanted.find_left(mine, time.monotonic())
+        """Make what is computed agree with Redis, whatever was announced or missed."""
+        self._announced.clear()
+        members = await self.redis.smembers(self.keys.wanted)
+        subscribed = {name for raw in members if (name := self._decode_name(raw))}
+        self.active.reconcile(subscribed, self._announced, time.monotonic())
+        published = await self.redis.hkeys(self.keys.positions)
+        streams = [stream for raw in published if (stream := self._decode_stream(raw))]
+        mine = [stream for stream in streams if self.leases.fence(stream[0]) is not None]
+        self.active.mark_orphans(mine, time.monotonic())
         self._wake.set()
 
-    async def _end_unwanted(self) -> None:
-        """End what has had no subscriber for a while; bars alone may still be wanted. And what others left behind."""
-        for stream in self._wanted.take_left(time.monotonic()):
+    def _decode_name(self, raw: bytes) -> str | None:
+        with self._bad_names.skip(self.keys.wanted):
+            return decode_computation(raw)
+        return None
+
+    def _decode_stream(self, raw: bytes) -> StreamId | None:
+        name = self._decode_name(raw + b"|" + BARS_ONLY.encode())
+        return (name.split("|")[0], name.split("|")[1]) if name else None
+
+    async def end_unsubscribed(self) -> None:
+        """End streams that have had no subscriber for a while, and remove those that other workers left behind."""
+        for stream in self.active.take_orphans(time.monotonic()):
             if (fence := self.leases.fence(stream[0])) is not None:
                 await self._publisher.end(stream, fence)
-        for stream in self._wanted.lapsed(time.monotonic()):
+        for stream in self.active.expired(time.monotonic()):
             bars = await self.redis.sismember(self.keys.wanted, computation(*stream, BARS_ONLY))
-            if self._wanted.unwanted.pop(stream, None) is not None and not bars:  # not wanted again meanwhile
+            # It may have been subscribed to again meanwhile.
+            if self.active.ending.pop(stream, None) is not None and not bars:
                 await self._end(stream)
 
     async def _end(self, stream: StreamId) -> None:
-        if self._wanted.forget(stream):
-            self._readable.forget(stream[0])
-        self.tally.forget(stream)
-        for memory in (self._unfit, self._opened):
-            memory.pop(stream, None)
+        if self.active.forget(stream):
+            self._market.forget(stream[0])
+        self.counters.forget(stream)
+        self._misfits.pop(stream, None)
+        self._opened.pop(stream, None)
         if self._live.pop(stream, None) is not None:
             await self._publisher.end(stream, self._fences.pop(stream))
 
     # --- one step -----------------------------------------------------------------------------------------------------
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work whenever a flush, a wish or a lease gives cause, until the stop."""
+        """Do a step whenever a flush, a subscription or a lease gives cause, until the stop."""
         stopped = asyncio.create_task(stop.wait())
         failures = 0
         while not stop.is_set():
@@ -137,37 +158,54 @@ class StreamRunner:
                 await self.step()
                 failures = 0
             except (RedisError, OSError) as error:
-                if not failures:
-                    log.warning("Redis fails, trying again: %s", error, extra={"action": "trouble"})
                 failures += 1
-                self._dirty.update(self._wanted.by_symbol)
-                await asyncio.sleep(min(1.0, 0.05 * 2**failures))
-                self._wake.set()
+                await self._pause(failures, error)
         stopped.cancel()
 
+    async def _pause(self, failures: int, error: Exception) -> None:
+        """Wait after a failure of Redis, and have everything read again."""
+        if failures == 1:
+            log.warning("Redis fails, trying again: %s", error, extra={"action": "trouble"})
+        await asyncio.sleep(min(1.0, 0.05 * 2**failures))
+        self.mark_dirty(self.active.by_symbol)
+
     async def step(self) -> bool:
-        """One turn over everything that is due; returns whether there was any."""
-        await self._end_unwanted()
+        """Advance every stream that is due; return whether there was any."""
+        await self.end_unsubscribed()
         self._release_lost()
-        changed, self._wanted.changed = self._wanted.changed, set()
-        dirty, self._dirty = self._dirty, set()
-        due = [stream for symbol in dirty for stream in self._wanted.by_symbol.get(symbol, ())]
-        due += [stream for stream in changed if stream in self._wanted.specs and stream[0] not in dirty]
-        due += [stream for stream in self._missing() if stream[0] not in dirty and stream not in changed]
-        mine = [stream for stream in due if self.leases.fence(stream[0]) is not None]
+        changed, self.active.changed = self.active.changed, set()
+        mine = [stream for stream in self._due(changed) if self.leases.fence(stream[0]) is not None]
         try:
-            for some in self._portions(mine):
-                await self._advance(some, changed)
+            for streams in self._portions(mine):
+                await self._advance(streams, changed)
         except BaseException:
-            self._wanted.changed |= changed  # what was new in them is not computed yet
+            self.active.changed |= changed  # their new indicators are not computed yet
             raise
-        await self._say_stale()
+        await self._publish_stale()
         return bool(mine)
 
+    def _due(self, changed: set[StreamId]) -> list[StreamId]:
+        """Return the streams of dirty symbols, those with other indicators, and those that have to be opened."""
+        dirty, self._dirty = self._dirty, set()
+        due = [stream for symbol in dirty for stream in self.active.by_symbol.get(symbol, ())]
+        due += [stream for stream in changed if stream in self.active.specs and stream[0] not in dirty]
+        due += [
+            stream for stream in self._closed_streams() if stream[0] not in dirty and stream not in changed
+        ]
+        return due
+
+    def _closed_streams(self) -> list[StreamId]:
+        now = time.monotonic()
+        return [
+            stream
+            for stream in self.active.specs
+            if stream not in self._live and now - self._opened_at(stream) >= REOPEN_S
+        ]
+
     def _portions(self, streams: list[StreamId]) -> Iterator[list[StreamId]]:
-        """All that live at once, then some of those to be opened, the ones that waited longest; the others next time."""
-        living = [each for each in streams if each in self._live]
-        others = sorted((each for each in streams if each not in self._live), key=self._opened_at)
+        """Yield all streams that live, then a few of those to be opened, the ones that waited longest."""
+        living = [stream for stream in streams if stream in self._live]
+        others = sorted((stream for stream in streams if stream not in self._live), key=self._opened_at)
         if living:
             yield living
         if others:
@@ -178,16 +216,8 @@ class StreamRunner:
     def _opened_at(self, stream: StreamId) -> float:
         return self._opened.get(stream, 0.0)
 
-    def _missing(self) -> list[StreamId]:
-        now = time.monotonic()
-        return [
-            stream
-            for stream in self._wanted.specs
-            if stream not in self._live and now - self._opened_at(stream) >= REOPEN_S
-        ]
-
     def _release_lost(self) -> None:
-        """Forget the streams whose lease is gone or was taken anew: what is published meanwhile is not ours."""
+        """Forget the streams whose lease is lost or has another fence: another worker may have published meanwhile."""
         for stream, fence in list(self._fences.items()):
             if self.leases.fence(stream[0]) != fence:
                 self._forget(stream)
@@ -198,162 +228,118 @@ class StreamRunner:
         self._opened[stream] = time.monotonic()
 
     async def _advance(self, streams: list[StreamId], changed: set[StreamId]) -> None:
-        quotes, forming = await self._read_quotes(streams)
-        for stream in [stream for stream in streams if stream[0] not in quotes]:
-            streams.remove(stream)
-            if stream in changed:
-                self._wanted.changed.add(stream)
-            if stream not in self._live:
-                self._forget(stream)  # others that wait to be opened come first next time
-        fresh: list[StreamId] = []
-        for stream in streams:
-            live = self._live.get(stream)
-            if live is None or not live.follows(quotes[stream[0]]):
-                self._forget(stream)
-                fresh.append(stream)
-            else:
-                live.quote = quotes[stream[0]]
-        living = [stream for stream in streams if stream not in fresh]
-        closed = await self._read_closed(living, forming, changed)
-        self._wanted.changed |= changed.intersection(living) - closed.keys()
-        batches = await self._begin(fresh, quotes, forming)
-        for stream in streams:
-            live = self._live.get(stream)
-            if live is not None:
+        reading = await self._market.read_market(streams)
+        readable = [stream for stream in streams if stream[0] in reading.states]
+        self._postpone(set(streams).difference(readable), changed)
+        living = [stream for stream in readable if self._follow(stream, reading)]
+        closed = await self._market.read_closed(self._unread(living, reading, changed))
+        self.active.changed |= changed.intersection(living) - closed.keys()
+        fresh = [stream for stream in readable if stream not in living]
+        batches = await self._open_all(fresh, reading)
+        for stream in readable:
+            if stream in self._live:
                 batch = batches.setdefault(stream, Batch())
-                with self._readable(stream[0], partial(self._forget, stream)):
-                    self._move(
-                        live, stream, closed.get(stream), forming.get(stream), stream in changed, batch
-                    )
+                self._move(stream, closed.get(stream), reading.forming.get(stream), stream in changed, batch)
         await self._write(batches)
 
-    async def _read_quotes(
-        self, streams: list[StreamId]
-    ) -> tuple[dict[str, StreamQuote], dict[StreamId, Forming]]:
-        """In one round trip: what the feed says of each symbol, and the forming bar of each stream."""
-        timeframes: dict[str, list[str]] = defaultdict(list)
-        for symbol, timeframe in streams:
-            timeframes[symbol].append(timeframe)
-        pipe = self.redis.pipeline(transaction=False)
-        for symbol, wanted in timeframes.items():
-            pipe.hmget(self.keys.market(symbol), *FIELDS, *(f"bar:{each}" for each in wanted))
-        quotes: dict[str, StreamQuote] = {}
-        forming: dict[StreamId, Forming] = {}
-        for (symbol, wanted), answer in zip(timeframes.items(), await each_answer(pipe), strict=True):
-            with self._readable(symbol):
-                fields = good(answer)
-                quotes[symbol] = quote_of(fields[: len(FIELDS)])
-                for timeframe, raw in zip(wanted, fields[len(FIELDS) :], strict=True):
-                    with self._readable(symbol):
-                        if raw:
-                            forming[symbol, timeframe] = forming_of(raw)
-        return quotes, forming
-
-    async def _read_closed(
-        self, streams: list[StreamId], forming: dict[StreamId, Forming], changed: set[StreamId]
-    ) -> dict[StreamId, list[Bar]]:
-        """The bars that closed since; for streams with new indicators, the history that these are opened on."""
-        pipe = self.redis.pipeline(transaction=False)
-        asked: list[StreamId] = []
+    def _postpone(self, streams: set[StreamId], changed: set[StreamId]) -> None:
+        """Leave streams of unreadable symbols for later; others that wait to be opened come first next time."""
+        self.active.changed |= streams & changed
         for stream in streams:
-            live = self._live[stream]
+            if stream not in self._live:
+                self._forget(stream)
+
+    def _follow(self, stream: StreamId, reading: MarketReading) -> bool:
+        """Take over the feed's state; False for a stream that has to be opened (again)."""
+        live, state = self._live.get(stream), reading.states[stream[0]]
+        if live is None or not live.follows(state):
+            self._forget(stream)
+            return False
+        live.feed = state
+        return True
+
+    def _unread(
+        self, streams: list[StreamId], reading: MarketReading, changed: set[StreamId]
+    ) -> dict[StreamId, int | None]:
+        """Return from when on each stream's closed bars have to be read; all of them for new indicators."""
+        unread: dict[StreamId, int | None] = {}
+        for stream in streams:
+            last_ts, forming = self._live[stream].last_ts, reading.forming.get(stream)
             if stream in changed:
-                pipe.zrange(self.keys.bars(*stream), -settings.HOT_BARS, -1)
-            elif stream not in forming or forming[stream][1] > live.last_ts:
-                pipe.zrangebyscore(self.keys.bars(*stream), f"({live.last_ts}", "+inf")
-            else:
-                continue
-            asked.append(stream)
-        if not asked:
-            return {}
-        closed: dict[StreamId, list[Bar]] = {}
-        for stream, rows in zip(asked, await each_answer(pipe), strict=True):
-            with self._readable(stream[0]):
-                closed[stream] = [bar_of(raw) for raw in good(rows)]
-        return closed
+                unread[stream] = None
+            elif forming is None or forming.prev_ts > last_ts:
+                unread[stream] = last_ts
+        return unread
 
-    async def _begin(
-        self, streams: list[StreamId], quotes: dict[str, StreamQuote], forming: dict[StreamId, Forming]
-    ) -> dict[StreamId, Batch]:
-        """Open streams: their history and how far they have been published, in one round trip."""
-        if not streams:
-            return {}
-        pipe = self.redis.pipeline(transaction=False)
-        for stream in streams:
-            pipe.zrange(self.keys.bars(*stream), -settings.HOT_BARS, -1)
-            pipe.get(self.keys.stream(*stream, "pos"))
-        answers = await each_answer(pipe)
-        batches: dict[StreamId, Batch] = {}
-        for stream, rows, position in zip(streams, answers[::2], answers[1::2], strict=True):
-            with self._readable(stream[0]):
-                bars = [bar_of(raw) for raw in good(rows)]
-                published = StreamPosition.load(position if isinstance(position, bytes) else None)
-                batch = self._open(stream, bars, published, quotes[stream[0]], forming.get(stream))
-                if batch is not None:
-                    batches[stream] = batch
-        return batches
+    async def _open_all(self, streams: list[StreamId], reading: MarketReading) -> dict[StreamId, Batch]:
+        stored = await self._market.read_stored(streams)
+        batches = {stream: self._open(stream, found, reading) for stream, found in stored.items()}
+        return {stream: batch for stream, batch in batches.items() if batch is not None}
 
-    def _open(
-        self,
-        stream: StreamId,
-        bars: list[Bar],
-        published: StreamPosition,
-        quote: StreamQuote,
-        forming: Forming | None,
-    ) -> Batch | None:
+    def _open(self, stream: StreamId, stored: StoredStream, reading: MarketReading) -> Batch | None:
         """Begin an epoch, unless it is too early for it."""
-        fence = self.leases.fence(stream[0])
-        if fence is None or quote.source is None:
-            return None  # the feed has said nothing of the symbol yet: what bars there are may not be all
-        if not reaches(bars, forming):
-            self._again(stream[0])
+        fence, state = self.leases.fence(stream[0]), reading.states[stream[0]]
+        if fence is None or state.source is None:
+            return None  # the feed has written nothing of the symbol yet: its bars may not be all there
+        if not reaches(stored.bars, reading.forming.get(stream)):
+            self._read_again(stream[0])
             return None
         self._epochs += 1
-        live = LiveStream(*stream, f"{fence:x}.{self._epochs:x}", quote)
-        batch = live.begin(bars, self._wanted.specs[stream].values(), published, now_ms())
+        live = LiveStream(*stream, f"{fence:x}.{self._epochs:x}", state)
+        batch = live.begin(stored.bars, self.active.specs[stream].values(), stored.published, now_ms())
         self._live[stream], self._fences[stream] = live, fence
         self._opened[stream] = time.monotonic()
         return batch
 
     def _move(
         self,
-        live: LiveStream,
         stream: StreamId,
         bars: list[Bar] | None,
-        forming: Forming | None,
+        forming: FormingBar | None,
         changed: bool,
         batch: Batch,
     ) -> None:
-        now = now_ms()
+        """Take in what was read of a live stream."""
+        live, now = self._live[stream], now_ms()
         if bars is not None:
             live.close(bars, batch, now)
-            if changed and reaches(bars, forming):
-                live.want(self._wanted.specs[stream].values(), bars)
-                self.tally.change(stream)
-            elif changed:
-                self._wanted.changed.add(stream)
-                self._again(stream[0])
+            if changed:
+                self._change_indicators(stream, bars, forming)
         if forming is not None:
-            if live.peek(*forming, batch, now):
-                self._unfit.pop(stream, None)
-            else:
-                self._reread(stream)
+            self._peek(stream, forming, batch)
         elif changed and bars is not None:
             live.repeat(batch, now)
-        self.tally.count(stream, live, batch)
+        if stream in self._live:
+            self.counters.count(stream, live, batch)
 
-    def _reread(self, stream: StreamId) -> None:
-        """The forming bar follows a bar we have not seen: it was written between two reads. Read again, soon."""
-        self._unfit[stream] += 1
-        if self._unfit[stream] > UNFIT:
-            log.warning("%s %s does not fit together, opening it anew", *stream, extra={"action": "reopen"})
-            del self._unfit[stream]
+    def _change_indicators(self, stream: StreamId, bars: list[Bar], forming: FormingBar | None) -> None:
+        if reaches(bars, forming):
+            self._live[stream].want(self.active.specs[stream].values(), bars)
+            self.counters.change(stream)
+        else:
+            self.active.changed.add(stream)
+            self._read_again(stream[0])
+
+    def _peek(self, stream: StreamId, forming: FormingBar, batch: Batch) -> None:
+        if self._live[stream].peek(*forming, batch, now_ms()):
+            self._misfits.pop(stream, None)
+            return
+        # It follows a bar that was not read: it was written between two reads.
+        self._misfits[stream] += 1
+        if self._misfits[stream] > MAX_MISFITS:
+            log.warning(
+                "bars do not fit together, opening the stream again",
+                extra={"action": "reopen", "symbol": stream[0], "timeframe": stream[1]},
+            )
+            del self._misfits[stream]
             self._forget(stream)
-        self._again(stream[0])
+        self._read_again(stream[0])
 
-    def _again(self, symbol: str) -> None:
+    def _read_again(self, symbol: str) -> None:
         self._dirty.add(symbol)
         asyncio.get_running_loop().call_later(AGAIN_S, self._wake.set)
+
+    # --- publishing ---------------------------------------------------------------------------------------------------
 
     async def _write(self, batches: dict[StreamId, Batch]) -> None:
         due = [
@@ -366,26 +352,30 @@ class StreamRunner:
         try:
             refused = await self._publisher.write(due)
         except (RedisError, OSError):
-            for live, *_ in due:  # what of it arrived is not known: begin again from what was published
+            for live, *_ in due:  # how much arrived is not known: begin again from what was published
                 self._forget((live.symbol, live.timeframe))
             raise
         for live in refused:
-            log.warning(
-                "%s %s is another worker's now", live.symbol, live.timeframe, extra={"action": "fenced_off"}
-            )
-            self._forget((live.symbol, live.timeframe))
-        await self._publisher.remember([each for each in due if each[0] not in refused])
+            self._give_up(live)
+        await self._publisher.remember([written for written in due if written[0] not in refused])
 
-    async def _say_stale(self) -> None:
-        """A price that got too old without a tick: say so once."""
+    def _give_up(self, live: LiveStream) -> None:
+        log.warning(
+            "another worker has the stream now",
+            extra={"action": "fenced_off", "symbol": live.symbol, "timeframe": live.timeframe},
+        )
+        self._forget((live.symbol, live.timeframe))
+
+    async def _publish_stale(self) -> None:
+        """Publish once that a price has become too old without a tick."""
         now = now_ms()
         batches: dict[StreamId, Batch] = {}
         for stream, live in self._live.items():
-            if not live.stale and live.forming is not None and now > live.quote.fresh_until:
+            if not live.stale and live.forming is not None and now > (live.feed.fresh_until or 0):
                 batches[stream] = Batch()
                 live.repeat(batches[stream], now)
         await self._write(batches)
 
     def streams(self) -> Iterable[StreamId]:
-        """What this worker computes at the moment."""
+        """Return what this worker computes at the moment."""
         return self._live.keys()

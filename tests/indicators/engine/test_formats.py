@@ -1,5 +1,6 @@
 """Whatever bytes stand in Redis, a decoder returns a valid value or raises BadData, and nothing else."""
 
+import contextlib
 import math
 
 import orjson
@@ -56,10 +57,8 @@ def fits(value):
 @given(raw=st.binary(max_size=80) | raw_json | st.just(b"[" * 5000) | st.just(b'{"a":' * 5000))
 def test_any_bytes_are_decoded_or_refused(name, raw):
     decode, _ = DECODERS[name]
-    try:
+    with contextlib.suppress(BadData):
         decode(raw)
-    except BadData:
-        pass
 
 
 @pytest.mark.parametrize("name", [name for name, (_, good) in DECODERS.items() if good])
@@ -83,7 +82,8 @@ def test_one_wrong_part_is_enough(name, data):
         b'{"ts":NaN,"value":NaN}', b'{"ts":"x","value":1,"timeframe":"1min","ready":true}', b"[" * 3000,
         b'{"ts":1,"value":1,"timeframe":"5min","ready":true}', b'{"ts":1,"value":"1","timeframe":"1min","ready":true}',
         b'{"ts":1.5,"value":1,"timeframe":"1min","ready":true}', b'{"ts":1,"value":1,"timeframe":"1min","ready":1}',
-        b'{"ts":-1,"value":1,"timeframe":"1min","ready":true}', b'{"ts":1,"value":{"a":[]},"timeframe":"1min","ready":true}',
+        b'{"ts":-1,"value":1,"timeframe":"1min","ready":true}',
+        b'{"ts":1,"value":{"a":[]},"timeframe":"1min","ready":true}',
     ],
 )  # fmt: skip
 def test_what_is_no_newest_value_is_refused(raw):

@@ -1,9 +1,10 @@
 """What operators see of compute: values, and indicators that an error stopped."""
 
 from indicators.engine import kernels
-from indicators.engine.live_stream import Batch, LiveStream, StreamPosition, StreamQuote
+from indicators.engine.live_stream import Batch, LiveStream, StreamPosition
 from indicators.engine.spec import parse
 from indicators.worker.counters import ComputeCounters
+from stocksblitz.market.core.market_hash import FeedState
 from stocksblitz.observability.metrics import REGISTRY
 from tests.indicators.engine.data import random_bars
 
@@ -15,17 +16,17 @@ def broken() -> float:
 
 
 def test_an_indicator_that_breaks_is_told_once_until_it_is_wanted_anew(monkeypatch):
-    bars, tally, before = random_bars(60), ComputeCounters(), broken()
+    bars, counters, before = random_bars(60), ComputeCounters(), broken()
     monkeypatch.setitem(kernels.FACTORIES, "SMA", lambda length: 1 / 0)
-    live = LiveStream(*STREAM, "a.1", StreamQuote())
+    live = LiveStream(*STREAM, "a.1", FeedState("", None, None, None, None))
     batch = live.begin(bars, [parse("SMA_20"), parse("RSI_14")], StreamPosition(), 0)
-    tally.count(STREAM, live, batch)
-    tally.count(STREAM, live, Batch())
-    assert (broken() - before, tally.computed) == (1, 2)
+    counters.count(STREAM, live, batch)
+    counters.count(STREAM, live, Batch())
+    assert (broken() - before, counters.computed) == (1, 2)
     live.want([parse("RSI_14")], bars)
-    tally.change(STREAM)
-    tally.count(STREAM, live, Batch())
+    counters.change(STREAM)
+    counters.count(STREAM, live, Batch())
     live.want([parse("RSI_14"), parse("SMA_20")], bars)
-    tally.change(STREAM)
-    tally.count(STREAM, live, Batch())
+    counters.change(STREAM)
+    counters.count(STREAM, live, Batch())
     assert broken() - before == 2

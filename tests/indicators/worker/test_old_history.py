@@ -1,6 +1,7 @@
 """History that reaches back beyond the hot store: the worker has the older bars from the database."""
 
 import random
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -8,6 +9,7 @@ from channels.db import database_sync_to_async
 
 from indicators.engine.spec import parse
 from indicators.engine.stream import series
+from indicators.reads.cache import current_job
 from indicators.reads.compute import OneShot
 from stocksblitz.market import models
 from stocksblitz.market.core.bars import Bar
@@ -42,9 +44,12 @@ async def test_old_bars_have_values_as_new_ones_do(settings, aredis, keys, indic
         names().bars("BTCUSD", "1min"), {orjson.dumps(list(bar)): bar.ts for bar in bars[-HOT:]}
     )
     spec, oneshot = parse(indicator), OneShot(aredis, names())
-    found = await oneshot.history("BTCUSD", "1min", spec.id, 200, None)
+    job = replace(
+        current_job("BTCUSD", "1min", spec.id, 1), kind="history", limit=200, before=bars[-1].ts + 1
+    )
+    found = await oneshot.compute(job)
     assert found == pytest.approx(series(spec, bars[-200 - spec.history :], 200), rel=1e-12, nan_ok=True)
     assert None not in found
-    older = await oneshot.history("BTCUSD", "1min", spec.id, 50, bars[300].ts)
+    older = await oneshot.compute(replace(job, limit=50, before=bars[300].ts))
     assert older == pytest.approx(series(spec, bars[max(0, 250 - spec.history) : 300], 50), rel=1e-12)
     settings.FEED = FeedSpec.parse("simulated")

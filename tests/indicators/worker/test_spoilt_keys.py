@@ -62,7 +62,7 @@ async def test_a_symbol_whose_keys_are_spoilt_stops_no_other_and_comes_back(
         await aredis.hset(keys.market("BADUSD"), mapping=await aredis.hgetall(keys.market(STREAM[0])))
 
     async def turn():
-        runner._dirty.update((STREAM[0], "BADUSD"))
+        runner.mark_dirty([STREAM[0], "BADUSD"])
         await runner.step()
 
     await feed.form(100.0)

@@ -90,7 +90,7 @@ async def runner(aredis, keys, feed):
 
 
 async def tick(runner):
-    runner._dirty.add(STREAM[0])
+    runner.mark_dirty([STREAM[0]])
     await runner.step()
 
 
@@ -206,7 +206,7 @@ async def test_a_new_indicator_joins_without_a_new_epoch(runner, feed, listener,
     await feed.form(100.0)
     await tick(runner)
     before = (await listener.frames())[-1]
-    runner._on_message(keys.demand, b'{"add":["BTCUSD|1min|EMA_9"],"drop":["BTCUSD|1min|RSI_14"]}')
+    runner.on_message(keys.demand, b'{"add":["BTCUSD|1min|EMA_9"],"drop":["BTCUSD|1min|RSI_14"]}')
     await runner.step()
     (after,) = await listener.frames()
     assert set(after["indicators"]) == {"SMA_3", "EMA_9"}
@@ -257,20 +257,20 @@ async def test_what_is_wanted_again_at_the_last_moment_goes_on(
     await tick(runner)
     await aredis.delete(keys.wanted)
     await runner.reconcile()
-    step = asyncio.create_task(runner._end_unwanted())
+    step = asyncio.create_task(runner.end_unsubscribed())
     await asyncio.sleep(0)  # it has asked Redis, and is not answered yet
-    runner._on_message(keys.demand, b'{"add":["BTCUSD|1min|RSI_14"],"drop":[]}')
+    runner.on_message(keys.demand, b'{"add":["BTCUSD|1min|RSI_14"],"drop":[]}')
     await step
     assert STREAM in set(runner.streams())
-    assert set(runner._wanted.specs[STREAM]) == {"RSI_14"}
+    assert set(runner.active.specs[STREAM]) == {"RSI_14"}
 
 
 async def test_what_is_announced_while_it_reconciles_stands(runner, keys):
     reconciling = asyncio.create_task(runner.reconcile())
     await asyncio.sleep(0)
-    runner._on_message(keys.demand, b'{"add":["BTCUSD|1min|EMA_9"],"drop":["BTCUSD|1min|RSI_14"]}')
+    runner.on_message(keys.demand, b'{"add":["BTCUSD|1min|EMA_9"],"drop":["BTCUSD|1min|RSI_14"]}')
     await reconciling
-    assert set(runner._wanted.specs[STREAM]) == {"SMA_3", "EMA_9"}
+    assert set(runner.active.specs[STREAM]) == {"SMA_3", "EMA_9"}
 
 
 async def test_bars_alone_live_and_end(runner, feed, listener, aredis, keys, monkeypatch):
@@ -282,7 +282,7 @@ async def test_bars_alone_live_and_end(runner, feed, listener, aredis, keys, mon
     await tick(runner)
     assert [frame["indicators"] for frame in await listener.frames()] == [{}, {}]
     await runner.reconcile()
-    assert not runner._wanted.changed  # nothing is read anew because of what is known
+    assert not runner.active.changed  # nothing is read anew because of what is known
     await aredis.delete(keys.wanted)
     await runner.reconcile()
     await runner.step()
@@ -294,7 +294,7 @@ async def test_an_indicator_wanted_while_redis_fails_is_computed_afterwards(
 ):
     await feed.form(100.0)
     await tick(runner)
-    runner._on_message(keys.demand, b'{"add":["BTCUSD|1min|EMA_9"],"drop":[]}')
+    runner.on_message(keys.demand, b'{"add":["BTCUSD|1min|EMA_9"],"drop":[]}')
     await aredis.acl_setuser("default", enabled=True, commands=["-hmget"])
     try:
         with pytest.raises(RedisError):
@@ -315,7 +315,33 @@ async def test_what_cannot_be_read_of_one_symbol_costs_only_that_symbol(runner, 
     await feed.form(100.0)
     await tick(runner)
     assert len(await listener.frames()) == 2
-    assert set(runner.streams()) == {STREAM}
+    assert ("BADUSD", "1min") not in runner.streams()
+    assert not await aredis.exists(keys.stream("TORN", "1min", "frame"))
+
+
+JUNK = [
+    b"", b"\xff", b"junk", b"{}", b"[]", b"null", b'{"add":1,"drop":null}', b'{"add":["x"],"drop":[1]}', b'{"symbols":5}',
+    b'{"add":["BTCUSD|9min|RSI_14","BTCUSD|1min|NOPE_1"],"drop":[]}', b"[" * 5000, b"A" * 70_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("message", JUNK, ids=[str(each[:20]) for each in JUNK])
+async def test_junk_in_announcements_costs_that_message_alone(runner, feed, listener, keys, message):
+    for channel in (keys.demand, keys.bar_updates):
+        runner.on_message(channel, message)
+    runner.on_message(keys.demand, b'{"add":["BTCUSD|1min|EMA_9"],"drop":[]}')
+    await feed.form(100.0)
+    await tick(runner)
+    assert (await listener.frames())[-1]["indicators"].keys() == {"RSI_14", "SMA_3", "EMA_9"}
+
+
+async def test_junk_among_what_is_subscribed_to_costs_itself_alone(runner, feed, aredis, keys):
+    junk = [b"", b"\xff", b"BTCUSD", b"BTCUSD|9min|RSI_14", b"BTCUSD|1min|NOPE_1", b"bt:c|1min|RSI_14"]
+    await aredis.sadd(keys.wanted, "BTCUSD|1min|EMA_9", *junk)
+    await aredis.hset(keys.positions, mapping=dict.fromkeys(junk, 1))
+    await runner.reconcile()
+    assert runner.active.specs.keys() == {STREAM}
+    assert runner.active.specs[STREAM].keys() == {"RSI_14", "SMA_3", "EMA_9"}
 
 
 async def test_who_was_fenced_off_leaves_the_newest_values_alone(runner, feed, aredis, keys):
@@ -345,7 +371,7 @@ async def test_a_closed_bar_told_again_has_the_bar_before_it_where_it_was(runner
     await feed.close(52)
     await tick(runner)
     await listener.frames()
-    runner._on_message(keys.demand, b'{"add":["BTCUSD|1min|EMA_9"],"drop":[]}')
+    runner.on_message(keys.demand, b'{"add":["BTCUSD|1min|EMA_9"],"drop":[]}')
     await runner.step()
     (again,) = await listener.frames()
     assert (again["base"], again["ohlcv"]["ts"], again["prev"]) == (True, bar(51).ts, bar(50).ts)
