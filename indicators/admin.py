@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.timesince import timesince
+from redis.exceptions import RedisError
 
 from indicators.models import Session, Subscription
 from indicators.subscriptions import service as subscriptions
@@ -79,6 +80,16 @@ class SessionAdmin(ReadOnlyAdmin):
         sessions: QuerySet[Session] = super().get_queryset(request)
         return sessions.annotate(wanted=Count("subscriptions"))
 
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """Ask Redis once for the whole page."""
+        changelist = super().get_changelist_instance(request)
+        rows: list[Any] = list(changelist.result_list)
+        names = [session_key(row.user_id, str(row.session_id)) for row in rows]
+        for row, seen in zip(rows, seen_at(names), strict=True):
+            row.seen = max(seen, row.last_seen) if seen else row.last_seen
+        changelist.result_list = rows
+        return changelist
+
     @admin.display(description="subscriptions", ordering="wanted")
     def streams(self, session: Any) -> int:
         return int(session.wanted)
@@ -94,9 +105,8 @@ class SessionAdmin(ReadOnlyAdmin):
         return timesince(session.created_at)
 
     @admin.display(description="last activity")
-    def last_activity(self, session: Session) -> str:
-        seen = seen_at(session_key(session.user_id, str(session.session_id)))
-        return f"{timesince(max(seen, session.last_seen) if seen else session.last_seen)} ago"
+    def last_activity(self, session: Any) -> str:
+        return f"{timesince(session.seen)} ago"
 
     @admin.action(description="End the selected sessions", permissions=["end"])
     def end_session(self, request: HttpRequest, queryset: QuerySet[Session]) -> None:
@@ -108,6 +118,14 @@ class SessionAdmin(ReadOnlyAdmin):
 
     def has_end_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm("indicators.delete_session"))
+
+
+def _live_counts(rows: list[Any]) -> list[int]:
+    """Return how many live sessions share each row's computation; 0 where Redis is away."""
+    try:
+        return live_counts([(row.symbol, row.timeframe, row.canonical) for row in rows])
+    except RedisError:
+        return [0] * len(rows)
 
 
 @admin.register(Subscription)
@@ -127,10 +145,10 @@ class SubscriptionAdmin(ReadOnlyAdmin):
         return subscriptions.annotate(shared=Coalesce(Subquery(count), 0, output_field=IntegerField()))
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """One question to Redis for the whole page."""
+        """Ask Redis once for the whole page."""
         changelist = super().get_changelist_instance(request)
         rows: list[Any] = list(changelist.result_list)
-        counts = live_counts([(row.symbol, row.timeframe, row.canonical) for row in rows])
+        counts = _live_counts(rows)
         for row, count in zip(rows, counts, strict=True):
             row.live = count
         changelist.result_list = rows

@@ -8,7 +8,7 @@ from indicators.engine.spec import Spec, parse
 from indicators.models import Subscription
 from indicators.reads import cache
 from indicators.reads.blank_frame import add_reads, blank_frame
-from indicators.subscriptions.queries import active_sync
+from indicators.subscriptions.queries import shared_counts
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.observability import aggregation
 from stocksblitz.redis.client import current_keys, each_answer_sync, good, sync_client
@@ -72,45 +72,42 @@ def _ratio(part: float, whole: float) -> float | None:
 
 
 def figures() -> dict[str, Any]:
-    """What is shared, and how well; over all processes."""
+    """Return what is shared, and how well; over all processes."""
     aggregation.push()
-    found, sums = active_sync(), aggregation.totals()
-    counts = [each["ref_count"] for each in found]
+    shared, sums = shared_counts(), aggregation.totals()
+    subscribers = sum(count for _, count in shared)
     hits, misses = (sums.get(f"indicator_cache_{name}_total", 0.0) for name in ("hits", "misses"))
     computed = sums.get("indicator_computations_total", 0.0)
     served = hits + misses + aggregation.counter("stocksblitz_values_delivered_total")
     return {
-        "total_subscriptions": len(found),
-        "by_symbol": dict(Counter(each["symbol"] for each in found)),
-        "by_timeframe": dict(Counter(each["timeframe"] for each in found)),
-        "total_subscribers": sum(counts),
+        "total_subscriptions": len(shared),
+        "by_symbol": dict(Counter(symbol for (symbol, _, _), _ in shared)),
+        "by_timeframe": dict(Counter(timeframe for (_, timeframe, _), _ in shared)),
+        "total_subscribers": subscribers,
         "cache": {"hits": int(hits), "misses": int(misses), "hit_rate": _ratio(hits, hits + misses)},
         "computations": int(computed),
-        "users_per_computation": _ratio(sum(counts), len(found)),
+        "users_per_computation": _ratio(subscribers, len(shared)),
         "reuse_ratio": _ratio(served, computed),
     }
 
 
+def _series(name: str, **labels: str) -> aggregation.Series:
+    return aggregation.Series(name, tuple(sorted(labels.items())))
+
+
 def gauges() -> list[tuple[aggregation.Series, float]]:
-    """Gauges that Redis knows: how many share each computation, and how many computations each stream has."""
-    found = active_sync()
-    shared_by = [
+    """Return gauges that Redis knows: how many share each computation, and how many computations each stream has."""
+    shared = shared_counts()
+    streams = Counter((symbol, timeframe) for (symbol, timeframe, _), _ in shared)
+    sharing = [
         (
-            aggregation.Series(
-                "indicator_shared_users",
-                (("indicator", e["indicator_id"]), ("symbol", e["symbol"]), ("timeframe", e["timeframe"])),
-            ),
-            float(e["ref_count"]),
-        )
-        for e in found
-    ]
-    streams = Counter((e["symbol"], e["timeframe"]) for e in found)
-    return shared_by + [
-        (
-            aggregation.Series(
-                "indicator_active_subscriptions", (("symbol", symbol), ("timeframe", timeframe))
-            ),
+            _series("indicator_shared_users", symbol=symbol, timeframe=timeframe, indicator=indicator),
             float(count),
         )
+        for (symbol, timeframe, indicator), count in shared
+    ]
+    active = [
+        (_series("indicator_active_subscriptions", symbol=symbol, timeframe=timeframe), float(count))
         for (symbol, timeframe), count in streams.items()
     ]
+    return sharing + active

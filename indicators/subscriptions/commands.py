@@ -1,4 +1,4 @@
-"""What may be done to a session, each a request that changes its record and tells Redis the outcome."""
+"""What may be done to a session: each request changes its record, and names the command that changes Redis."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,29 +16,28 @@ from indicators.subscriptions.state import Guard, Ids, Limits, Pair, asked_ids
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.store.instruments import unknown_symbol
 from stocksblitz.observability import metrics
-from stocksblitz.redis.keys import Keys, computation
+from stocksblitz.redis.keys import computation
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a group of requests shares: names, time, the symbols and logins that were looked up, what ran out."""
+    """What a group of requests shares: the time, the symbols and logins that were looked up, and what has expired."""
 
-    keys: Keys
     now: datetime
     now_ms: int
     symbols: set[str]
     revoked: set[UUID]
-    lapsed: Mapping[Key, list[Expired]]
+    expired: Mapping[Key, list[Expired]]
 
 
 class SessionRequest(Protocol):
     key: Key
 
     def change(self, record: Record, context: Context) -> Command | None:
-        """Change the record (or raise StocksBlitzError and leave it as it is); returns what Redis is to be told."""
+        """Change the record (or raise StocksBlitzError and leave it as it is); return the command for Redis, if any."""
 
     def reply(self, answer: Any) -> Any:
-        """The result, from Redis's answer (None where there was nothing to tell)."""
+        """Return the result, from Redis's answer (None where there was no command)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +75,9 @@ class UnsubscribeResult:
 
 def _state(record: Record, asked: Sequence[str] = (), *, extend: bool = True) -> State:
     return State(
-        member=record.member,
+        session_key=record.session_key,
         version=record.session.version,
-        computations=record.wants.computations(),
+        computations=record.subscriptions.computations(),
         asked=tuple(asked),
         ended=record.session.ended_at is not None,
         ws_conn_id=record.session.ws_conn_id,
@@ -91,16 +90,16 @@ def _check_login(login_id: UUID | None, context: Context) -> None:
         raise StocksBlitzError("session_ended", "this login has ended: sign in again")
 
 
-def _lapse(record: Record, gone: Sequence[Expired]) -> bool:
-    """Take away what ran out, unless the session changed since; returns whether anything went."""
-    left = {each.computation for each in gone if each.version == record.session.version}
+def _drop_expired(record: Record, expired: Sequence[Expired]) -> bool:
+    """Take away what has expired, unless the session changed since; return whether it lost anything."""
+    names = {lost.computation for lost in expired if lost.version == record.session.version}
     rows = [
         row
-        for row, canonical in record.wants.rows().items()
-        if computation(row[0], row[1], canonical) in left
+        for row, canonical in record.subscriptions.rows().items()
+        if computation(row[0], row[1], canonical) in names
     ]
     for symbol, timeframe, asked in rows:
-        record.wants.drop(symbol, timeframe, [asked])
+        record.subscriptions.drop(symbol, timeframe, [asked])
     if rows:
         record.changed()
     return bool(rows)
@@ -108,6 +107,8 @@ def _lapse(record: Record, gone: Sequence[Expired]) -> bool:
 
 @dataclass(slots=True)
 class Open:
+    """Begin a session, or take it over for another socket."""
+
     key: Key
     login_id: UUID | None
     ws_conn_id: str
@@ -117,22 +118,25 @@ class Open:
     def change(self, record: Record, context: Context) -> Command | None:
         _check_login(self.login_id, context)
         if record.live:
-            _lapse(record, context.lapsed.get(self.key, ()))
+            _drop_expired(record, context.expired.get(self.key, ()))
             self.replaces = bool(record.session.ws_conn_id)
         record.open(self.login_id)
         record.session.ws_conn_id = self.ws_conn_id
         self.record = record
-        return reference_counts.apply(context.keys, _state(record), context.now_ms)
+        return reference_counts.apply(_state(record), context.now_ms)
 
     def reply(self, answer: Any) -> SessionInfo:
         assert self.record is not None
-        retained = [(*pair, list(asked_ids(ids))) for pair, ids in self.record.wants.pairs.items()]
+        retained = [(*pair, list(asked_ids(ids))) for pair, ids in self.record.subscriptions.pairs.items()]
         return SessionInfo(self.record.session.pk, self.record.session.version, retained, self.replaces)
 
 
 @dataclass(slots=True)
 class Subscribe:
-    """``create``: a session that is not there, or has ended, begins (REST); else that is an error (a late message)."""
+    """Add to what a session has on a stream.
+
+    ``create``: a session that is not there, or has ended, begins (REST); else that is an error (a late message).
+    """
 
     key: Key
     symbol: str
@@ -142,6 +146,7 @@ class Subscribe:
     create: bool = False
     login_id: UUID | None = None
     ids: Ids = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
     socket: str = ""
     """The session's open socket, where the request changed what it has."""
 
@@ -153,20 +158,21 @@ class Subscribe:
         if not record.live:
             _check_login(self.login_id, context)
         limits = Limits(settings.WS_MAX_STREAMS, settings.WS_MAX_INDICATORS)
-        before = record.wants.rows()
-        record.wants.add((self.symbol, self.timeframe), self.specs, limits, self.guard)
+        before = record.subscriptions.rows()
+        record.subscriptions.add((self.symbol, self.timeframe), self.specs, limits, self.guard)
         if not record.live:
             record.open(self.login_id)
-        elif record.wants.rows() != before:
+        elif record.subscriptions.rows() != before:
             record.changed()
             self.socket = record.session.ws_conn_id
-        self.ids = asked_ids(record.wants.pairs[self.symbol, self.timeframe])
-        asked = [computation(self.symbol, self.timeframe, spec.id) for spec in self.specs.values()]
-        return reference_counts.apply(context.keys, _state(record, asked), context.now_ms)
+        self.ids = asked_ids(record.subscriptions.pairs[self.symbol, self.timeframe])
+        self.asked = [computation(self.symbol, self.timeframe, spec.id) for spec in self.specs.values()]
+        return reference_counts.apply(_state(record, self.asked), context.now_ms)
 
     def reply(self, answer: Any) -> SubscribeResult:
         results = []
-        for (asked, spec), count in zip(self.specs.items(), reference_counts.counts(answer), strict=True):
+        counts = reference_counts.counts(self.asked, answer)
+        for (asked, spec), count in zip(self.specs.items(), counts, strict=True):
             metrics.subscriptions.labels(self.symbol, self.timeframe, spec.id).inc()
             results.append({"indicator": asked, "new": count.before == 0, "ref_count": count.after})
         return SubscribeResult(self.ids, results)
@@ -174,27 +180,30 @@ class Subscribe:
 
 @dataclass(slots=True)
 class Unsubscribe:
+    """Take away what matches; a level that is None means all of it."""
+
     key: Key
     symbol: str | None
     timeframe: str | None
     indicators: list[str] | None
     taken: dict[tuple[str, str, str], str] = field(default_factory=dict)
     left: dict[Pair, Ids] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
     socket: str = ""
 
     def change(self, record: Record, context: Context) -> Command | None:
         if not record.live:
             return None
-        self.taken = record.wants.drop(self.symbol, self.timeframe, self.indicators)
+        self.taken = record.subscriptions.drop(self.symbol, self.timeframe, self.indicators)
         if self.taken:
             record.changed()
             self.socket = record.session.ws_conn_id
-        self.left = {pair: asked_ids(ids) for pair, ids in record.wants.pairs.items()}
-        asked = [computation(symbol, timeframe, each) for (symbol, timeframe, _), each in self.taken.items()]
-        return reference_counts.apply(context.keys, _state(record, asked), context.now_ms)
+        self.left = {pair: asked_ids(ids) for pair, ids in record.subscriptions.pairs.items()}
+        self.asked = [computation(*row[:2], canonical) for row, canonical in self.taken.items()]
+        return reference_counts.apply(_state(record, self.asked), context.now_ms)
 
     def reply(self, answer: Any) -> UnsubscribeResult:
-        counts = reference_counts.counts(answer or [])
+        counts = reference_counts.counts(self.asked, answer or [])
         results = [
             {
                 "symbol": symbol,
@@ -211,7 +220,7 @@ class Unsubscribe:
 
 @dataclass(slots=True)
 class End:
-    """With ``ws_conn_id`` it counts only while that socket is the session's current one."""
+    """End a session; with ``ws_conn_id`` only while that socket is its current one."""
 
     key: Key
     ws_conn_id: str | None = None
@@ -222,7 +231,7 @@ class End:
             return None
         record.end(context.now)
         self.ended = True
-        return reference_counts.apply(context.keys, _state(record), context.now_ms)
+        return reference_counts.apply(_state(record), context.now_ms)
 
     def reply(self, answer: Any) -> bool:
         return self.ended
@@ -230,7 +239,7 @@ class End:
 
 @dataclass(slots=True)
 class Release:
-    """The socket dropped: what it had runs out after the grace, unless it has been replaced."""
+    """Have a session whose socket dropped expire after the grace, unless another socket has replaced it."""
 
     key: Key
     ws_conn_id: str
@@ -242,7 +251,7 @@ class Release:
         record.session.ws_conn_id = ""
         record.dirty = True
         until = context.now_ms + self.grace_ms
-        return reference_counts.release(context.keys, record.member, self.ws_conn_id, until)
+        return reference_counts.release(record.session_key, context.now_ms, self.ws_conn_id, until)
 
     def reply(self, answer: Any) -> bool:
         return bool(answer)
@@ -250,17 +259,17 @@ class Release:
 
 @dataclass(slots=True)
 class Expire:
-    """What ran out in Redis leaves the database too; returns whether the session lost anything."""
+    """Remove from the database what has expired in Redis; the reply tells whether the session lost anything."""
 
     key: Key
-    gone: Sequence[Expired]
+    expired: Sequence[Expired]
     lost: bool = False
 
     def change(self, record: Record, context: Context) -> Command | None:
-        self.lost = record.live and _lapse(record, self.gone)
+        self.lost = record.live and _drop_expired(record, self.expired)
         if not self.lost:
             return None
-        return reference_counts.apply(context.keys, _state(record, extend=False), context.now_ms)
+        return reference_counts.apply(_state(record, extend=False), context.now_ms)
 
     def reply(self, answer: Any) -> bool:
         return self.lost

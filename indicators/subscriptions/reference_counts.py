@@ -1,189 +1,27 @@
-"""Who wants what, in Redis: derived from the database, changed by single scripts, the same after a retry.
+"""Who subscribes to what, in Redis: derived from the database, changed by single scripts, the same after a retry.
 
-Per computation a sorted set of the sessions that want it (score: when their interest runs out, ms); per session a hash
-with its version, when it was last alive, and its computations. `Keys.wanted` names what has a subscriber and
-`Keys.demand` announces its changes, both kept in the same scripts.
+Per computation a sorted set of the sessions that subscribe to it (score: when they expire, ms); per session a hash
+with its version, when it was last alive, and its computations. `Keys.wanted` names the computations that have a
+subscriber and `Keys.demand` announces its changes, both kept in the same scripts.
 """
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 from django.conf import settings
-from redis.exceptions import NoScriptError
+from redis.exceptions import RedisError
 
 from stocksblitz.redis.keys import Keys
+from stocksblitz.redis.scripts import ScriptCall, run_scripts, script_text
 
 TOMBSTONE_MS = 3_600_000
 """How long a session's version is remembered after its end, so that a late write cannot bring it back."""
-
-_COMMON = """
-local function name(template, c)
-  local s, t, i = string.match(c, '^([^|]*)|([^|]*)|(.*)$')
-  return string.format(template, s, t, i)
-end
-local function announce(channel, add, drop)
-  local function list(t) return #t == 0 and '[]' or cjson.encode(t) end
-  if #add + #drop == 0 then return end
-  redis.call('PUBLISH', channel, '{"add":' .. list(add) .. ',"drop":' .. list(drop) .. '}')
-end
-local function leave(zset, wanted, created, c, member, drop)
-  redis.call('ZREM', zset, member)
-  if redis.call('EXISTS', zset) == 0 then
-    redis.call('HDEL', created, c)
-    if redis.call('SREM', wanted, c) == 1 then drop[#drop + 1] = c end
-  end
-end
-"""
-
-# State in, not steps: the whole set of the session's computations at one version. A lower version changes nothing.
-# KEYS session wanted created; ARGV channel template member version now ttl keep ended ws extend n asked... all...
-_APPLY = (
-    _COMMON
-    + """
-local session, wanted, created = KEYS[1], KEYS[2], KEYS[3]
-local channel, template, member = ARGV[1], ARGV[2], ARGV[3]
-local version, now, ttl, keep = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local n = tonumber(ARGV[11])
-local live = '(' .. ARGV[5]
-local counts = {}
-for i = 1, n do counts[i] = redis.call('ZCOUNT', name(template, ARGV[11 + i]), live, '+inf') end
-local stored = tonumber(redis.call('HGET', session, 'v') or '-1')
-if version < 0 then version = stored end
-if version >= stored then
-  local have, add, drop = {}, {}, {}
-  for i = 12 + n, #ARGV do
-    local c = ARGV[i]
-    have['c:' .. c] = true
-    local zset = name(template, c)
-    if ARGV[10] == '1' then redis.call('ZADD', zset, now + ttl, member)
-    else redis.call('ZADD', zset, 'NX', now + ttl, member) end
-    redis.call('HSETNX', session, 'c:' .. c, ARGV[5])
-    if redis.call('SADD', wanted, c) == 1 then
-      redis.call('HSETNX', created, c, ARGV[5])
-      add[#add + 1] = c
-    end
-  end
-  for _, field in ipairs(redis.call('HKEYS', session)) do
-    if string.sub(field, 1, 2) == 'c:' and not have[field] then
-      local c = string.sub(field, 3)
-      redis.call('HDEL', session, field)
-      leave(name(template, c), wanted, created, c, member, drop)
-    end
-  end
-  redis.call('HSET', session, 'v', version, 'ended', ARGV[8], 'ws', ARGV[9])
-  if ARGV[10] == '1' then redis.call('HSET', session, 'seen', ARGV[5]) end
-  redis.call('PEXPIRE', session, ttl + keep)
-  announce(channel, add, drop)
-end
-for i = 1, n do
-  counts[n + i] = redis.call('ZCOUNT', name(template, ARGV[11 + i]), live, '+inf')
-end
-return counts
-"""
-)
-
-# Any sign of life of a socket renews all of its session. KEYS session; ARGV template member now ttl keep
-_TOUCH = (
-    _COMMON
-    + """
-if redis.call('HGET', KEYS[1], 'ended') ~= '0' then return 0 end
-for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
-  if string.sub(field, 1, 2) == 'c:' then
-    redis.call('ZADD', name(ARGV[1], string.sub(field, 3)), ARGV[3] + ARGV[4], ARGV[2])
-  end
-end
-redis.call('HSET', KEYS[1], 'seen', ARGV[3])
-redis.call('PEXPIRE', KEYS[1], ARGV[4] + ARGV[5])
-return 1
-"""
-)
-
-# The computations named, each if it is still alive. KEYS session; ARGV template member now ttl keep c...
-_HEARTBEAT = (
-    _COMMON
-    + """
-local alive = {}
-for i = 6, #ARGV do
-  local zset = name(ARGV[1], ARGV[i])
-  local score = redis.call('ZSCORE', zset, ARGV[2])
-  if score and tonumber(score) > tonumber(ARGV[3]) then
-    redis.call('ZADD', zset, ARGV[3] + ARGV[4], ARGV[2])
-    redis.call('HSET', KEYS[1], 'c:' .. ARGV[i], ARGV[3], 'seen', ARGV[3])
-    alive[#alive + 1] = 1
-  else
-    alive[#alive + 1] = 0
-  end
-end
-redis.call('PEXPIRE', KEYS[1], ARGV[4] + ARGV[5])
-return alive
-"""
-)
-
-# A dropped socket's session runs out sooner, unless another socket is its current one by now.
-# KEYS session; ARGV template member until ws
-_RELEASE = (
-    _COMMON
-    + """
-if redis.call('HGET', KEYS[1], 'ws') ~= ARGV[4] then return 0 end
-redis.call('HSET', KEYS[1], 'ws', '')
-for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
-  if string.sub(field, 1, 2) == 'c:' then
-    redis.call('ZADD', name(ARGV[1], string.sub(field, 3)), 'XX', 'LT', ARGV[3], ARGV[2])
-  end
-end
-return 1
-"""
-)
-
-# What of one session ran out leaves. KEYS session wanted created; ARGV channel template member now
-_LAPSED = (
-    _COMMON
-    + """
-local gone, drop = {}, {}
-local version = redis.call('HGET', KEYS[1], 'v') or '-1'
-for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
-  if string.sub(field, 1, 2) == 'c:' then
-    local c = string.sub(field, 3)
-    local zset = name(ARGV[2], c)
-    local score = redis.call('ZSCORE', zset, ARGV[3])
-    if not score or tonumber(score) <= tonumber(ARGV[4]) then
-      redis.call('HDEL', KEYS[1], field)
-      leave(zset, KEYS[2], KEYS[3], c, ARGV[3], drop)
-      gone[#gone + 1] = {ARGV[3], version, c}
-    end
-  end
-end
-announce(ARGV[1], {}, drop)
-return gone
-"""
-)
-
-# Members that ran out leave; says who left what at which version.
-# KEYS wanted created; ARGV channel template sessions now c...
-_PURGE = (
-    _COMMON
-    + """
-local gone, drop = {}, {}
-for i = 5, #ARGV do
-  local c = ARGV[i]
-  local zset = name(ARGV[2], c)
-  for _, member in ipairs(redis.call('ZRANGEBYSCORE', zset, '-inf', ARGV[4])) do
-    local session = string.format(ARGV[3], member)
-    redis.call('HDEL', session, 'c:' .. c)
-    leave(zset, KEYS[1], KEYS[2], c, member, drop)
-    gone[#gone + 1] = {member, redis.call('HGET', session, 'v') or '-1', c}
-  end
-  if redis.call('EXISTS', zset) == 0 and redis.call('SREM', KEYS[1], c) == 1 then
-    redis.call('HDEL', KEYS[2], c)
-    drop[#drop + 1] = c
-  end
-end
-announce(ARGV[1], {}, drop)
-return gone
-"""
-)
+ATTEMPTS = 8
+"""How often a command is tried while other processes change the same session."""
+CHANGED = b"changed"
 
 
 class Count(NamedTuple):
@@ -194,18 +32,18 @@ class Count(NamedTuple):
 
 
 class Expired(NamedTuple):
-    """One session's interest in one computation that ran out, at this version of the session."""
+    """One computation that a session lost by expiry, at this version of the session."""
 
-    member: str
+    session_key: str
     version: int
     computation: str
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """All that a session wants at one version of it; ``asked`` are the computations whose counts are to be told."""
+    """All that a session has at one version of it; ``asked`` are the computations whose subscribers are counted."""
 
-    member: str
+    session_key: str
     version: int
     computations: frozenset[str]
     asked: tuple[str, ...] = ()
@@ -214,87 +52,140 @@ class State:
     extend: bool = True
 
 
-type Command = tuple[str, list[str], list[Any]]
-"""A script, its keys and its arguments."""
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One script on one session: its own arguments, and the marks of the computations that it names."""
+
+    script: str
+    session_key: str
+    now: int
+    args: tuple[Any, ...]
+    marks: Mapping[str, int]
+
+    def call(self, keys: Keys, known: Iterable[str]) -> ScriptCall:
+        """Return the call, given also the other computations that the session is known to have."""
+        names = [*self.marks, *sorted(set(known) - self.marks.keys())]
+        subscribers = [keys.subscribers(*split(name)) for name in names]
+        marks = "".join(str(self.marks.get(name, 0)) for name in names)
+        return ScriptCall(
+            _text(self.script),
+            [keys.session(self.session_key), keys.wanted, created(keys), *subscribers],
+            [keys.demand, self.session_key, self.now, *self.args, marks, *names],
+        )
 
 
-def _sha(script: str) -> str:
-    return hashlib.sha1(script.encode()).hexdigest()
+@cache
+def _text(script: str) -> str:
+    return script_text(__file__, "session") + script_text(__file__, script)
 
 
 def ttl_ms() -> int:
     return settings.SESSION_TTL * 1000
 
 
-def template(keys: Keys) -> str:
-    return keys.subscribers("%s", "%s", "%s")
-
-
 def created(keys: Keys) -> str:
-    """Hash: computation to when its first subscriber came (ms)."""
+    """Return the name of the hash: computation to when its first subscriber came (ms)."""
     return keys.name("created")
 
 
-def apply(keys: Keys, state: State, now: int) -> Command:
-    args: list[Any] = [keys.demand, template(keys), state.member, state.version, now, ttl_ms(), TOMBSTONE_MS]
-    args += [int(state.ended), state.ws_conn_id, int(state.extend), len(state.asked), *state.asked]
-    return _APPLY, [keys.session(state.member), keys.wanted, created(keys)], [*args, *state.computations]
+def apply(state: State, now: int) -> Command:
+    """Return the command that gives a session this state; it answers counts, see `counts`."""
+    args = (
+        state.version,
+        ttl_ms(),
+        TOMBSTONE_MS,
+        int(state.ended),
+        state.ws_conn_id,
+        int(state.extend),
+    )
+    marks = dict.fromkeys(state.asked, 2)
+    for name in state.computations:
+        marks[name] = marks.get(name, 0) + 1
+    return Command("apply", state.session_key, now, args, marks)
 
 
-def touch(keys: Keys, member: str, now: int) -> Command:
-    return _TOUCH, [keys.session(member)], [template(keys), member, now, ttl_ms(), TOMBSTONE_MS]
+def touch(session_key: str, now: int) -> Command:
+    """Return the command that renews all that a session has."""
+    return Command("touch", session_key, now, (ttl_ms(), TOMBSTONE_MS), {})
 
 
-def heartbeat(keys: Keys, member: str, now: int, computations: Iterable[str]) -> Command:
-    args = [template(keys), member, now, ttl_ms(), TOMBSTONE_MS, *computations]
-    return _HEARTBEAT, [keys.session(member)], args
+def heartbeat(session_key: str, now: int, computations: Iterable[str]) -> Command:
+    """Return the command that renews these computations; it answers for each of them whether it is alive."""
+    return Command("heartbeat", session_key, now, (ttl_ms(), TOMBSTONE_MS), dict.fromkeys(computations, 1))
 
 
-def release(keys: Keys, member: str, ws_conn_id: str, until: int) -> Command:
-    return _RELEASE, [keys.session(member)], [template(keys), member, until, ws_conn_id]
+def release(session_key: str, now: int, ws_conn_id: str, until: int) -> Command:
+    """Return the command that has a session expire at a time, if this socket is its current one."""
+    return Command("release", session_key, now, (until, ws_conn_id), {})
 
 
-def lapsed(keys: Keys, member: str, now: int) -> Command:
-    args = [keys.demand, template(keys), member, now]
-    return _LAPSED, [keys.session(member), keys.wanted, created(keys)], args
+def expire(session_key: str, now: int, computations: Iterable[str] = ()) -> Command:
+    """Return the command that removes a session's expired subscriptions, see `expired`."""
+    return Command("expire", session_key, now, (), dict.fromkeys(computations, 0))
 
 
-def purge(keys: Keys, now: int, computations: Iterable[str]) -> Command:
-    args = [keys.demand, template(keys), keys.session("%s"), now, *computations]
-    return _PURGE, [keys.wanted, created(keys)], args
+def counts(state_asked: Sequence[str], answer: Sequence[int]) -> list[Count]:
+    """Return what `apply` answers, per asked computation."""
+    names = dict.fromkeys(state_asked)
+    found = dict(zip(names, map(Count, answer[::2], answer[1::2]), strict=True))
+    return [found[name] for name in state_asked]
 
 
-def counts(answer: Sequence[int]) -> list[Count]:
-    """What `apply` answers, per asked computation."""
-    half = len(answer) // 2
-    return [Count(*pair) for pair in zip(answer[:half], answer[half:], strict=True)]
+def expired(session_key: str, answer: Sequence[bytes]) -> list[Expired]:
+    """Return what `expire` answers."""
+    version, *lost = answer
+    return [Expired(session_key, int(version), name.decode()) for name in lost]
 
 
-def gone(answer: Sequence[Sequence[bytes]]) -> list[Expired]:
-    """What `purge` and `lapsed` answer."""
-    return [Expired(member.decode(), int(version), c.decode()) for member, version, c in answer]
+def run(redis: Any, keys: Keys, commands: Sequence[Command]) -> list[Any]:
+    """Run all commands in their order: one round trip reads what the sessions have, one changes it.
 
-
-def _queue(pipe: Any, commands: Sequence[Command]) -> Any:
-    for script, names, args in commands:
-        pipe.evalsha(_sha(script), len(names), *names, *args)
-    return pipe
-
-
-def run(redis: Any, commands: Sequence[Command]) -> list[Any]:
-    """All commands in one round trip; scripts that Redis has forgotten are loaded and everything is done again."""
-    if not commands:
-        return []
-    try:
-        answers: list[Any] = _queue(redis.pipeline(transaction=False), commands).execute()
-    except NoScriptError:
-        for script in {each[0] for each in commands}:
-            redis.script_load(script)
-        answers = _queue(redis.pipeline(transaction=False), commands).execute()
+    A session that another process changes in between is read and written again.
+    """
+    answers: list[Any] = [None] * len(commands)
+    pending = list(range(len(commands)))
+    for _ in range(ATTEMPTS):
+        if not pending:
+            return answers
+        found = run_scripts(redis, _calls(redis, keys, [commands[index] for index in pending]))
+        for index, answer in zip(pending, found, strict=True):
+            answers[index] = answer
+        pending = [index for index in pending if answers[index] == CHANGED]
+    if pending:
+        raise RedisError("sessions change faster than they can be written: try again")
     return answers
 
 
-def split(text: str) -> tuple[str, str, str]:
-    """Symbol, timeframe and canonical id of a computation."""
-    symbol, timeframe, indicator = text.split("|", 2)
+def _calls(redis: Any, keys: Keys, commands: Sequence[Command]) -> list[ScriptCall]:
+    """Each knows what its session had, and what commands before it gave to the same session."""
+    known: dict[str, set[str]] = defaultdict(set, _stored(redis, keys, commands))
+    calls = []
+    for command in commands:
+        calls.append(command.call(keys, known[command.session_key]))
+        known[command.session_key] |= command.marks.keys()
+    return calls
+
+
+def _stored(redis: Any, keys: Keys, commands: Sequence[Command]) -> dict[str, set[str]]:
+    sessions = list(dict.fromkeys(command.session_key for command in commands))
+    pipe = redis.pipeline(transaction=False)
+    for session_key in sessions:
+        pipe.hkeys(keys.session(session_key))
+    return {
+        session_key: {field[2:].decode(errors="replace") for field in fields if field.startswith(b"c:")}
+        for session_key, fields in zip(sessions, pipe.execute(), strict=True)
+    }
+
+
+def forget_unsubscribed(redis: Any, keys: Keys, computations: Sequence[str]) -> None:
+    """Forget those of the computations that have no subscribers although they count as subscribed to."""
+    subscribers = [keys.subscribers(*split(name)) for name in computations]
+    text = script_text(__file__, "forget_unsubscribed")
+    call = ScriptCall(text, [keys.wanted, created(keys), *subscribers], [keys.demand, *computations])
+    run_scripts(redis, [call])
+
+
+def split(computation: str) -> tuple[str, str, str]:
+    """Return symbol, timeframe and canonical id of a computation."""
+    symbol, timeframe, indicator = computation.split("|", 2)
     return symbol, timeframe, indicator

@@ -1,4 +1,4 @@
-"""Sessions and subscriptions as rows: read for a group of requests, and what they changed written back, in bulk."""
+"""Sessions and subscriptions as rows: read for a group of requests, and written back in bulk where they changed."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -20,15 +20,15 @@ type Key = tuple[int, str]
 
 @dataclass(slots=True)
 class Record:
-    """One session in the hands of a group; ``dirty`` once it has to be written."""
+    """One session as a group of requests works on it; ``dirty`` once it has to be written."""
 
     session: Session
-    wants: SessionSubscriptions = field(default_factory=SessionSubscriptions)
+    subscriptions: SessionSubscriptions = field(default_factory=SessionSubscriptions)
     stored: dict[tuple[str, str, str], int] = field(default_factory=dict)
     dirty: bool = False
 
     @property
-    def member(self) -> str:
+    def session_key(self) -> str:
         return session_key(self.session.user_id, str(self.session.session_id))
 
     @property
@@ -37,24 +37,25 @@ class Record:
         return self.session.version > 0 and self.session.ended_at is None
 
     def changed(self) -> None:
+        """Note a change: it is a new version, and has to be written."""
         self.session.version += 1
         self.dirty = True
 
     def open(self, login_id: UUID | None) -> None:
-        """Begin, or begin anew after an end."""
+        """Begin the session, also again after an end."""
         self.session.ended_at = None
         self.session.login_id = login_id
         self.changed()
 
     def end(self, now: datetime) -> None:
-        self.wants = SessionSubscriptions()
+        self.subscriptions = SessionSubscriptions()
         self.session.ended_at = now
         self.session.ws_conn_id = ""
         self.changed()
 
 
 def load(keys: Iterable[Key]) -> dict[Key, Record]:
-    """The records of these sessions, locked until the transaction ends; one that is not there is a blank one."""
+    """Return the records of these sessions, locked until the transaction ends; a session that is not there is blank."""
     wanted = sorted(set(keys))
     records = {key: Record(Session(user_id=key[0], session_id=UUID(key[1]))) for key in wanted}
     for chunk in batched(wanted, CHUNK):
@@ -63,7 +64,9 @@ def load(keys: Iterable[Key]) -> dict[Key, Record]:
         )
         for session in found.select_for_update().order_by("pk"):
             key = (session.user_id, str(session.session_id))
-            if key in records:  # user and id are matched apart: another pairing of them may be a stranger's
+            if (
+                key in records
+            ):  # the filter matches users and ids separately: a pair may be another user's session
                 records[key].session = session
     _load_rows({r.session.pk: r for r in records.values() if r.session.pk})
     return records
@@ -75,25 +78,25 @@ def _load_rows(by_pk: dict[int, Record]) -> None:
         columns = rows.values_list("pk", "session_id", "symbol", "timeframe", "indicator", "canonical")
         for pk, session_pk, symbol, timeframe, indicator, canonical in columns.iterator():
             record = by_pk[session_pk]
-            record.wants.pairs.setdefault((symbol, timeframe), {})[indicator] = canonical
+            record.subscriptions.pairs.setdefault((symbol, timeframe), {})[indicator] = canonical
             record.stored[symbol, timeframe, indicator] = pk
 
 
 def revoked(login_ids: set[UUID]) -> set[UUID]:
-    """Those of the logins that have ended or are gone; the others cannot end before the transaction does."""
+    """Return the logins that have ended or are gone; the others cannot end before the transaction does."""
     if not login_ids:
         return set()
-    standing = (
+    valid = (
         Login.objects.filter(pk__in=login_ids, revoked_at=None).select_for_update(no_key=True).order_by("pk")
     )
-    return login_ids - set(standing.values_list("pk", flat=True))
+    return login_ids - set(valid.values_list("pk", flat=True))
 
 
 _FIELDS = ["login", "ws_conn_id", "version", "last_seen", "ended_at"]
 
 
 def save(records: Iterable[Record], now: datetime) -> None:
-    """Write what changed: sessions first, then the rows that left and those that came."""
+    """Write the records that changed: sessions first, then the rows that were removed and those that are new."""
     dirty = [record for record in records if record.dirty]
     for record in dirty:
         record.session.last_seen = now
@@ -103,22 +106,22 @@ def save(records: Iterable[Record], now: datetime) -> None:
         Session.objects.bulk_create(fresh)
     if known:
         Session.objects.bulk_create(known, update_conflicts=True, unique_fields=["id"], update_fields=_FIELDS)
-    for chunk in batched(_left(dirty), CHUNK):
+    for chunk in batched(_removed(dirty), CHUNK):
         Subscription.objects.filter(pk__in=chunk).delete()
-    came = list(_came(dirty))
-    if came:
-        Subscription.objects.bulk_create(came, batch_size=CHUNK)
+    added = list(_added(dirty))
+    if added:
+        Subscription.objects.bulk_create(added, batch_size=CHUNK)
 
 
-def _left(records: list[Record]) -> Iterator[int]:
+def _removed(records: list[Record]) -> Iterator[int]:
     for record in records:
-        rows = record.wants.rows()
+        rows = record.subscriptions.rows()
         yield from (pk for row, pk in record.stored.items() if row not in rows)
 
 
-def _came(records: list[Record]) -> Iterator[Subscription]:
+def _added(records: list[Record]) -> Iterator[Subscription]:
     for record in records:
-        for (symbol, timeframe, indicator), canonical in record.wants.rows().items():
+        for (symbol, timeframe, indicator), canonical in record.subscriptions.rows().items():
             if (symbol, timeframe, indicator) not in record.stored:
                 yield Subscription(
                     session_id=record.session.pk,

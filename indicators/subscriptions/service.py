@@ -10,8 +10,6 @@ from concurrent.futures import Future
 from typing import Any
 from uuid import UUID
 
-from channels.db import database_sync_to_async
-
 from indicators.engine.spec import Spec
 from indicators.models import Session
 from indicators.subscriptions import reference_counts
@@ -26,17 +24,8 @@ from indicators.subscriptions.commands import (
     Unsubscribe,
     UnsubscribeResult,
 )
-from indicators.subscriptions.maintenance import (
-    cleanup,
-    cleanup_sync,
-    ensure_rebuilt,
-    purge,
-    purge_sync,
-    rebuild,
-    rebuild_sync,
-)
+from indicators.subscriptions.maintenance import cleanup_sync, purge_sync, rebuild_sync
 from indicators.subscriptions.queries import (
-    active,
     active_sync,
     current_socket,
     heartbeat,
@@ -59,27 +48,20 @@ __all__ = [
     "SessionInfo",
     "SubscribeResult",
     "UnsubscribeResult",
-    "active",
     "active_sync",
-    "cleanup",
     "cleanup_sync",
     "current_socket",
-    "end_login",
     "end_login_sync",
     "end_session",
     "end_session_sync",
-    "end_user",
     "end_user_sync",
-    "ensure_rebuilt",
     "forget_sync",
     "heartbeat",
     "heartbeat_sync",
     "listing",
     "listing_sync",
     "open_session",
-    "purge",
     "purge_sync",
-    "rebuild",
     "rebuild_sync",
     "release_session",
     "subscribe",
@@ -101,7 +83,7 @@ def _key(user_id: int, session_id: str | UUID) -> Key:
 async def open_session(
     *, user_id: int, session_id: str, login_id: UUID | None = None, ws_conn_id: str = ""
 ) -> SessionInfo:
-    """Begin a session, or take it over for another socket; one that has ended begins anew."""
+    """Begin a session, or take it over for another socket; one that has ended begins again."""
     info: SessionInfo = await _write(Open(_key(user_id, session_id), login_id, ws_conn_id))
     return info
 
@@ -115,7 +97,7 @@ async def subscribe(
     specs: Mapping[str, Spec],
     guard: Guard | None = None,
 ) -> SubscribeResult:
-    """Add to what an open session has on a pair; no specs: the bars alone. ``guard`` sees the pair's ids first.
+    """Add to what an open session has on a stream; no specs: the bars alone. ``guard`` may refuse the stream's ids.
 
     StocksBlitzError: ``unknown_symbol``, ``limit_exceeded``, ``session_ended``, ``unavailable``.
     """
@@ -133,15 +115,15 @@ def subscribe_sync(
     specs: Mapping[str, Spec],
     login_id: UUID | None = None,
 ) -> SubscribeResult:
-    """The same over REST, where the first subscribe of a session begins it."""
+    """Do the same over REST, where the first subscribe of a session begins it."""
     request = Subscribe(_key(user_id, session_id), symbol, timeframe, specs, create=True, login_id=login_id)
     result: SubscribeResult = writer.call(request)
-    _tell_socket(request)
+    _notify_socket(request)
     return result
 
 
-def _tell_socket(request: Subscribe | Unsubscribe) -> None:
-    """What was changed over REST, an open socket of the session has from now on."""
+def _notify_socket(request: Subscribe | Unsubscribe) -> None:
+    """Have an open socket of the session take over what was changed over REST."""
     if request.socket:
         control.publish_sync(
             [
@@ -160,7 +142,7 @@ async def unsubscribe(
     timeframe: str | None = None,
     indicators: list[str] | None = None,
 ) -> UnsubscribeResult:
-    """Take away what matches; a level left out means all of it, and what is not there is no error."""
+    """Take away what matches; a level left out means all of it, and naming what is not there is no error."""
     request = Unsubscribe(_key(user_id, session_id), symbol, timeframe, indicators)
     result: UnsubscribeResult = await _write(request)
     return result
@@ -176,12 +158,12 @@ def unsubscribe_sync(
 ) -> UnsubscribeResult:
     request = Unsubscribe(_key(user_id, session_id), symbol, timeframe, indicators)
     result: UnsubscribeResult = writer.call(request)
-    _tell_socket(request)
+    _notify_socket(request)
     return result
 
 
 async def release_session(*, user_id: int, session_id: str, ws_conn_id: str, grace_s: float) -> bool:
-    """The socket dropped: its session runs out after the grace, if it is still the session's current one."""
+    """Have a session whose socket dropped expire after the grace, if it is still the session's current socket."""
     released: bool = await _write(Release(_key(user_id, session_id), ws_conn_id, int(grace_s * 1000)))
     return released
 
@@ -198,7 +180,7 @@ def end_session_sync(*, user_id: int, session_id: str) -> bool:
 
 
 def _end(ended: Iterable[Key]) -> int:
-    """End sessions, all in one group, and close their sockets; returns how many there were to end."""
+    """End sessions, all in one group, and close their sockets; return how many were ended."""
     futures: dict[Key, Future[Any]] = {key: writer.submit(End(key)) for key in ended}
     closed = [key for key, future in futures.items() if future.result()]
     control.publish_sync([ControlMessage(action="close", session_key=session_key(*key)) for key in closed])
@@ -220,20 +202,11 @@ def end_user_sync(user_id: int) -> int:
     return _end(_open_sessions(user_id=user_id))
 
 
-async def end_login(login_id: UUID) -> int:
-    count: int = await database_sync_to_async(end_login_sync, thread_sensitive=False)(login_id)
-    return count
-
-
-async def end_user(user_id: int) -> int:
-    count: int = await database_sync_to_async(end_user_sync, thread_sensitive=False)(user_id)
-    return count
-
-
-def forget_sync(members: Sequence[str]) -> None:
-    """Sessions whose rows are gone with their user leave Redis, and their sockets close."""
-    gone = [State(each, version=-1, computations=frozenset(), ended=True) for each in members]
+def forget_sync(session_keys: Sequence[str]) -> None:
+    """Remove sessions from Redis whose rows are gone with their user, and close their sockets."""
+    ended = [State(name, version=-1, computations=frozenset(), ended=True) for name in session_keys]
+    now = now_ms()
     reference_counts.run(
-        sync_client(), [reference_counts.apply(current_keys(), state, now_ms()) for state in gone]
+        sync_client(), current_keys(), [reference_counts.apply(state, now) for state in ended]
     )
-    control.publish_sync([ControlMessage(action="close", session_key=each) for each in members])
+    control.publish_sync([ControlMessage(action="close", session_key=name) for name in session_keys])

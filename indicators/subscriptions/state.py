@@ -1,4 +1,4 @@
-"""What a session wants, as a pure state, and the changes that requests make to it.
+"""What a session subscribes to, as a pure state, and the changes that requests make to it.
 
 Rows are named by (symbol, timeframe, asked id); an empty asked id stands for the bars alone.
 """

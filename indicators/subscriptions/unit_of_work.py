@@ -18,22 +18,32 @@ from stocksblitz.redis.keys import session_key
 from stocksblitz.workers.runtime import now_ms
 
 
-def _lapsed(requests: Sequence[SessionRequest]) -> dict[Key, list[Expired]]:
-    """What had run out of the sessions that are opened again, taken away in Redis before they are read."""
+def _expired(requests: Sequence[SessionRequest]) -> dict[Key, list[Expired]]:
+    """Remove what has expired of the sessions that are opened again from Redis, before they are read."""
     opened = [request.key for request in requests if isinstance(request, Open)]
-    commands = [reference_counts.lapsed(current_keys(), session_key(*key), now_ms()) for key in opened]
-    answers = reference_counts.run(sync_client(), commands)
-    return {key: reference_counts.gone(answer) for key, answer in zip(opened, answers, strict=True)}
+    names, now = [session_key(*key) for key in opened], now_ms()
+    answers = reference_counts.run(
+        sync_client(), current_keys(), [reference_counts.expire(name, now) for name in names]
+    )
+    return {
+        key: reference_counts.expired(name, answer)
+        for key, name, answer in zip(opened, names, answers, strict=True)
+    }
 
 
-def _context(requests: Sequence[SessionRequest], lapsed: dict[Key, list[Expired]]) -> Context:
+def _context(requests: Sequence[SessionRequest], expired: dict[Key, list[Expired]]) -> Context:
     return Context(
-        keys=current_keys(),
         now=timezone.now(),
         now_ms=now_ms(),
-        symbols=known({r.symbol for r in requests if isinstance(r, Subscribe)}),
-        revoked=revoked({r.login_id for r in requests if isinstance(r, Open | Subscribe) and r.login_id}),
-        lapsed=lapsed,
+        symbols=known({request.symbol for request in requests if isinstance(request, Subscribe)}),
+        revoked=revoked(
+            {
+                request.login_id
+                for request in requests
+                if isinstance(request, Open | Subscribe) and request.login_id
+            }
+        ),
+        expired=expired,
     )
 
 
@@ -45,17 +55,18 @@ def _change(request: SessionRequest, record: Record, context: Context) -> Comman
 
 
 def commit(requests: Sequence[SessionRequest]) -> list[Any]:
-    """Do a group in one transaction, then tell Redis in one round trip; one outcome per request."""
-    lapsed = _lapsed(requests)
+    """Write a group in one transaction, then change Redis; return one outcome per request."""
+    expired = _expired(requests)
     with transaction.atomic():
-        context = _context(requests, lapsed)
+        context = _context(requests, expired)
         records = load(request.key for request in requests)
-        told = [_change(request, records[request.key], context) for request in requests]
+        changes = [_change(request, records[request.key], context) for request in requests]
         save(records.values(), context.now)
-    answers = iter(reference_counts.run(sync_client(), [each for each in told if isinstance(each, tuple)]))
+    commands = [change for change in changes if isinstance(change, Command)]
+    answers = iter(reference_counts.run(sync_client(), current_keys(), commands))
     return [
-        each if isinstance(each, StocksBlitzError) else request.reply(next(answers) if each else None)
-        for request, each in zip(requests, told, strict=True)
+        change if isinstance(change, StocksBlitzError) else request.reply(next(answers) if change else None)
+        for request, change in zip(requests, changes, strict=True)
     ]
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-from typing import Any
 
 from django.conf import settings
 
@@ -63,12 +62,9 @@ class ComputeWorker:
             )
 
     async def _clean_up(self, stop: asyncio.Event) -> None:
+        """Clean up now and then; one of all workers does it, a little less often than each tries to."""
         while not await wait(stop, settings.CLEANUP_INTERVAL):
-            await persist_once("cleaning up", maintenance.cleanup)
-
-
-async def persist_once(name: str, step: Any) -> None:
-    try:
-        await step()
-    except Exception:  # tidying up comes round again; what failed must not end the computing
-        log.exception("%s failed, next time again", name, extra={"action": "trouble"})
+            try:
+                await maintenance.cleanup(0.9 * settings.CLEANUP_INTERVAL)
+            except Exception:  # cleaning up comes round again; a failure must not end the computing
+                log.exception("cleaning up failed", extra={"action": "trouble"})

@@ -90,7 +90,7 @@ class Keys:
     # Internal: jobs and workers.
 
     def jobs(self, part: str) -> str:
-        """The queue of one-shot computations; ``part``: ``queue``, ``turns``, ``data``, ``taken``, ``tries`` or ``bell``."""
+        """The job queue; ``part``: ``queue``, ``turns``, ``data``, ``taken``, ``tries`` or ``bell``."""
         return f"{self.prefix}sb:jobs:{part}"
 
     @property

@@ -6,6 +6,7 @@ import pytest
 
 from indicators.engine.spec import parse_request
 from indicators.models import Session, Subscription
+from indicators.subscriptions import maintenance, reference_counts
 from indicators.subscriptions import service as subscriptions
 from stocksblitz.api.errors import StocksBlitzError
 from tests.conftest import PATIENCE_S, aeventually
@@ -162,29 +163,30 @@ def test_what_runs_out_leaves_redis_and_the_database(alice, market, session_id, 
 
 def test_a_purge_overtaken_by_a_subscribe_loses_nothing(alice, market, session_id, redis, keys):
     """The session changed between what Redis said had run out and its removal from the database."""
-    from indicators.subscriptions import reference_counts
     from indicators.subscriptions.commands import Expire
     from indicators.subscriptions.unit_of_work import writer
     from stocksblitz.workers.runtime import now_ms
 
     add(alice, session_id, "RSI_14")
     expire(redis, keys, alice, session_id, "RSI_14")
-    answer = reference_counts.run(redis, [reference_counts.purge(keys, now_ms(), ["BTCUSD|1min|RSI_14"])])[0]
+    name = f"{alice.pk}:{session_id}"
+    (answer,) = reference_counts.run(redis, keys, [reference_counts.expire(name, now_ms())])
+    expired = reference_counts.expired(name, answer)
+    assert [lost.computation for lost in expired] == ["BTCUSD|1min|RSI_14"]
     add(alice, session_id, "EMA_9")
-    assert writer.call(Expire((alice.pk, session_id), reference_counts.gone(answer))) is False
+    assert writer.call(Expire((alice.pk, session_id), expired)) is False
     assert wanted(redis, keys) == {"BTCUSD|1min|RSI_14", "BTCUSD|1min|EMA_9"}
     assert Subscription.objects.count() == 2
 
 
 def test_a_late_write_cannot_bring_an_ended_session_back(alice, market, session_id, redis, keys):
-    from indicators.subscriptions import reference_counts
     from stocksblitz.workers.runtime import now_ms
 
     add(alice, session_id, "RSI_14")
     version = Session.objects.get().version
     subscriptions.end_session_sync(user_id=alice.pk, session_id=session_id)
     late = reference_counts.State(f"{alice.pk}:{session_id}", version, frozenset({"BTCUSD|1min|RSI_14"}))
-    reference_counts.run(redis, [reference_counts.apply(keys, late, now_ms())])
+    reference_counts.run(redis, keys, [reference_counts.apply(late, now_ms())])
     assert wanted(redis, keys) == set()
     add(alice, session_id, "RSI_14")
     assert wanted(redis, keys) == {"BTCUSD|1min|RSI_14"}
@@ -244,8 +246,8 @@ async def test_demand_is_announced_once(alice, bob, market, aredis, keys):
         await subscriptions.subscribe(
             user_id=user.pk, session_id=sid, symbol="BTCUSD", timeframe="1min", specs=specs("RSI_14")
         )
-    await subscriptions.end_user(alice.pk)
-    await subscriptions.end_user(bob.pk)
+    for user in (alice, bob):
+        await asyncio.to_thread(subscriptions.end_user_sync, user.pk)
     await aredis.publish(keys.demand, b"null")  # the end
     said = []
     while said[-1:] != [None]:
@@ -264,18 +266,16 @@ def test_a_flushed_redis_is_rebuilt(alice, bob, market, redis, keys):
     subscriptions.end_session_sync(user_id=bob.pk, session_id=ended)
     for name in redis.scan_iter(f"{keys.prefix}*"):
         redis.delete(name)
-    assert asyncio.run(subscriptions.ensure_rebuilt()) is True
+    assert asyncio.run(maintenance.ensure_rebuilt()) is True
     assert wanted(redis, keys) == {"BTCUSD|1min|RSI_14"}
     assert subscribers(redis, keys, "RSI_14") == {f"{alice.pk}:{sid}"}
-    assert asyncio.run(subscriptions.ensure_rebuilt()) is False
+    assert asyncio.run(maintenance.ensure_rebuilt()) is False
 
 
 def test_rebuild_removes_what_the_database_does_not_know(alice, market, session_id, redis, keys):
-    from indicators.subscriptions import reference_counts
-
     add(alice, session_id, "RSI_14")
     stray = reference_counts.State(f"{alice.pk}:{uuid.uuid4()}", 7, frozenset({"BTCUSD|1min|EMA_9"}))
-    reference_counts.run(redis, [reference_counts.apply(keys, stray, now())])
+    reference_counts.run(redis, keys, [reference_counts.apply(stray, now())])
     subscriptions.rebuild_sync()
     assert wanted(redis, keys) == {"BTCUSD|1min|RSI_14"}
 

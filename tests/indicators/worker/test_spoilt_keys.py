@@ -11,6 +11,7 @@ from tests.indicators.worker.test_stream_runner import (  # noqa: F401  (fixture
     feed,
     listener,
     runner,
+    tick,
 )
 
 
@@ -87,3 +88,28 @@ async def test_a_symbol_whose_keys_are_spoilt_stops_no_other_and_comes_back(
     frame = orjson.loads(await aredis.get(keys.stream("BADUSD", "1min", "frame")))
     assert frame["ohlcv"]["ts"] == bar(52).ts
     assert frame["indicators"].keys() == {"SMA_3", "EMA_9"}
+
+
+JUNK = [
+    b"", b"\xff", b"junk", b"{}", b"[]", b"null", b'{"add":1,"drop":null}', b'{"add":["x"],"drop":[1]}', b'{"symbols":5}',
+    b'{"add":["BTCUSD|9min|RSI_14","BTCUSD|1min|NOPE_1"],"drop":[]}', b"[" * 5000, b"A" * 70_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("message", JUNK, ids=[str(each[:20]) for each in JUNK])
+async def test_junk_in_announcements_costs_that_message_alone(runner, feed, listener, keys, message):
+    for channel in (keys.demand, keys.bar_updates):
+        runner.on_message(channel, message)
+    runner.on_message(keys.demand, b'{"add":["BTCUSD|1min|EMA_9"],"drop":[]}')
+    await feed.form(100.0)
+    await tick(runner)
+    assert (await listener.frames())[-1]["indicators"].keys() == {"RSI_14", "SMA_3", "EMA_9"}
+
+
+async def test_junk_among_what_is_subscribed_to_costs_itself_alone(runner, feed, aredis, keys):
+    junk = [b"", b"\xff", b"BTCUSD", b"BTCUSD|9min|RSI_14", b"BTCUSD|1min|NOPE_1", b"bt:c|1min|RSI_14"]
+    await aredis.sadd(keys.wanted, "BTCUSD|1min|EMA_9", *junk)
+    await aredis.hset(keys.positions, mapping=dict.fromkeys(junk, 1))
+    await runner.reconcile()
+    assert runner.active.specs.keys() == {STREAM}
+    assert runner.active.specs[STREAM].keys() == {"RSI_14", "SMA_3", "EMA_9"}

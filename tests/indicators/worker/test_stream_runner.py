@@ -319,31 +319,6 @@ async def test_what_cannot_be_read_of_one_symbol_costs_only_that_symbol(runner, 
     assert not await aredis.exists(keys.stream("TORN", "1min", "frame"))
 
 
-JUNK = [
-    b"", b"\xff", b"junk", b"{}", b"[]", b"null", b'{"add":1,"drop":null}', b'{"add":["x"],"drop":[1]}', b'{"symbols":5}',
-    b'{"add":["BTCUSD|9min|RSI_14","BTCUSD|1min|NOPE_1"],"drop":[]}', b"[" * 5000, b"A" * 70_000,
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("message", JUNK, ids=[str(each[:20]) for each in JUNK])
-async def test_junk_in_announcements_costs_that_message_alone(runner, feed, listener, keys, message):
-    for channel in (keys.demand, keys.bar_updates):
-        runner.on_message(channel, message)
-    runner.on_message(keys.demand, b'{"add":["BTCUSD|1min|EMA_9"],"drop":[]}')
-    await feed.form(100.0)
-    await tick(runner)
-    assert (await listener.frames())[-1]["indicators"].keys() == {"RSI_14", "SMA_3", "EMA_9"}
-
-
-async def test_junk_among_what_is_subscribed_to_costs_itself_alone(runner, feed, aredis, keys):
-    junk = [b"", b"\xff", b"BTCUSD", b"BTCUSD|9min|RSI_14", b"BTCUSD|1min|NOPE_1", b"bt:c|1min|RSI_14"]
-    await aredis.sadd(keys.wanted, "BTCUSD|1min|EMA_9", *junk)
-    await aredis.hset(keys.positions, mapping=dict.fromkeys(junk, 1))
-    await runner.reconcile()
-    assert runner.active.specs.keys() == {STREAM}
-    assert runner.active.specs[STREAM].keys() == {"RSI_14", "SMA_3", "EMA_9"}
-
-
 async def test_who_was_fenced_off_leaves_the_newest_values_alone(runner, feed, aredis, keys):
     await tick(runner)
     await aredis.set(keys.stream(*STREAM, "fence"), 1 << 52)
