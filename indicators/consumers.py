@@ -7,8 +7,8 @@ from urllib.parse import parse_qs
 
 from django.conf import settings
 
-from indicators.engine.spec import Spec, parse_request
 from indicators.reads import snapshot
+from indicators.subscriptions import requests
 from indicators.subscriptions import service as subscriptions
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.delivery import control
@@ -17,7 +17,6 @@ from stocksblitz.delivery.connection import Connection
 from stocksblitz.delivery.consumers import SocketConsumer, expiry
 from stocksblitz.delivery.control import ControlMessage
 from stocksblitz.delivery.messages import Close
-from stocksblitz.market.core.bars import TIMEFRAMES
 from stocksblitz.redis.keys import session_key
 
 DELIBERATE = frozenset({1000, 1001})
@@ -85,12 +84,12 @@ class IndicatorConsumer(SocketConsumer):
 
     async def on_subscribe(self, client: Connection, request: wire.Request) -> None:
         body = request.body
-        symbol = str(wire.text_field(body, "symbol"))
-        timeframe = known_timeframe(str(wire.text_field(body, "timeframe")))
+        symbol = requests.read_symbol(body.get("symbol"))
+        timeframe = requests.read_timeframe(body.get("timeframe"))
         history, since_bar = wire.count_field(body, "history"), wire.count_field(body, "since_bar")
         if history is not None and since_bar is not None:
             raise StocksBlitzError("invalid_message", "give history or since_bar, not both")
-        specs = requested(body.get("indicators"))
+        specs = requests.read_indicators(body.get("indicators"))
         async with client.lock, self.hub.holding((symbol, timeframe)):
             result = await subscriptions.subscribe(
                 user_id=client.user_id,
@@ -119,17 +118,7 @@ class IndicatorConsumer(SocketConsumer):
             )
 
     async def on_unsubscribe(self, client: Connection, request: wire.Request) -> None:
-        symbol = wire.text_field(request.body, "symbol", required=False)
-        timeframe = wire.text_field(request.body, "timeframe", required=False)
-        named = wire.list_field(request.body, "indicators")
-        if timeframe is not None:
-            known_timeframe(timeframe)
-        if (timeframe is not None and symbol is None) or (named is not None and timeframe is None):
-            raise StocksBlitzError(
-                "invalid_message", "a timeframe needs its symbol, indicators need their timeframe"
-            )
-        if named is not None and not all(isinstance(each, str) for each in named):
-            raise StocksBlitzError("invalid_message", "indicators is an array of ids")
+        symbol, timeframe, named = read_unsubscribe(request.body)
         async with client.lock:
             result = await subscriptions.unsubscribe(
                 user_id=client.user_id,
@@ -148,7 +137,7 @@ class IndicatorConsumer(SocketConsumer):
         client.reply({"type": "subscriptions", "id": request.id, "subscriptions": rows})
 
     async def on_ping(self, client: Connection, request: wire.Request) -> None:
-        named = [ping_entry(each) for each in wire.list_field(request.body, "subscriptions") or []]
+        named = requests.read_entries(request.body.get("subscriptions"), "indicator")
         alive = await subscriptions.heartbeat(
             user_id=client.user_id, session_id=client.session_id, entries=named
         )
@@ -159,30 +148,16 @@ class IndicatorConsumer(SocketConsumer):
         client.reply({"type": "pong", "id": request.id, "results": results})
 
 
-def known_timeframe(timeframe: str) -> str:
-    if timeframe not in TIMEFRAMES:
-        known = ", ".join(TIMEFRAMES)
-        raise StocksBlitzError("unknown_timeframe", f"timeframe is one of {known}; got {timeframe[:40]!r}")
-    return timeframe
-
-
-def requested(indicators: Any) -> dict[str, Spec]:
-    """The indicators of a request in any of its three forms; too many are refused before they are read."""
-    if indicators is not None and not isinstance(indicators, dict | list):
-        raise StocksBlitzError("invalid_message", "indicators is an object or an array")
-    if indicators and len(indicators) > settings.WS_MAX_INDICATORS:
-        raise StocksBlitzError("limit_exceeded", f"at most {settings.WS_MAX_INDICATORS} indicators a stream")
-    return parse_request(indicators)
-
-
-def ping_entry(entry: Any) -> tuple[str, str, str]:
-    fields = ("symbol", "timeframe", "indicator")
-    if not isinstance(entry, dict) or not all(isinstance(entry.get(name), str) for name in fields):
+def read_unsubscribe(body: dict[str, Any]) -> tuple[str | None, str | None, list[str] | None]:
+    """Return symbol, timeframe and ids of an unsubscribe; a level left out means all of it."""
+    symbol, timeframe = body.get("symbol"), body.get("timeframe")
+    named = requests.read_ids(body.get("indicators"))
+    if (timeframe is not None and symbol is None) or (named is not None and timeframe is None):
         raise StocksBlitzError(
-            "invalid_message", "each subscription has a symbol, a timeframe and an indicator"
+            "invalid_message", "a timeframe needs its symbol, indicators need their timeframe"
         )
-    if unknown := sorted(entry.keys() - set(fields)):
-        raise StocksBlitzError(
-            "invalid_message", f"a subscription of ping does not have the field {unknown[0][:40]!r}"
-        )
-    return entry["symbol"], entry["timeframe"], entry["indicator"]
+    return (
+        None if symbol is None else requests.read_text("symbol", symbol),
+        None if timeframe is None else requests.read_timeframe(timeframe),
+        named,
+    )

@@ -1,31 +1,72 @@
-"""The shapes of the API, as its schema shows them."""
+"""The bodies of the API: requests are validated and described by one class each, replies are described."""
 
 from typing import Any
 
 from rest_framework import serializers
+from rest_framework.fields import empty
 
+from indicators.subscriptions import requests
+from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.api.schema import JSONObject
+from stocksblitz.identity.authentication import parse_session_id
 from stocksblitz.market.core.bars import TIMEFRAMES
 from stocksblitz.market.core.symbols import SYMBOL_PATTERN
 
-type S = serializers.Serializer[Any]
+
+class RequestBody(serializers.Serializer[Any]):
+    """A body with exactly the fields it describes; the first wrong one is the error."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        names = ", ".join(self.fields)
+        if not isinstance(data, dict):
+            raise StocksBlitzError("invalid_message", f"expected a JSON object with {names}")
+        if unknown := sorted(str(name)[:40] for name in data.keys() - self.fields.keys()):
+            raise StocksBlitzError("invalid_message", f"unknown: {', '.join(unknown[:5])}; expected {names}")
+        return super().to_internal_value(data)
 
 
-def _symbol() -> serializers.CharField:
-    return serializers.RegexField(rf"^{SYMBOL_PATTERN}$")
+class SymbolField(serializers.RegexField):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(rf"^{SYMBOL_PATTERN}$", **options)
+
+    def run_validation(self, data: Any = empty) -> str:
+        return requests.read_symbol(None if data is empty else data)
 
 
-def _timeframe() -> serializers.ChoiceField:
-    return serializers.ChoiceField(choices=list(TIMEFRAMES))
+class TimeframeField(serializers.ChoiceField):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(choices=list(TIMEFRAMES), **options)
+
+    def run_validation(self, data: Any = empty) -> str:
+        return requests.read_timeframe(None if data is empty else data)
 
 
-class SubscribeRequest(serializers.Serializer[Any]):
-    symbol = _symbol()
-    timeframe = _timeframe()
-    indicators = serializers.JSONField(
+class IndicatorsField(serializers.JSONField):
+    def run_validation(self, data: Any = empty) -> Any:
+        return requests.read_indicators(None if data is empty else data)
+
+
+class IdsField(serializers.ListField):
+    child = serializers.CharField()
+
+    def run_validation(self, data: Any = empty) -> Any:
+        return requests.read_ids(None if data is empty else data)
+
+
+class SessionField(serializers.UUIDField):
+    """The id of a session, as text; None where it is left out."""
+
+    def run_validation(self, data: Any = empty) -> Any:
+        return None if data is empty or data in (None, "") else parse_session_id(data)
+
+
+class SubscribeRequest(RequestBody):
+    symbol = SymbolField()
+    timeframe = TimeframeField()
+    indicators = IndicatorsField(
         required=False, help_text='`["RSI_14"]`, `[{"name", "params"}]` or `{id: {"name", "params"}}`'
     )
-    session_id = serializers.UUIDField(required=False)
+    session_id = SessionField(required=False)
 
 
 class SubscribeResultSerializer(serializers.Serializer[Any]):
@@ -43,13 +84,11 @@ class SubscribeReply(serializers.Serializer[Any]):
     results = SubscribeResultSerializer(many=True)
 
 
-class UnsubscribeRequest(serializers.Serializer[Any]):
-    symbol = _symbol()
-    timeframe = _timeframe()
-    indicators = serializers.ListField(
-        child=serializers.CharField(), required=False, help_text="left out: all of them"
-    )
-    session_id = serializers.UUIDField(required=False)
+class UnsubscribeRequest(RequestBody):
+    symbol = SymbolField()
+    timeframe = TimeframeField()
+    indicators = IdsField(required=False, help_text="left out: all of them")
+    session_id = SessionField(required=False)
 
 
 class UnsubscribeResultSerializer(serializers.Serializer[Any]):
@@ -69,9 +108,16 @@ class HeartbeatEntry(serializers.Serializer[Any]):
     indicator_id = serializers.CharField()
 
 
-class HeartbeatRequest(serializers.Serializer[Any]):
-    session_id = serializers.UUIDField(required=False)
-    subscriptions = HeartbeatEntry(many=True)
+class EntriesField(serializers.ListField):
+    child = HeartbeatEntry()
+
+    def run_validation(self, data: Any = empty) -> Any:
+        return requests.read_entries(None if data is empty else data, "indicator_id")
+
+
+class HeartbeatRequest(RequestBody):
+    session_id = SessionField(required=False)
+    subscriptions = EntriesField()
 
 
 class HeartbeatResult(serializers.Serializer[Any]):

@@ -3,47 +3,42 @@
 from functools import cache as remember
 from typing import Any
 
-from django.conf import settings
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from indicators.api import serializers as shapes
-from indicators.engine.spec import Spec, catalogue, parse_request
+from indicators.api import serializers
+from indicators.engine.spec import Spec, catalogue
 from indicators.reads import cache, session_data
+from indicators.subscriptions import requests
 from indicators.subscriptions import service as subscriptions
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.api.parameters import whole_number
 from stocksblitz.api.schema import SESSION_HEADER, documented
 from stocksblitz.identity.authentication import Credentials, session_id_of, user_id
-from stocksblitz.market.api import validation
 from stocksblitz.market.core.bars import TIMEFRAMES
 from stocksblitz.market.store.history import MOST_BARS
 from stocksblitz.market.store.instruments import check_symbol
 
 TIMEFRAME = OpenApiParameter("timeframe", enum=list(TIMEFRAMES), required=True)
 DEFAULT_BARS = 300
-MOST_ENTRIES = 1_024
 
 
 def _ids(request: Request, *, required: bool) -> dict[str, Spec]:
-    """The indicators of a query, separated by commas."""
-    given = [each for each in request.query_params.get("indicators", "").split(",") if each]
+    """Return the indicators of a query, separated by commas."""
+    given = [indicator for indicator in request.query_params.get("indicators", "").split(",") if indicator]
     if required and not given:
         raise StocksBlitzError("invalid_parameter", "indicators: expected ids separated by commas, got none")
-    return _specs(given)
+    return requests.read_indicators(given)
 
 
-def _specs(given: Any) -> dict[str, Spec]:
-    if given is not None and not isinstance(given, dict | list):
-        raise StocksBlitzError("invalid_message", "indicators: expected an array or an object")
-    if given and len(given) > settings.WS_MAX_INDICATORS:
-        raise StocksBlitzError(
-            "limit_exceeded", f"expected at most {settings.WS_MAX_INDICATORS} indicators, got {len(given)}"
-        )
-    return parse_request(given)
+def _body(request: Request, shape: type[serializers.RequestBody]) -> Any:
+    """Return the validated body."""
+    body = shape(data=request.data)
+    body.is_valid(raise_exception=True)
+    return body.validated_data
 
 
 def _login(request: Request) -> Any:
@@ -52,25 +47,24 @@ def _login(request: Request) -> Any:
 
 class SubscribeView(APIView):
     @documented(
-        shapes.SubscribeReply,
+        serializers.SubscribeReply,
         404,
         409,
-        body=shapes.SubscribeRequest,
+        body=serializers.SubscribeRequest,
         parameters=[SESSION_HEADER],
         tags=["indicators"],
     )
     def post(self, request: Request) -> Response:
         """Subscribe this session to indicators; none: to the bars, Greeks and open interest alone."""
-        body = validation.known_fields(request.data, "symbol", "timeframe", "indicators", "session_id")
-        session_id = session_id_of(request, body.get("session_id"))
-        symbol = validation.well_formed(validation.text(body, "symbol"))
-        timeframe = validation.timeframe(body.get("timeframe"))
+        body = _body(request, serializers.SubscribeRequest)
+        session_id = session_id_of(request, body["session_id"])
+        symbol, timeframe = body["symbol"], body["timeframe"]
         result = subscriptions.subscribe_sync(
             user_id=user_id(request),
             session_id=session_id,
             symbol=symbol,
             timeframe=timeframe,
-            specs=_specs(body.get("indicators")),
+            specs=body["indicators"],
             login_id=_login(request),
         )
         return Response(
@@ -87,27 +81,21 @@ class SubscribeView(APIView):
 
 class UnsubscribeView(APIView):
     @documented(
-        shapes.UnsubscribeReply,
+        serializers.UnsubscribeReply,
         404,
-        body=shapes.UnsubscribeRequest,
+        body=serializers.UnsubscribeRequest,
         parameters=[SESSION_HEADER],
         tags=["indicators"],
     )
     def post(self, request: Request) -> Response:
         """Take indicators of a stream away; what is not there is no error."""
-        body = validation.known_fields(request.data, "symbol", "timeframe", "indicators", "session_id")
-        session_id = session_id_of(request, body.get("session_id"))
-        named = body.get("indicators")
-        if named is not None and not (
-            isinstance(named, list) and all(isinstance(each, str) for each in named)
-        ):
-            raise StocksBlitzError("invalid_message", "indicators: expected an array of ids")
+        body = _body(request, serializers.UnsubscribeRequest)
         result = subscriptions.unsubscribe_sync(
             user_id=user_id(request),
-            session_id=session_id,
-            symbol=validation.well_formed(validation.text(body, "symbol")),
-            timeframe=validation.timeframe(body.get("timeframe")),
-            indicators=named,
+            session_id=session_id_of(request, body["session_id"]),
+            symbol=body["symbol"],
+            timeframe=body["timeframe"],
+            indicators=body["indicators"],
         )
         shown = ("indicator", "last", "ref_count")
         return Response(
@@ -120,50 +108,39 @@ class UnsubscribeView(APIView):
 
 class HeartbeatView(APIView):
     @documented(
-        shapes.HeartbeatReply, body=shapes.HeartbeatRequest, parameters=[SESSION_HEADER], tags=["indicators"]
+        serializers.HeartbeatReply,
+        body=serializers.HeartbeatRequest,
+        parameters=[SESSION_HEADER],
+        tags=["indicators"],
     )
     def post(self, request: Request) -> Response:
         """Keep subscriptions alive; what is not named does not expire sooner."""
-        body = validation.known_fields(request.data, "session_id", "subscriptions")
-        named = body.get("subscriptions", [])
-        if not isinstance(named, list) or len(named) > MOST_ENTRIES:
-            raise StocksBlitzError(
-                "invalid_message", f"subscriptions: expected an array of at most {MOST_ENTRIES}"
-            )
-        entries = [_entry(each) for each in named]
+        body = _body(request, serializers.HeartbeatRequest)
+        entries = body["subscriptions"]
         alive = subscriptions.heartbeat_sync(
             user_id=user_id(request),
-            session_id=session_id_of(request, body.get("session_id")),
+            session_id=session_id_of(request, body["session_id"]),
             entries=entries,
         )
-        results = [{"indicator": entry[2], "alive": each} for entry, each in zip(entries, alive, strict=True)]
+        results = [
+            {"indicator": entry[2], "alive": is_alive} for entry, is_alive in zip(entries, alive, strict=True)
+        ]
         return Response({"status": "ok", "results": results})
 
 
-def _entry(given: object) -> tuple[str, str, str]:
-    entry = validation.known_fields(given, "symbol", "timeframe", "indicator_id")
-    return (
-        validation.text(entry, "symbol"),
-        validation.text(entry, "timeframe"),
-        validation.text(entry, "indicator_id"),
-    )
-
-
 class DataView(APIView):
-    @documented(shapes.DataReply, 404, parameters=[TIMEFRAME, SESSION_HEADER], tags=["indicators"])
+    @documented(serializers.DataReply, 404, parameters=[TIMEFRAME, SESSION_HEADER], tags=["indicators"])
     def get(self, request: Request, symbol: str) -> Response:
         """The newest bar with exactly the indicators that this session has subscribed to."""
-        symbol, timeframe = (
-            validation.well_formed(symbol),
-            validation.timeframe(request.query_params.get("timeframe")),
-        )
+        symbol = requests.read_symbol(symbol)
+        timeframe = requests.read_timeframe(request.query_params.get("timeframe"))
         specs = session_data.subscribed(user_id(request), session_id_of(request), symbol, timeframe)
         return Response(session_data.data(symbol, timeframe, specs, user_id=user_id(request)))
 
 
 class CurrentView(APIView):
     @documented(
-        shapes.CurrentReply,
+        serializers.CurrentReply,
         404,
         parameters=[
             TIMEFRAME,
@@ -173,7 +150,7 @@ class CurrentView(APIView):
     )
     def get(self, request: Request, symbol: str) -> Response:
         """Newest values without a subscription: from the cache, else computed once for all who ask."""
-        timeframe = validation.timeframe(request.query_params.get("timeframe"))
+        timeframe = requests.read_timeframe(request.query_params.get("timeframe"))
         specs = _ids(request, required=True)
         answer = cache.current_sync(check_symbol(symbol), timeframe, specs, user_id=user_id(request))
         values = {asked: {**entry, "stale": answer.stale} for asked, entry in answer.values.items()}
@@ -183,7 +160,7 @@ class CurrentView(APIView):
 
 class HistoryView(APIView):
     @documented(
-        shapes.HistoryReply,
+        serializers.HistoryReply,
         404,
         parameters=[
             TIMEFRAME,
@@ -196,7 +173,7 @@ class HistoryView(APIView):
     def get(self, request: Request, symbol: str) -> Response:
         """Closed bars and one value per bar, oldest first."""
         query = request.query_params
-        timeframe, specs = validation.timeframe(query.get("timeframe")), _ids(request, required=False)
+        timeframe, specs = requests.read_timeframe(query.get("timeframe")), _ids(request, required=False)
         limit = whole_number(query, "limit", DEFAULT_BARS, low=1, high=MOST_BARS)
         before = whole_number(query, "before", None, low=0, high=10**15)
         canonical = list(dict.fromkeys(spec.id for spec in specs.values()))
@@ -220,7 +197,7 @@ class HistoryView(APIView):
 
 class SubscriptionsView(APIView):
     @documented(
-        shapes.SubscriptionsReply,
+        serializers.SubscriptionsReply,
         404,
         parameters=[
             SESSION_HEADER,
@@ -235,8 +212,8 @@ class SubscriptionsView(APIView):
     def get(self, request: Request) -> Response:
         """What this session has subscribed to."""
         query = request.query_params
-        symbol = validation.well_formed(query["symbol"]) if query.get("symbol") else None
-        timeframe = validation.timeframe(query["timeframe"]) if query.get("timeframe") else None
+        symbol = requests.read_symbol(query["symbol"]) if query.get("symbol") else None
+        timeframe = requests.read_timeframe(query["timeframe"]) if query.get("timeframe") else None
         if query.get("all", "").lower() in ("true", "1"):
             if not request.user.is_staff:
                 raise StocksBlitzError("forbidden", "all=true is for staff: leave it out to see your own")
@@ -256,14 +233,14 @@ def _catalogue() -> list[dict[str, Any]]:
 
 
 class CatalogueView(APIView):
-    @documented(shapes.CatalogueReply, tags=["indicators"])
+    @documented(serializers.CatalogueReply, tags=["indicators"])
     def get(self, request: Request) -> Response:
         """Every indicator there is."""
         return Response({"indicators": _catalogue()})
 
 
 class MetricsView(APIView):
-    @documented(shapes.MetricsReply, tags=["indicators"])
+    @documented(serializers.MetricsReply, tags=["indicators"])
     def get(self, request: Request) -> Response:
         """How much is shared, over all processes."""
         return Response(session_data.figures())

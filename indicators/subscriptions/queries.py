@@ -15,6 +15,7 @@ from indicators.models import Session, Subscription
 from indicators.subscriptions import reference_counts
 from indicators.subscriptions.reference_counts import split
 from indicators.subscriptions.repository import Key
+from indicators.subscriptions.requests import Entry
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.delivery.messages import iso
 from stocksblitz.delivery.threads import in_database_thread
@@ -26,8 +27,6 @@ from stocksblitz.redis.decoding import BadData
 from stocksblitz.redis.keys import BARS_ONLY, computation, session_key
 from stocksblitz.workers.runtime import now_ms
 
-type Entry = tuple[str, str, str]
-"""Symbol, timeframe and the indicator's id, as the session wrote it (empty: the bars alone)."""
 type Computation = tuple[str, str, str]
 """Symbol, timeframe and canonical id."""
 
