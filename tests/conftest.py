@@ -65,11 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
         ],
         stdout=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 60
-    while not os.path.exists(_SOCKET):
-        if time.monotonic() > deadline:
-            pytest.exit("the tests' own Redis did not start", returncode=2)
-        time.sleep(0.01)
+    eventually(lambda: os.path.exists(_SOCKET), 60, "the tests' own Redis starts")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -128,10 +124,10 @@ def django_db_setup(django_db_setup, django_db_blocker) -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def unmirrored() -> None:
-    """What a hub in this process counts is told to nobody: it would land among the names of a later test."""
+    """Keep the metrics of this process to itself: they would land among the Redis names of a later test."""
     from stocksblitz.observability import aggregation
 
-    aggregation._started.set()
+    aggregation.started.set()
 
 
 @pytest.fixture(autouse=True)
@@ -187,7 +183,7 @@ def eventually(predicate: Callable[[], object], timeout: float = PATIENCE_S, wha
             return value
         if time.monotonic() > deadline:
             _fail(timeout, what, predicate)
-        time.sleep(pause := min(0.02, pause * 1.5))
+        time.sleep(pause := min(0.02, pause * 1.5))  # polling
 
 
 async def aeventually(
@@ -203,7 +199,15 @@ async def aeventually(
             return value
         if time.monotonic() > deadline:
             _fail(timeout, what, predicate)
-        await asyncio.sleep(pause := min(0.02, pause * 1.5))
+        await asyncio.sleep(pause := min(0.02, pause * 1.5))  # polling
+
+
+def stays(predicate: Callable[[], object], seconds: float, what: str = "") -> None:
+    """Watch that the predicate holds for so long: something that must not happen has the time to happen."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert predicate(), what or predicate
+        time.sleep(0.02)  # polling
 
 
 def takes_less(seconds: float, measure: Callable[[], float]) -> None:

@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,7 +29,6 @@ class Server:
         def answers() -> bool:
             if self._process is None or self._process.poll() is not None:
                 self._process = subprocess.Popen(self._cluster.command, stdout=self._log, stderr=self._log)
-                time.sleep(0.05)
             try:
                 psycopg.connect(self.url).close()
             except psycopg.OperationalError:

@@ -77,6 +77,11 @@ class Book:
     def __len__(self) -> int:
         return len(self.index)
 
+    @property
+    def used_rows(self) -> int:
+        """The rows in use, with those of dropped accounts that no compaction has removed yet."""
+        return self._end
+
     # --- Prices
 
     def tick(self, ticks: Mapping[str, PriceTick | None], now: int) -> list[str]:

@@ -201,13 +201,13 @@ def soon() -> None:
     _due.set()
 
 
-_started = threading.Event()
+started = threading.Event()
 
 
 def start() -> None:
     """The same for a web process: a thread that ends with it; said again it does nothing."""
-    if not _started.is_set():
-        _started.set()
+    if not started.is_set():
+        started.set()
         threading.Thread(target=_forever, name="metrics", daemon=True).start()
 
 
@@ -238,7 +238,8 @@ def drop(wanted: set[tuple[str, str, str]]) -> int:
     return len(gone)
 
 
-def _gathered() -> dict[Series, float]:
+def gathered() -> dict[Series, float]:
+    """Return every series of all living processes: counters added up, gauges, and what the sources say."""
     redis, alive = sync_client(), now_ms() - GAUGES_S * 1000
     redis.zremrangebyscore(_name("processes"), "-inf", alive)
     processes = [each.decode() for each in redis.zrange(_name("processes"), 0, -1)]
@@ -262,7 +263,7 @@ def render() -> str:
 
     push()
     values: dict[str, list[tuple[Series, float]]] = {}
-    for series, value in _gathered().items():
+    for series, value in gathered().items():
         values.setdefault(series.name, []).append((series, value))
     registry = CollectorRegistry()
     registry.register(_Whole(values))

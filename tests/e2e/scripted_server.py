@@ -40,7 +40,7 @@ class ScriptedServer:
         self.answers: Callable[[dict[str, Any]], list[dict[str, Any]]] = self.answer
         self.ticket_status = 200
         context.route(f"{ORIGIN}/**", self._serve)
-        context.route_web_socket(re.compile("ws://localhost:9999/"), self._open)
+        context.route_web_socket(re.compile("ws://localhost:9999/"), self.open)
 
     def _serve(self, route: Any) -> None:
         path = route.request.url.removeprefix(ORIGIN)
@@ -59,7 +59,7 @@ class ScriptedServer:
                 headers={"Set-Cookie": "csrftoken=c5rf"},
             )
 
-    def _open(self, socket: WebSocketRoute) -> None:
+    def open(self, socket: WebSocketRoute) -> None:
         self.sockets.append(socket)
         self.urls.append(socket.url)
         socket.on_message(lambda text: self._hear(socket, text))

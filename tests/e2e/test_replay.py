@@ -89,7 +89,7 @@ class Faithful:
                 message = await self.tab.receive()
             except (ConnectionClosed, OSError, AssertionError):
                 self.tab = None
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(0.2)  # pace of a client that reconnects
                 continue
             if message["type"] == "market_update" and message["ohlcv"]["closed"]:
                 self.closed.append(message)

@@ -9,7 +9,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from tests.conftest import PATIENCE_S
+from tests.conftest import PATIENCE_S, aeventually
 from tests.e2e.tabs import Tab, sign_in, token_of
 
 pytestmark = pytest.mark.process
@@ -110,19 +110,12 @@ async def test_what_is_not_known_yet_is_null(live_stack):
         async def contracts():
             return (await http.get("/api/market/NIFTY50/chain")).json()["contracts"]
 
-        chain = await wait_for(contracts)
+        chain = await aeventually(contracts, PATIENCE_S * 4, "the option chain")
     tab = await Tab.open(live_stack, signed["access"])
     _, snapshot = await tab.subscribe(chain[len(chain) // 3]["symbol"], "15min", ["RSI_14"])
     value = snapshot["indicators"]["RSI_14"]
     assert value["ts"] == (snapshot["ohlcv"] and snapshot["ohlcv"]["ts"])
     await tab.close()
-
-
-async def wait_for(read):
-    async with asyncio.timeout(PATIENCE_S * 4):
-        while not (found := await read()):
-            await asyncio.sleep(0.2)
-    return found
 
 
 async def test_what_rest_subscribes_comes_over_the_socket(live_stack):

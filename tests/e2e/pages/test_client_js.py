@@ -302,7 +302,7 @@ def test_a_reloaded_tab_keeps_its_session_and_a_duplicated_one_gets_its_own(page
 def test_a_session_that_was_ended_while_the_tab_slept_is_replaced_once(page, server):
     page.goto(f"{ORIGIN}/")
     page.evaluate("sessionStorage.setItem('stocksblitz.session', 'ended')")
-    opened = server._open
+    opened = server.open
 
     def refuse_first(socket: WebSocketRoute) -> None:
         if "session_id=ended" in socket.url:

@@ -34,7 +34,7 @@ class Subscriber:
                 reply = await http.post("/indicators/subscribe", json=body, headers={"X-Session-ID": session})
                 self.slowest_s = max(self.slowest_s, time.monotonic() - began)
                 self._note(reply.status_code, session, ids, reply.text)
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.05)  # pace of the load
 
     async def over_a_socket(self, tab):
         length = 1
@@ -48,7 +48,7 @@ class Subscriber:
             assert reply["id"] == indicator
             status = 200 if reply["type"] == "subscribed" else 503 if reply["retryable"] else 500
             self._note(status, tab.session_id, [indicator], str(reply))
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.1)  # pace of the load
 
     def _note(self, status, session, ids, text):
         assert status in (200, 503), text

@@ -256,7 +256,7 @@ def test_accounts_come_and_go_and_blocks_are_compacted():
         accounts = {k: a for k, a in fresh.items() if int(k[5:]) % 7 != round_ % 7}
         book.drop(set(book.index) - set(accounts))
         book.put(accounts)
-    assert book._end < 5 * sum(len(a.positions) + len(a.orders) for a in accounts.values()) + 5000
+    assert book.used_rows < 5 * sum(len(a.positions) + len(a.orders) for a in accounts.values()) + 5000
     book.revalue()
     for key, account in accounts.items():
         check(book, key, account, market)

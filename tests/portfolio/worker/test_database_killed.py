@@ -66,7 +66,7 @@ def test_no_close_is_lost_or_done_twice(engine, on_postgres, tick, snapshot):
         before = still_open()
         assert before, "the middle of it is still to come"
         eventually(lambda before=before: (still_open() or 99) < before, timeout=30, what="the first close")
-        time.sleep(rng.random() * 0.05)
+        time.sleep(rng.random() * 0.05)  # a random moment of the closes
         on_postgres.kill()
         assert still_open() is None
         killed, step = time.monotonic(), 0

@@ -9,7 +9,7 @@ import pytest
 
 from portfolio.models import Account, LedgerEntry, MarginEvent, Order, Position
 from portfolio.worker.process import PortfolioProcess
-from tests.conftest import PATIENCE_S, eventually
+from tests.conftest import PATIENCE_S, eventually, stays
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -129,8 +129,7 @@ def test_versions_grow_and_only_changes_are_announced(start, rest, account, pric
         versions.append(snapshot(key)["version"])
     eventually(lambda: process.engine.stats["announced"] == 4)
     price("EURUSD", "1.13", "1.1301")  # the same again
-    time.sleep(0.6)
-    assert process.engine.stats["announced"] == 4
+    stays(lambda: process.engine.stats["announced"] == 4, 0.6)
     seen = []
     while message := listener.get_message(timeout=0.1):
         if message["type"] == "message":
@@ -150,8 +149,7 @@ def test_a_missing_or_stale_price_flags_and_suspends(start, rest, account, price
     price("EURUSD", "1.0", "1.0001", fresh_until=int(time.time() * 1000) - 1)
     eventually(lambda: snapshot(key)["equity"] == "-5000.00")
     assert snapshot(key)["state"] == "stale"
-    time.sleep(0.5)
-    assert not MarginEvent.objects.exists()
+    stays(lambda: not MarginEvent.objects.exists(), 0.5)
     price("EURUSD", "1.1", "1.1001")
     eventually(lambda: snapshot(key)["stale"] is False)
     redis.delete(current_keys().market("EURUSD"))
@@ -316,8 +314,7 @@ def test_live_accounts_are_never_touched_by_mock_prices(start, rest, account, pr
     process = start()
     price("EURUSD", "1.08", "1.0801")
     eventually(lambda: Position.objects.get(account__key=demo).status == "closed")
-    time.sleep(0.5)
-    assert Position.objects.get(account__key=live).status == "open"
+    stays(lambda: Position.objects.get(account__key=live).status == "open", 0.5)
     assert snapshot(live) is None
     assert list(process.engine.book.index) == [demo]
 

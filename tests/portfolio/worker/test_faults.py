@@ -25,7 +25,7 @@ from portfolio.services.queries import current_snapshot
 from portfolio.worker.snapshot_writer import LEASES
 from stocksblitz.redis.client import sync_client
 from stocksblitz.workers.leases import LEASE_MS, fence_key
-from tests.conftest import PATIENCE_S, eventually, redis_server, takes_less
+from tests.conftest import PATIENCE_S, eventually, redis_server, stays, takes_less
 from tests.portfolio.worker.test_engine import Process
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.process]
@@ -149,7 +149,7 @@ def test_killed_in_the_middle_of_closing_nothing_is_lost_or_done_twice(engine, p
     tick("EURUSD", "1.08")
     # Right after the first close is in the database: some are booked and not shown, some are not booked.
     eventually(lambda: Position.objects.filter(status="closed").exists())
-    time.sleep(rng.random() * 0.02)
+    time.sleep(rng.random() * 0.02)  # a random moment of the closes
     first.kill()
     first.wait(10)
     engine()
@@ -176,7 +176,7 @@ def test_another_process_takes_over_within_five_seconds(engine, people, tick, sn
         killed, late = time.monotonic(), set(keys)
         while late and time.monotonic() - killed < PATIENCE_S:
             tick("EURUSD", f"{next(bids) / 10_000:.4f}")
-            time.sleep(0.25)
+            time.sleep(0.25)  # pace of the ticks
             late = {key for key in late if not agrees(snapshot, key)}
         assert not late
         assert running[0].poll() is None
@@ -215,7 +215,7 @@ def test_a_paused_engine_overwrites_nothing_and_closes_nothing_when_it_wakes(eng
     while time.monotonic() < end:
         tick("EURUSD", "1.09")
         seen.append((snapshot("live:1")["epoch"], snapshot("live:1")["version"]))
-        time.sleep(0.05)
+        time.sleep(0.05)  # pace of the ticks
     assert seen == sorted(seen)
     closed_once(position)
     assert agrees(snapshot, "live:1")
@@ -286,8 +286,7 @@ def test_redis_is_killed_and_comes_back_empty(engine, people, tick, snapshot, tm
         server.kill()
         server.wait()
         socket.unlink(missing_ok=True)
-        time.sleep(1.5)
-        assert worker.poll() is None
+        stays(lambda: worker.poll() is None, 1.5)
         server = start_redis()
         tick("EURUSD", "1.0795")  # nothing but this price is there
         eventually(lambda: agrees(snapshot, "live:1"))
@@ -312,9 +311,7 @@ def test_a_database_that_is_away_delays_a_close_and_loses_none(engine, people, t
     other.execute("BEGIN IMMEDIATE")
     tick("EURUSD", "1.08")
     eventually(lambda: snapshot("live:1")["state"] == "stop_out")
-    time.sleep(1.5)
-    assert Position.objects.get(pk=position).status == "open"
-    assert worker.poll() is None
+    stays(lambda: Position.objects.get(pk=position).status == "open" and worker.poll() is None, 1.5)
     other.execute("ROLLBACK")
     other.close()
     eventually(lambda: Position.objects.get(pk=position).status == "closed")

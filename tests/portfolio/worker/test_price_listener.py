@@ -59,7 +59,7 @@ async def test_no_update_is_lost_while_rounds_are_taken(listener, aredis, keys):
     task = asyncio.create_task(taker())
     for symbol in symbols:
         await aredis.publish(keys.price_updates, symbol)
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0.001)  # pace of the prices
     await asyncio.wait_for(task, PATIENCE_S)
 
 
@@ -80,7 +80,7 @@ async def test_holders_that_outsiders_add_are_honoured(listener, aredis, keys):
     async def only_the_second():
         listener.get_and_clear_dirty_users("live")
         await aredis.publish(keys.price_updates, "EURUSD")
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # polling: the listener hears of it meanwhile, or of the next
         return listener.get_dirty_users("live") == {"live:2"}
 
     await aeventually(only_the_second)
