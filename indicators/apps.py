@@ -1,6 +1,7 @@
 from typing import Any
 
 from django.apps import AppConfig
+from django.conf import settings
 from django.db import transaction
 from django.db.models.signals import pre_delete
 
@@ -14,10 +15,19 @@ class IndicatorsConfig(AppConfig):
         from indicators.reads.session_data import gauges
         from stocksblitz.identity.revocation import access_ended
         from stocksblitz.observability import aggregation
+        from stocksblitz.workers.clean_up import Task, tasks
 
         access_ended.connect(end_sessions)
         aggregation.sources.append(gauges)
         pre_delete.connect(forget_user, sender=User)
+        tasks.append(Task("subscriptions", clean_up_subscriptions, settings.CLEANUP_INTERVAL))
+
+
+def clean_up_subscriptions() -> int:
+    """Remove expired subscriptions, and repair what Redis lost; return how many expired."""
+    from indicators.subscriptions import service as subscriptions
+
+    return subscriptions.cleanup_sync()
 
 
 def end_sessions(

@@ -222,10 +222,17 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CACHES = {
     "default": {
         "BACKEND": "django_redis.cache.RedisCache",
-        "KEY_PREFIX": f"{REDIS_NAMESPACE}sb:cache",
+        "KEY_FUNCTION": "stocksblitz.redis.client.cache_key",
         **redis_url.cache(REDIS_URL),
     }
 }
+# While Redis is away browser sessions are read from the database, which has them all; anything else must say so.
+CACHES["sessions"] = {
+    **CACHES["default"],
+    "OPTIONS": {**CACHES["default"]["OPTIONS"], "IGNORE_EXCEPTIONS": True},
+}
+SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
+SESSION_CACHE_ALIAS = "sessions"
 
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
@@ -239,6 +246,7 @@ AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_FAILURE_LIMIT = 20
 AXES_COOLOFF_TIME = 0.25
 AXES_VERBOSE = False
+AXES_HANDLER = "stocksblitz.identity.lockout.LockoutHandler"
 AXES_LOCKOUT_CALLABLE = "stocksblitz.api.error_views.locked_out"
 
 LOGIN_URL = "/login"

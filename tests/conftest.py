@@ -31,7 +31,8 @@ from django.conf import settings as django_settings
 # pytest-django has loaded the settings before this file: what they took from the environment is set again.
 django_settings.DATA_DIR = Path(_folder)
 django_settings.REDIS_URL = os.environ["REDIS_URL"]
-django_settings.CACHES["default"]["LOCATION"] = os.environ["REDIS_URL"]
+for cache in django_settings.CACHES.values():
+    cache["LOCATION"] = os.environ["REDIS_URL"]
 if "sqlite" in django_settings.DATABASES["default"]["ENGINE"]:
     django_settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = f"{_folder}/test.sqlite3"
 

@@ -172,13 +172,3 @@ def cleanup_sync() -> int:
     rebuild_sync()
     aggregation.drop({reference_counts.split(name) for name in subscribed_computations()})
     return removed
-
-
-def _cleanup_in_turn(seconds: float) -> None:
-    if _take_turn("cleanup", seconds):
-        cleanup_sync()
-
-
-async def cleanup(seconds: float) -> None:
-    """Do `cleanup_sync`, unless another worker has done it within so many seconds."""
-    await database_sync_to_async(_cleanup_in_turn, thread_sensitive=False)(seconds)

@@ -4,16 +4,15 @@ import asyncio
 import contextlib
 import logging
 
-from django.conf import settings
-
 from indicators.reads.compute import OneShot
 from indicators.reads.job_queue import JobQueue
 from indicators.subscriptions import maintenance
 from indicators.worker.stream_runner import StreamRunner
 from stocksblitz.observability import aggregation
+from stocksblitz.workers import clean_up
 from stocksblitz.workers.backoff import retry_forever
 from stocksblitz.workers.leases import HEARTBEAT_S
-from stocksblitz.workers.runtime import finish_within, wait
+from stocksblitz.workers.runtime import finish_within
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +42,7 @@ class ComputeWorker:
                     retry_forever("reconciling", self.runner.reconcile, stop, every=RECONCILE_S)
                 )
                 tasks.create_task(retry_forever("rebuilding", maintenance.ensure_rebuilt, stop, every=1.0))
-                tasks.create_task(self._clean_up(stop))
+                tasks.create_task(clean_up.run_until(stop))
                 tasks.create_task(self._jobs.serve(self._oneshot.compute, stop))
                 tasks.create_task(aggregation.run(stop))
         finally:
@@ -60,11 +59,3 @@ class ComputeWorker:
                 len(fresh),
                 extra={"action": "leases", "held": len(self.runner.leases.held)},
             )
-
-    async def _clean_up(self, stop: asyncio.Event) -> None:
-        """Clean up now and then; one of all workers does it, a little less often than each tries to."""
-        while not await wait(stop, settings.CLEANUP_INTERVAL):
-            try:
-                await maintenance.cleanup(0.9 * settings.CLEANUP_INTERVAL)
-            except Exception:  # cleaning up comes round again; a failure must not end the computing
-                log.exception("cleaning up failed", extra={"action": "trouble"})

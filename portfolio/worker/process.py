@@ -14,7 +14,6 @@ from redis.exceptions import RedisError
 
 from portfolio.services.announcements import changes
 from portfolio.services.demo_accounts import create_demo_accounts, missing_accounts
-from portfolio.services.idempotency import forget_old
 from portfolio.worker import equity_history
 from portfolio.worker.database import Store, run_and_release_connection
 from portfolio.worker.engine import Engine
@@ -85,7 +84,6 @@ class PortfolioProcess:
                     )
                 )
                 tasks.create_task(process_metrics.run(stop))
-                tasks.create_task(retry_forever("idempotency keys", self._forget, stop, every=3600.0))
                 tasks.create_task(retry_forever("portfolio statistics", self.mirror, stop, every=MIRROR_S))
                 tasks.create_task(retry_forever("portfolio cycle", self._cycle, stop, every=0.0))
                 tasks.create_task(retry_forever("portfolio curves", self.curves.step, stop, every=EVERY_S))
@@ -103,9 +101,6 @@ class PortfolioProcess:
         await asyncio.sleep(max(0.001, cycle - (time.monotonic() - begun)))
         if not busy:
             await self.listener.wait_for_price(cycle)
-
-    async def _forget(self) -> None:
-        await asyncio.to_thread(run_and_release_connection, forget_old)
 
     async def _seed(self, stop: asyncio.Event) -> None:
         """Create the demo accounts of a development server once the simulated feed has their prices."""

@@ -8,6 +8,7 @@ from typing import Any
 from django.core.exceptions import PermissionDenied
 from django.db import InterfaceError, OperationalError
 from django.http import Http404
+from django_redis.exceptions import ConnectionInterrupted
 from redis.exceptions import RedisError
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -76,7 +77,7 @@ def _describe(error: Exception) -> tuple[int, str, str, dict[str, Any]]:
             return 404, "not_found", str(error) or "there is nothing here", {}
         case PermissionDenied():
             return 403, "forbidden", str(error) or "this is not allowed", {}
-        case RedisError() | OperationalError() | InterfaceError():
+        case RedisError() | ConnectionInterrupted() | OperationalError() | InterfaceError():
             log.warning("a store is away: %s", error, extra={"action": "unavailable"})
             return 503, "unavailable", "a store is out of reach: try again in a moment", {}
     log.error("a view failed", exc_info=error, extra={"action": "view_failed"})

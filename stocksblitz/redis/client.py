@@ -36,6 +36,11 @@ def realm_keys(*, mock: bool) -> Keys:
     return Keys(f"{settings.REDIS_NAMESPACE}{'mock:' if mock else ''}")
 
 
+def cache_key(key: str, prefix: str, version: int) -> str:
+    """Return the name of an entry of Django's cache; it stands among our own names."""
+    return realm_keys(mock=False).name("cache", str(version), key)
+
+
 class _AsyncWatched(aioredis.sentinel.SentinelConnectionPool, aioredis.BlockingConnectionPool):
     """To whoever is the master; more commands at once than connections wait their turn."""
 

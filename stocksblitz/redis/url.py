@@ -40,7 +40,11 @@ def sentinels(url: str) -> tuple[list[tuple[str, int]], str] | None:
 
 def cache(url: str) -> dict[str, Any]:
     """Redis as django_redis wants to be told of it."""
-    options: dict[str, Any] = {"SERIALIZER": "django_redis.serializers.json.JSONSerializer"}
+    options: dict[str, Any] = {
+        "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
+        "SOCKET_TIMEOUT": 5,
+        "SOCKET_CONNECT_TIMEOUT": 2,
+    }
     watched = sentinels(url)
     if watched is None:
         return {"LOCATION": url, "OPTIONS": options}
