@@ -153,6 +153,7 @@ def share_symbol(accounts: dict[str, Any]) -> str:
 
 def take_in(engine: Any, accounts: dict[str, Any], ticks: dict[str, Any]) -> None:
     """Give the engine the accounts as if it had read them from the database."""
+    from portfolio.worker.database import LoadedAccount
     from stocksblitz.workers.leases import shard_of
 
     engine.book.currencies.use(currency_graph())

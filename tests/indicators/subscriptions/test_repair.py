@@ -5,10 +5,10 @@ import uuid
 
 import pytest
 
-from indicators.subscriptions import maintenance, queries, reference_counts
+from indicators.subscriptions import queries, reference_counts
 from indicators.subscriptions import service as subscriptions
 from stocksblitz.redis.scripts import run_scripts
-from tests.indicators.subscriptions.test_subscriptions import add, expire, now, subscribers, wanted
+from tests.indicators.subscriptions.test_subscriptions import add, now, subscribers, wanted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -67,14 +67,3 @@ def test_many_changes_of_one_session_in_one_group_are_done_in_order(alice, marke
     answers = reference_counts.run(redis, keys, commands)
     assert answers == [[0, 1], [0, 1], [], [0, 1]]
     assert wanted(redis, keys) == {"BTCUSD|1min|SMA_5"}
-
-
-def test_one_worker_of_all_cleans_up(alice, market, session_id, redis, keys):
-    add(alice, session_id, "RSI_14")
-    expire(redis, keys, alice, session_id, "RSI_14")
-    asyncio.run(maintenance.cleanup(60))
-    assert wanted(redis, keys) == set()
-    add(alice, session_id, "RSI_14")
-    expire(redis, keys, alice, session_id, "RSI_14")
-    asyncio.run(maintenance.cleanup(60))
-    assert wanted(redis, keys) == {"BTCUSD|1min|RSI_14"}
