@@ -26,7 +26,7 @@ def refused(**env: str) -> str:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert done.returncode != 0
     assert "Traceback" not in done.stderr

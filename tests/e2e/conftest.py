@@ -1,5 +1,6 @@
 """Fixtures of the tests that run the real processes; what these printed is shown with a failure."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -7,26 +8,30 @@ import pytest
 from tests.e2e.browser import chromium, complaints, context, page  # noqa: F401  (fixtures)
 from tests.e2e.stack import Stack
 
+SERVERS = pytest.StashKey[list[Stack]]()
+"""The servers that a test has made."""
+
 
 @pytest.fixture
-def stack() -> Iterator[Callable[..., Stack]]:
+def stack(request) -> Iterator[Callable[..., Stack]]:
     """Makes servers with environments of their own: ``stack(FEED="replay:…").start().wait_ready()``."""
-    made: list[Stack] = []
+    with contextlib.ExitStack() as made:
 
-    def make(**env: str) -> Stack:
-        made.append(Stack(**env))
-        return made[-1]
+        def make(**env: str) -> Stack:
+            server = Stack(**env)
+            made.callback(server.close)
+            request.node.stash.setdefault(SERVERS, []).append(server)
+            return server
 
-    yield make
-    for each in made:
-        each.close()
+        yield make
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield
     if report.failed:
-        for name, value in getattr(item, "funcargs", {}).items():
-            if isinstance(value, Stack) and value.log_path.exists():
-                report.sections.append((f"output of {name}", value.tail()))
+        values = [*getattr(item, "funcargs", {}).values(), *item.stash.get(SERVERS, [])]
+        for server in {id(value): value for value in values if isinstance(value, Stack)}.values():
+            if server.log_path.exists():
+                report.sections.append((f"output of the server at {server.url}", server.tail()))
     return report

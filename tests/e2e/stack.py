@@ -52,12 +52,14 @@ class Stack:
         self.url = f"http://127.0.0.1:{self.port}"
         self.ws_url = f"ws://127.0.0.1:{self.port}"
         self.process: subprocess.Popen | None = None
+        self._log_start = 0
         self.tokens: dict[str, str] = {}
         """A token by user name, for tests that are not about signing in (tabs.py)."""
 
     def start(self) -> "Stack":
         """Start it without waiting for anything."""
         self._copy_database()
+        self._log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "manage.py", "run", "--with-parent"],
@@ -84,7 +86,7 @@ class Stack:
             assert self.process is not None
             if self.process.poll() is not None:
                 raise AssertionError(f"the server ended with {self.process.returncode}:\n{self.tail()}")
-            return line in self.log
+            return line in self.log[self._log_start :]
 
         eventually(ready, timeout, lambda: f"the ready line; so far:\n{self.tail()}")
         return self
@@ -112,7 +114,7 @@ class Stack:
         supervisor = psutil.Process(self.process.pid)
         return [supervisor, *supervisor.children(recursive=True)]
 
-    def stop(self, number: int = signal.SIGTERM, timeout: float = 60) -> int:
+    def stop(self, number: int = signal.SIGTERM, timeout: float = 180) -> int:
         """Send a signal to the supervisor and return the code it ends with."""
         assert self.process is not None
         if self.process.poll() is None:

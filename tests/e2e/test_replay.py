@@ -6,6 +6,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from tests.e2e.replays import MINUTE, Truth, cut, larger
+from tests.e2e.stack import Stack
 from tests.e2e.tabs import Tab, check_order, closed_bars, token_of
 from tests.indicators.engine.data import COMMON, read
 
@@ -81,6 +82,11 @@ class Faithful:
         if bar and bar["closed"] and (not self.bars or bar["ts"] > self.bars[-1]):
             self.bars.append(bar["ts"])
 
+    async def close(self) -> None:
+        if self.tab is not None:
+            await self.tab.close()
+        self.tab = None
+
     async def follow(self, until) -> None:
         while not until():
             try:
@@ -88,7 +94,7 @@ class Faithful:
                     await self.connect()
                 message = await self.tab.receive()
             except (ConnectionClosed, OSError, AssertionError):
-                self.tab = None
+                await self.close()
                 await asyncio.sleep(0.2)  # pace of a client that reconnects
                 continue
             if message["type"] == "market_update" and message["ohlcv"]["closed"]:
@@ -99,18 +105,27 @@ class Faithful:
                 self._take_bar(message)
 
 
+@pytest.fixture(scope="module")
+def replaying(data, tmp_path_factory):
+    """A server that plays 50 bars a second for four minutes, and the truth about them."""
+    file = cut(data / "bars" / "BTCUSD_1min.csv", tmp_path_factory.mktemp("replay") / "bars.csv", 12_000)
+    server = Stack(FEED=f"replay:{file}?symbol=BTCUSD&exchange=24x7&speed=3000")
+    try:
+        yield server.start().wait_ready(), Truth(read(file))
+    finally:
+        server.close()
+
+
 @pytest.mark.parametrize("victim", ["compute", "feed", "web"])
-async def test_a_process_killed_under_load_costs_no_closed_bar(stack, data, tmp_path, victim):
-    file = cut(data / "bars" / "BTCUSD_1min.csv", tmp_path / "bars.csv", 3000)
-    minutes = read(file)
-    known = Truth(minutes)
-    server = stack(FEED=f"replay:{file}?symbol=BTCUSD&exchange=24x7&speed=3000").start().wait_ready()
+async def test_a_process_killed_under_load_costs_no_closed_bar(replaying, victim):
+    server, known = replaying
     client = Faithful(server, await token_of(server), "BTCUSD", "1min")
     await client.follow(lambda: len(client.closed) >= 100)
     for _ in range(2):
         before = len(client.bars)
         server.kill(victim)
         await client.follow(lambda before=before: len(client.bars) >= before + 250)
+    await client.close()
     expected = [ts for ts in known.bars if client.bars[0] <= ts <= client.bars[-1]]
     assert client.bars == expected
     assert sum(known.check_frame(frame) for frame in client.closed) > 0

@@ -115,7 +115,7 @@ for _ in range(2):
 async def short_tokens(stack):
     run = [sys.executable, "manage.py", "shell", "-v0", "-c", SHORT_TOKENS]
     made = await asyncio.to_thread(
-        subprocess.run, run, cwd=ROOT, env=stack.env, check=True, timeout=60, capture_output=True, text=True
+        subprocess.run, run, cwd=ROOT, env=stack.env, check=True, timeout=300, capture_output=True, text=True
     )
     return made.stdout.split()[-2:]
 

@@ -16,7 +16,7 @@ from bench.load.audit import Audit
 from tests.e2e.stack import ROOT
 
 SECONDS = float(os.environ.get("AUDIT_SECONDS", "8"))
-pytestmark = [pytest.mark.process, pytest.mark.timeout(SECONDS + 300)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(SECONDS + 600)]
 USERS, SESSIONS = 20, 200
 ENOUGH = 5_000
 """Deliveries that are checked at least, however slow the machine is."""
@@ -37,7 +37,7 @@ print(json.dumps([issue(Login.objects.create(user=user))["access"] for user in u
 def logins(stack) -> list[str]:
     """A token of each user."""
     command = [sys.executable, "manage.py", "shell", "-v0", "-c", MAKE_LOGINS]
-    made = subprocess.run(command, cwd=ROOT, env=stack.env, check=True, timeout=60, capture_output=True)
+    made = subprocess.run(command, cwd=ROOT, env=stack.env, check=True, timeout=300, capture_output=True)
     return json.loads(made.stdout)
 
 

@@ -1,6 +1,5 @@
 """A running ``manage.py run``: what it serves, where it listens, and that its processes are restarted."""
 
-import asyncio
 from pathlib import Path
 
 import httpx
@@ -10,7 +9,6 @@ import pytest
 from tests.conftest import eventually
 from tests.e2e.commands import readyz, refused
 from tests.e2e.stack import PROCESSES, free_port
-from tests.e2e.tabs import token_of
 from tests.project.test_boundaries import NUMERICS
 
 pytestmark = pytest.mark.process
@@ -21,6 +19,11 @@ def test_it_serves_when_it_says_so_and_names_its_processes(live_stack):
     assert httpx.get(f"{live_stack.url}/healthz", timeout=30, trust_env=False).status_code == 200
     assert set(live_stack.pids()) == PROCESSES
     assert f"StocksBlitz is ready at {live_stack.url}" in live_stack.log.splitlines()
+
+
+def test_the_history_is_there_as_soon_as_it_is_ready(history_at_start):
+    assert len(history_at_start) >= 10
+    assert set(history_at_start.values()) == {1500}, history_at_start
 
 
 def test_it_listens_on_loopback_alone(live_stack):
@@ -46,7 +49,7 @@ def test_a_folder_in_use_is_refused(live_stack):
 
 
 def test_the_running_web_process_asks_others_for_calendars(live_stack):
-    headers = {"Authorization": f"Bearer {asyncio.run(token_of(live_stack))}"}
+    headers = {"Authorization": f"Bearer {live_stack.tokens['demo']}"}
     with httpx.Client(base_url=live_stack.url, headers=headers) as http:
         for symbol in ("NIFTY50", "AAPL", "EURUSD", "BTCUSD"):
             gaps = f"/api/market/{symbol}/gaps?timeframe=5min&limit=300"

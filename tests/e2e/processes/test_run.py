@@ -4,7 +4,6 @@ import os
 import socket
 from pathlib import Path
 
-import httpx
 import pytest
 
 from stocksblitz.devserver.embedded_redis import LONGEST_SOCKET_PATH, socket_path
@@ -12,20 +11,6 @@ from tests.e2e.commands import readyz, refused
 from tests.e2e.stack import free_port
 
 pytestmark = pytest.mark.process
-
-
-def test_the_past_is_there_as_soon_as_it_is_ready(stack):
-    running = stack(FEED="simulated").start().wait_ready()
-    login = {"username": "demo", "password": "demo"}
-    token = httpx.post(f"{running.url}/auth/token", json=login, timeout=30, trust_env=False).json()["access"]
-    asked = {"headers": {"Authorization": f"Bearer {token}"}, "trust_env": False, "timeout": 30}
-    symbols = httpx.get(f"{running.url}/api/market/symbols", **asked).json()["symbols"]
-    assert len(symbols) >= 10
-    for each in symbols:
-        reply = httpx.get(
-            f"{running.url}/api/market/{each['symbol']}/bars?timeframe=5min&limit=1500", **asked
-        )
-        assert len(reply.json()["bars"]) == 1500, each["symbol"]
 
 
 def test_a_taken_port_is_refused_at_once(tmp_path):
