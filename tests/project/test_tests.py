@@ -25,12 +25,13 @@ SLEEPS = {
     "tests/portfolio/worker/test_database_killed.py": "a random moment to kill at",
     "tests/portfolio/worker/test_faults.py": "pace of the ticks, and a random moment to kill at",
     "tests/portfolio/worker/test_price_listener.py": "pace of the prices",
+    "tests/server/test_http.py": "a view that takes long enough for others to begin",
+    "tests/server/test_http_protocol.py": "a response that takes long",
 }
 """Files that may sleep, and for what; never in place of waiting for what is meant (`eventually`, `stays`)."""
 
 PRIVATE = {
     "tests/delivery/hub/test_stream.py": "what is encoded once is counted where it is kept",
-    "tests/indicators/api/test_credential_check.py": "the control channel must be open before a message is sent",
     "tests/indicators/subscriptions/test_subscriptions.py": "a commit is made to fail",
     "tests/market/feeds/outside.py": "the steps of a feed are taken one by one",
     "tests/market/feeds/test_external.py": "the steps of a feed are taken one by one",

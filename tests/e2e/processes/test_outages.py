@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import time
+from datetime import UTC, datetime
 
 import httpx
 import pytest
@@ -18,6 +19,7 @@ from tests.e2e.stack import Stack
 from tests.e2e.tabs import Tab
 
 pytestmark = pytest.mark.process
+BARS_MISSED = 4000
 
 
 def redis_of(stack):
@@ -44,10 +46,15 @@ def server(own_server):
 
 async def receives_again(server, tab) -> Tab:
     """Return the tab once it receives values, or the tab of its session that replaced it after missed bars (4000)."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+
+    def is_new(message):
+        return message["timestamp"] > now and message["indicators"]["SMA_20"]["value"] is not None
+
     try:
-        await tab.next("market_update", lambda m: m["indicators"].get("SMA_20", {}).get("value") is not None)
-    except ConnectionClosed as closed:
-        assert closed.rcvd.code == 4000
+        await tab.next("market_update", is_new)
+    except ConnectionClosed:
+        assert tab.socket.close_code == BARS_MISSED
         again = await Tab.open(server, session_id=tab.session_id)
         assert again.messages[0]["retained"] == [
             {"symbol": "BTCUSD", "timeframe": "1min", "indicators": ["SMA_20"]}
