@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from stocksblitz.market.calendars import sessions as calendars
 from stocksblitz.market.core.bars import MINUTE_MS, TIMEFRAMES, Bar, Ladder, TickBars, fault
+from tests.market.exchange_times import bar_open, is_open
 
 
 def ms(text):
@@ -42,7 +43,7 @@ def independent(exchange, trades):
     for timeframe in TIMEFRAMES:
         groups = {}
         for ts, price, volume in trades:
-            groups.setdefault(calendars.bar_open(exchange, timeframe, ts), []).append((ts, price, volume))
+            groups.setdefault(bar_open(exchange, timeframe, ts), []).append((ts, price, volume))
         for start, group in groups.items():
             prices = [price for _, price, _ in group]
             volume = sum(volume for _, _, volume in group)
@@ -62,7 +63,7 @@ def test_every_bar_holds_exactly_its_trades(exchange, steps, by_clock):
         if by_clock:
             closed += builder.pass_time(at)
         closed += builder.tick(at, price, volume)
-        if calendars.is_open(exchange, at):
+        if is_open(exchange, at):
             trades.append((at, price, volume))
     assert builder.refused.total() == len(steps) - len(trades)
     forming = builder.forming()

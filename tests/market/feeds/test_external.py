@@ -137,7 +137,7 @@ async def test_a_price_gets_stale_only_while_its_exchange_is_open(outside):
     await Instrument.objects.acreate(symbol="IND", exchange="XNSE", kind="equity", currency="INR")
     out = await outside("?stale=10")
     friday = 1_795_168_740_000  # 20 November 2026, 15:29 in India
-    monday = calendars.next_open("XNSE", friday)
+    monday = calendars.session_at("XNSE", friday).until
     shown = out.feed.markets["IND"]
     out.feed._take("IND", ExternalTick(10.0, 10.0, 10.0, 1.0, friday), friday)
     assert shown.fresh_until == friday + 10_000

@@ -5,7 +5,6 @@ from itertools import pairwise
 
 import pytest
 
-from stocksblitz.market.calendars import sessions as calendars
 from stocksblitz.market.core.bars import MINUTE_MS, TIMEFRAMES
 from stocksblitz.market.feeds.simulated.feed import SimulatedFeed
 from stocksblitz.market.feeds.simulated.option_prices import contracts, expiries, name
@@ -15,6 +14,7 @@ from stocksblitz.market.feeds.spec import FeedSpec
 from stocksblitz.market.feeds.writer import MarketWriter
 from stocksblitz.market.models import Bar as StoredBar
 from stocksblitz.market.models import Instrument, OptionContract
+from tests.market.exchange_times import bar_open
 from tests.market.feeds.reading import forming, grouped, hot, market, same
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -52,7 +52,7 @@ async def test_the_past_is_full_at_once(make, redis, mock_keys):
             assert len(found) == 1_600
             assert found[-1].ts == forming(redis, mock_keys, profile.symbol, timeframe)[1]
             for bar in found[::50]:
-                assert calendars.bar_open(exchange, timeframe, bar.ts) == bar.ts
+                assert bar_open(exchange, timeframe, bar.ts) == bar.ts
                 assert 0 < bar.low <= min(bar.open, bar.close) <= max(bar.open, bar.close) <= bar.high
         minutes = hot(redis, mock_keys, profile.symbol, "1min")
         assert minutes[-1].ts == NOW - NOW % MINUTE_MS - MINUTE_MS
