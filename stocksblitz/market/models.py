@@ -24,7 +24,7 @@ def validate_currency(code: str) -> None:
 
 
 class Instrument(models.Model):
-    """What is traded under a symbol, where, and how margin on it is reckoned."""
+    """A traded symbol: where it trades, and how its margin is computed."""
 
     class Kind(models.TextChoices):
         EQUITY = "equity"

@@ -1,7 +1,6 @@
 from datetime import UTC, datetime
 from functools import partial
 
-import jsonschema
 import orjson
 import pytest
 from asgiref.sync import async_to_sync
@@ -276,5 +275,4 @@ def test_greeks_and_open_interest_may_be_null_in_the_schema(db, reply):
     schema = Client().get("/api/schema", headers={"accept": "application/json"}).json()
     properties = schema["components"]["schemas"][reply]["properties"]
     for name in ("greeks", "oi"):
-        jsonschema.validate(None, properties[name])
-        jsonschema.validate({"iv": 0.2}, properties[name])
+        assert set(properties[name]["type"]) == {"object", "null"}

@@ -87,11 +87,11 @@ class BarsView(APIView):
         query = request.query_params
         timeframe = validation.timeframe(query.get("timeframe"))
         limit = whole_number(query, "limit", DEFAULT_BARS, low=1, high=MOST_BARS) or DEFAULT_BARS
-        past = read_bars(
+        history = read_bars(
             check_symbol(symbol), timeframe, limit, whole_number(query, "before", None, low=0, high=10**15)
         )
         return Response(
-            {"symbol": symbol, "timeframe": timeframe, "bars": past.bars, "complete": past.complete}
+            {"symbol": symbol, "timeframe": timeframe, "bars": history.bars, "complete": history.complete}
         )
 
 
@@ -102,11 +102,11 @@ class GapsView(APIView):
         query = request.query_params
         timeframe = validation.timeframe(query.get("timeframe"))
         limit = whole_number(query, "limit", MOST_BARS, low=1, high=MOST_BARS) or MOST_BARS
-        past = read_bars(
+        history = read_bars(
             check_symbol(symbol), timeframe, limit, whole_number(query, "before", None, low=0, high=10**15)
         )
         exchange = Instrument.objects.values_list("exchange", flat=True).get(symbol=symbol)
-        opened = [bar[0] for bar in past.bars]
+        opened = [bar[0] for bar in history.bars]
         found = gaps(sessions_of(exchange), timeframe, opened)
         return Response({"symbol": symbol, "timeframe": timeframe, "gaps": found})
 

@@ -52,14 +52,14 @@ _DAILY_OPEN = {
 
 
 def session_at(exchange: str, ts: int) -> TradingSession:
-    """The session that a moment belongs to: the one that is open, else the last one that was."""
+    """Return the session that is open at a time, else the last one that was."""
     if exchange in EVERY_DAY:
         return utc_day(ts)
     return _table(exchange, gmtime(ts / 1000).tm_year).session_at(ts)
 
 
 def opens(exchange: str, year: int) -> list[int]:
-    """When the sessions open whose trading day lies in the year."""
+    """Return when the sessions open whose trading day lies in the year."""
     return [start for start, _, _ in _labelled(exchange, year)]
 
 

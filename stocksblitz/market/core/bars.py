@@ -1,7 +1,7 @@
-"""Ticks to bars of every timeframe.
+"""Builds bars of every timeframe from ticks.
 
 `Ladder` builds every timeframe from the closed bars of the smallest one; `TickBar` makes the smallest one out of ticks.
-A bar closes when something of a later bar arrives or when the clock passes its end. A time without trades has no bar.
+A bar closes when a tick of a later bar arrives or when the clock passes its end. A time without trades has no bar.
 """
 
 from collections import Counter
@@ -41,7 +41,7 @@ class Bar(NamedTuple):
 
 
 class TradingSession(NamedTuple):
-    """A session from ``open`` to ``close``; moments up to ``until`` (the next open) belong to it too.
+    """A session from ``open`` to ``close``; times up to ``until`` (the next open) belong to it too.
 
     ``certain`` is False when no calendar covers the year and the exchange's ordinary week stands in.
     """
@@ -57,7 +57,7 @@ EVERY_DAY = ("24x7", "continuous:24x7")
 
 
 def utc_day(ts: int) -> TradingSession:
-    """The session of a moment on such an exchange."""
+    """Return the session of a time on such an exchange."""
     start = ts - ts % DAY_MS
     return TradingSession(start, start + DAY_MS, start + DAY_MS)
 
@@ -65,13 +65,13 @@ def utc_day(ts: int) -> TradingSession:
 Closed = tuple[str, Bar]
 """A timeframe and a bar of it that is final."""
 Sessions = Callable[[int], TradingSession]
-"""A moment (ms UTC) to the exchange session it belongs to."""
+"""Maps a time (ms UTC) to the exchange session that it belongs to."""
 
 
 def opening(session: TradingSession, length: int, ts: int) -> int:
-    """Where the bar of that length (ms) begins which the moment belongs to.
+    """Return when the bar of that length (ms) begins that a time belongs to.
 
-    A moment at or after the close belongs to the session's last bar; a day's bar is the whole session.
+    A time at or after the close belongs to the session's last bar; a day's bar is the whole session.
     """
     if length >= TIMEFRAMES["1d"]:
         return session.open
@@ -79,12 +79,12 @@ def opening(session: TradingSession, length: int, ts: int) -> int:
 
 
 def ending(session: TradingSession, length: int, start: int) -> int:
-    """When the bar ends that begins at ``start``: its length later, at the latest with the session."""
+    """Return when the bar ends that begins at ``start``: its length later, at the latest with the session."""
     return session.close if length >= TIMEFRAMES["1d"] else min(start + length, session.close)
 
 
 def joined(bar: Bar, part: Bar) -> Bar:
-    """The bar with a later part of it added."""
+    """Return the bar with a later part of it added."""
     high, low = max(bar.high, part.high), min(bar.low, part.low)
     return Bar(bar.ts, bar.open, high, low, part.close, bar.volume + part.volume, bar.session)
 
@@ -106,7 +106,7 @@ def fault(bar: Bar) -> str | None:
 
 
 class Ladder:
-    """Closed bars of the smallest timeframe in, bars of every timeframe out, anchored to the exchange's sessions.
+    """Builds bars of every timeframe from closed bars of the smallest one, anchored to the exchange's sessions.
 
     Larger timeframes are those whose length is a multiple of the smallest one's.
     """
@@ -114,7 +114,7 @@ class Ladder:
     def __init__(self, sessions: Sessions, base: str = "1min") -> None:
         self.base, self.length = base, TIMEFRAMES[base]
         self.larger = {
-            n: each for n, each in TIMEFRAMES.items() if each > self.length and not each % self.length
+            name: ms for name, ms in TIMEFRAMES.items() if ms > self.length and not ms % self.length
         }
         self.timeframes = (base, *self.larger)
         self.last: dict[str, int] = {}
@@ -125,21 +125,21 @@ class Ladder:
         self._ends: dict[str, int] = {}
 
     def session(self, ts: int) -> TradingSession:
-        """The session a moment belongs to; mostly the one of the call before."""
+        """Return the session that a time belongs to; mostly it is the same as in the call before."""
         if not self._session.open <= ts < self._session.until:
             self._session = self._sessions(ts)
         return self._session
 
     def start(self, ts: int) -> int:
-        """Where the smallest bar begins that a moment belongs to."""
+        """Return when the smallest bar begins that a time belongs to."""
         return opening(self.session(ts), self.length, ts)
 
     def labelled(self, bar: Bar) -> Bar:
-        """The bar with its session; a day's bar that was given is a session of its own."""
+        """Return the bar with its session; a given daily bar is a session of its own."""
         return bar._replace(session=bar.ts if self.base == "1d" else self.session(bar.ts).open)
 
     def begin(self, ts: int) -> list[Closed]:
-        """Close the larger bars that end because something of ``ts`` is about to come."""
+        """Close the larger bars that end before ``ts``; a part of that time is about to be added."""
         if not self._open:
             return []
         session = self.session(ts)
@@ -151,7 +151,7 @@ class Ladder:
         return self._close([n for n, end in self._ends.items() if end <= now])
 
     def add(self, bar: Bar) -> list[Closed]:
-        """Take the next closed bar of the smallest timeframe; returns what is final now, oldest first."""
+        """Take the next closed bar of the smallest timeframe; return the bars that are final now, oldest first."""
         bar = self.labelled(bar)
         closed = self.begin(bar.ts)
         closed.append((self.base, bar))
@@ -168,7 +168,7 @@ class Ladder:
         return closed
 
     def forming(self, part: Bar | None) -> dict[str, Bar]:
-        """The bars not closed yet, ``part`` being what there is of the smallest one; `begin` was called for it."""
+        """Return the bars that are not closed; ``part`` is the forming smallest bar, for which `begin` was called."""
         if part is None:
             return dict(self._open)
         part = self.labelled(part)
@@ -179,7 +179,7 @@ class Ladder:
         return bars
 
     def restore(self, last: dict[str, int], unfinished: dict[str, Bar]) -> None:
-        """Go on where another ladder was: what it closed last and its larger bars without the part."""
+        """Continue where another ladder ended: with the bars it closed last and its larger bars without the part."""
         self.last = dict(last)
         self._open = {name: bar for name, bar in unfinished.items() if name in self.larger}
         self._ends = {
@@ -197,17 +197,17 @@ class Ladder:
 
 
 class TickBars:
-    """Ticks in, bars of every timeframe out; what cannot be used is counted in ``refused`` and changes nothing."""
+    """Builds bars of every timeframe from ticks; a tick that cannot be used is counted in ``refused``."""
 
     def __init__(self, sessions: Sessions) -> None:
         self.ladder = Ladder(sessions)
         self.part: Bar | None = None
-        """The smallest bar as far as it has come."""
+        """The forming bar of the smallest timeframe."""
         self.newest = 0
         self.refused: Counter[str] = Counter()
 
     def tick(self, ts: int, price: float, volume: float = 0.0) -> list[Closed]:
-        """Take a trade (``volume`` is its own, not the day's); returns the bars that it closed."""
+        """Take a trade (``volume`` is its own, not the day's); return the bars that it closed."""
         reason, start = self._objection(ts, price, volume), self.ladder.start(ts)
         if reason or (reason := self._misplaced(ts, start)):
             self.refused[reason] += 1
@@ -220,14 +220,14 @@ class TickBars:
         return closed
 
     def pass_time(self, now: int) -> list[Closed]:
-        """Close what the clock has passed the end of."""
+        """Close the bars whose end the clock has passed."""
         closed = []
         if self.part and ending(self.ladder.session(self.part.ts), self.ladder.length, self.part.ts) <= now:
             closed = self._finish()
         return closed + self.ladder.pass_time(now)
 
     def forming(self) -> dict[str, Bar]:
-        """The bars not closed yet."""
+        """Return the bars that are not closed."""
         return self.ladder.forming(self.part)
 
     def _finish(self) -> list[Closed]:

@@ -1,6 +1,6 @@
-"""Where closed bars of the real realm survive: the database, written behind the stream and in batches.
+"""Saves closed bars of the real realm in the database, after they were published and in batches.
 
-The hot store is trimmed only of what is saved, so a database that is away stops nothing and loses nothing.
+The hot store is trimmed only of saved bars, so a database that is away stops no stream and loses no bar.
 """
 
 import logging
@@ -16,7 +16,7 @@ from redis.exceptions import ResponseError
 
 from stocksblitz.market import models
 from stocksblitz.market.core.bars import TIMEFRAMES, Bar, Closed
-from stocksblitz.market.feeds.base import Past
+from stocksblitz.market.feeds.base import ClosedBars
 from stocksblitz.market.store.bar_codec import decode_bars
 from stocksblitz.observability.bad_data import BadDataLog
 from stocksblitz.redis.client import each_answer
@@ -36,21 +36,21 @@ _bad_bars = BadDataLog("bar")
 
 
 class Archive:
-    """Saves what the writer hands over, then lets the hot store forget what is over its bound."""
+    """Saves the closed bars that the writer hands over, then trims the hot store to its bound."""
 
     def __init__(self, redis: Any, keys: Keys) -> None:
         self.redis, self.keys = redis, keys
         self._waiting: deque[Row] = deque(maxlen=_BOUND)
 
     def take(self, closed: Mapping[str, Sequence[Closed]]) -> None:
-        """Queue bars that are in the hot store by now."""
+        """Queue bars that are in the hot store already."""
         for symbol, bars in closed.items():
             self._waiting.extend((symbol, timeframe, bar) for timeframe, bar in bars)
         if len(self._waiting) == _BOUND:
             log.error("the database is away for too long", extra={"action": "bars_dropped", "bars": _BOUND})
 
     async def step(self) -> bool:
-        """Save one batch; returns whether there was one. DatabaseError: nothing is lost, try again."""
+        """Save one batch; return whether there was one. After a DatabaseError nothing is lost: try again."""
         batch = [self._waiting[i] for i in range(min(_BATCH, len(self._waiting)))]
         if not batch:
             return False
@@ -61,7 +61,7 @@ class Archive:
         return True
 
     async def recover(self, symbols: Sequence[str]) -> None:
-        """Queue what an earlier feed put into the hot store and did not come to save."""
+        """Queue bars that an earlier feed put into the hot store but did not save."""
         saved = await _newest()
         streams = [(symbol, timeframe) for symbol in symbols for timeframe in TIMEFRAMES]
         pipe = self.redis.pipeline(transaction=False)
@@ -73,13 +73,13 @@ class Archive:
             _bad_bars.record_all(f"{symbol} {timeframe}", bad)
             self._waiting.extend((symbol, timeframe, bar) for bar in bars)
 
-    async def past(self, symbol: str) -> Past:
-        """The newest closed bars of a symbol, saved and not saved yet."""
-        past = await _load(symbol)
+    async def history(self, symbol: str) -> ClosedBars:
+        """Return the newest closed bars of a symbol, both saved and not saved yet."""
+        history = await _load(symbol)
         for name, timeframe, bar in self._waiting:
             if name == symbol:
-                past[timeframe][bar.ts] = bar
-        return {timeframe: [bars[ts] for ts in sorted(bars)] for timeframe, bars in past.items()}
+                history[timeframe][bar.ts] = bar
+        return {timeframe: [bars[ts] for ts in sorted(bars)] for timeframe, bars in history.items()}
 
     async def _trim(self, saved: Mapping[tuple[str, str], int]) -> None:
         edge = -settings.HOT_BARS - 1
@@ -115,11 +115,11 @@ def _newest() -> dict[tuple[str, str], int]:
 
 @sync_to_async
 def _load(symbol: str) -> dict[str, dict[int, Bar]]:
-    past: dict[str, dict[int, Bar]] = {}
+    history: dict[str, dict[int, Bar]] = {}
     for timeframe in TIMEFRAMES:
         found = models.Bar.objects.filter(symbol=symbol, timeframe=timeframe).order_by("-ts")
         rows = found.values_list("ts", "open", "high", "low", "close", "volume", "session")[
             : settings.HOT_BARS
         ]
-        past[timeframe] = {row[0]: Bar(*row) for row in rows}
-    return past
+        history[timeframe] = {row[0]: Bar(*row) for row in rows}
+    return history

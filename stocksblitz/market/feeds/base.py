@@ -11,7 +11,7 @@ from stocksblitz.market.core.bars import TIMEFRAMES, Bar, Closed
 YEARS_BACK = 10
 """The hot store's daily bars go back about as far."""
 
-Past = Mapping[str, Sequence[Bar]]
+ClosedBars = Mapping[str, Sequence[Bar]]
 """Closed bars by timeframe, oldest first."""
 
 
@@ -28,11 +28,11 @@ class FeedQuote:
 
 @dataclass(slots=True)
 class SymbolState:
-    """What the feed holds of one symbol, and whether it differs from what was written."""
+    """The state of one symbol in the feed, and whether it differs from what is written in Redis."""
 
     symbol: str
     gen: int
-    """Grows when the past was written anew."""
+    """Generation of the closed bars; it grows when they were all written again."""
     timeframes: tuple[str, ...] = tuple(TIMEFRAMES)
     quote: FeedQuote | None = None
     fresh_until: int = 0
@@ -45,11 +45,11 @@ class SymbolState:
     greeks: bytes = b""
     oi: bytes = b""
     reset: bool = False
-    """The past begins anew: the hot store is emptied before anything is written."""
+    """The closed bars start over: the hot store is emptied before anything is written."""
     dirty: bool = False
 
     def close(self, bars: Iterable[Closed]) -> None:
-        """Take bars that closed; the writer puts them into the hot store before it tells of anything else."""
+        """Take bars that closed; the writer stores them before it announces anything."""
         before = len(self.closed)
         self.closed.extend(bars)
         self.dirty = self.dirty or len(self.closed) > before
@@ -61,21 +61,21 @@ class Feed(ABC):
     source: str
     """As clients see it: ``simulated``, ``replay`` …"""
     writes_quotes = True
-    """False: somebody else writes price and volume and tells of them; only the bars are ours."""
+    """False: another program writes and announces price and volume; only the bars are ours."""
     complete = True
-    """Whether the past of every market has been handed over."""
+    """Whether the closed bars of every market have been handed over."""
 
     def __init__(self) -> None:
         self.markets: dict[str, SymbolState] = {}
 
     @property
     def finished(self) -> bool:
-        """Nothing will come any more by itself: `run_feed --once` ends."""
+        """Return whether the feed has nothing more to give: then `run_feed --once` ends."""
         return False
 
     @property
     def identity(self) -> str:
-        """What the past depends on; when it changes, what an older feed left in the mock realm is purged."""
+        """Return what the closed bars depend on; when it changes, an older feed's data in the mock realm are purged."""
         return self.source
 
     def years(self) -> range:
@@ -85,27 +85,27 @@ class Feed(ABC):
 
     @abstractmethod
     async def open(self, *, intact: bool, gen: int) -> None:
-        """Make the instruments, take up the past.
+        """Make the instruments and continue from the stored bars.
 
         ``intact``: the hot store holds what a feed of this identity wrote before, under the generation ``gen``.
         """
 
     @abstractmethod
     async def step(self, now: int) -> bool:
-        """Move the markets up to ``now`` (wall clock, ms); returns whether there is more to do at once."""
+        """Move the markets up to ``now`` (wall clock, ms); return whether there is more to do at once."""
 
     @abstractmethod
-    async def past(self, symbol: str) -> Past:
-        """Closed bars up to now, for a hot store that was lost."""
+    async def history(self, symbol: str) -> ClosedBars:
+        """Return the closed bars up to now, for a hot store that was lost."""
 
     def state(self, symbols: Collection[str]) -> dict[str, bytes]:
-        """Redis keys that the feed goes on from after a restart, written behind the bars of the symbols that changed."""
+        """Return Redis keys that a restart continues from; they are written after the bars of these symbols."""
         return {}
 
     async def intake(self, stop: Event) -> None:
-        """Receive until the stop; feeds that are polled by `step` have none."""
+        """Receive prices until the stop; feeds that are polled by `step` receive none."""
         await stop.wait()
 
     async def close(self) -> None:
-        """Give back what the feed holds."""
+        """Close the connections that the feed holds."""
         return None

@@ -1,4 +1,4 @@
-"""The instruments a feed needs: made when they are not there, and left as they are when they are."""
+"""The instruments that a feed needs: missing ones are created, existing ones are left as they are."""
 
 import re
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ def check_symbol(symbol: str) -> None:
 
 
 def terms_of(symbol: str, exchange: str, decimals: int) -> dict[str, Any]:
-    """What can be said of an instrument that is only known by name: enough to show it, and to trade it on paper."""
+    """Return the fields of an instrument of which only the name is known: enough to show it and to trade it on paper."""
     kind = {"24x7": "crypto", "24x5": "forex"}.get(exchange, "equity")
     pair = kind != "equity" and _PAIR.fullmatch(symbol)
     return {
@@ -43,48 +43,48 @@ def terms_of(symbol: str, exchange: str, decimals: int) -> dict[str, Any]:
 
 @sync_to_async
 def ensure_instruments(rows: Sequence[dict[str, Any]]) -> None:
-    """Make those of the instruments that do not exist."""
+    """Create the instruments that do not exist yet."""
     Instrument.objects.bulk_create([Instrument(**row) for row in rows], ignore_conflicts=True)
 
 
 @sync_to_async
 def active_exchanges() -> dict[str, str]:
-    """Symbol to exchange of every instrument that is in use."""
+    """Return symbol to exchange of every active instrument."""
     return dict(Instrument.objects.filter(active=True).values_list("symbol", "exchange"))
 
 
 @sync_to_async
 def ensure_contracts(terms: dict[str, Any], listed: Sequence[Contract], now: int) -> list[Contract]:
-    """Make the contracts that are not there, retire those that expired; returns all that live."""
+    """Create missing contracts and deactivate expired ones; return all contracts that have not expired."""
     underlying = Instrument.objects.get(symbol=terms.pop("underlying"))
-    moment = datetime.fromtimestamp(now / 1000, UTC)
+    now_utc = datetime.fromtimestamp(now / 1000, UTC)
     Instrument.objects.bulk_create(
-        [Instrument(symbol=each.symbol, kind=Instrument.Kind.OPTION, **terms) for each in listed],
+        [Instrument(symbol=contract.symbol, kind=Instrument.Kind.OPTION, **terms) for contract in listed],
         ignore_conflicts=True,
     )
     ids = dict(Instrument.objects.filter(symbol__in=[c.symbol for c in listed]).values_list("symbol", "pk"))
     rows = [
         OptionContract(
-            instrument_id=ids[each.symbol],
+            instrument_id=ids[contract.symbol],
             underlying=underlying,
-            expiry=datetime.fromtimestamp(each.expiry / 1000, UTC),
-            strike=str(each.strike),
-            right=each.right,
+            expiry=datetime.fromtimestamp(contract.expiry / 1000, UTC),
+            strike=str(contract.strike),
+            right=contract.right,
         )
-        for each in listed
+        for contract in listed
     ]
     OptionContract.objects.bulk_create(rows, ignore_conflicts=True)
-    Instrument.objects.filter(contract__underlying=underlying, contract__expiry__lte=moment).update(
+    Instrument.objects.filter(contract__underlying=underlying, contract__expiry__lte=now_utc).update(
         active=False
     )
-    return [contract for _, contract in _contracts(underlying.options.filter(expiry__gt=moment))]
+    return [contract for _, contract in _contracts(underlying.options.filter(expiry__gt=now_utc))]
 
 
 @sync_to_async
 def active_contracts(now: int) -> list[tuple[str, Contract]]:
-    """Underlying and contract of every option that lives."""
-    moment = datetime.fromtimestamp(now / 1000, UTC)
-    return _contracts(OptionContract.objects.filter(expiry__gt=moment, instrument__active=True))
+    """Return underlying and contract of every option that has not expired."""
+    now_utc = datetime.fromtimestamp(now / 1000, UTC)
+    return _contracts(OptionContract.objects.filter(expiry__gt=now_utc, instrument__active=True))
 
 
 def _contracts(found: Any) -> list[tuple[str, Contract]]:

@@ -1,4 +1,4 @@
-"""Of feeds, one at a time writes to a realm."""
+"""Lease that lets only one feed process write a realm."""
 
 import time
 
@@ -10,7 +10,7 @@ class FeedLease(ShardLeases):
     """A single lease. ``ours`` is trusted only as long as the last renewal surely holds in Redis."""
 
     async def renew(self) -> bool:
-        """Say that we live, and take or keep the lease; whether it is ours."""
+        """Write the heartbeat and take or keep the lease; return whether it is ours."""
         began = time.monotonic()
         await self.beat()
         name = self.keys.lease(self.kind, 0)
@@ -20,5 +20,5 @@ class FeedLease(ShardLeases):
 
     @property
     def ours(self) -> bool:
-        """Whether nobody else can hold it at this moment."""
+        """Return whether no other process can hold the lease now."""
         return bool(self.held) and time.monotonic() - self.renewed < LEASE_MS / 1000

@@ -36,11 +36,11 @@ CLOSE_WITHIN_S = 1.5
 
 
 class LeaseLost(Exception):
-    """Another feed writes to this realm now; the supervisor starts us anew to wait for our turn."""
+    """Another feed writes to this realm now; the supervisor starts this process again to wait for the lease."""
 
 
 def make_feed(spec: FeedSpec, redis: Any, names: Keys, archive: Archive) -> Feed:
-    """The feed that the setting names."""
+    """Return the feed that the setting names."""
     if spec.name == "simulated":
         from stocksblitz.market.feeds.simulated.feed import SimulatedFeed, chosen
 
@@ -122,13 +122,13 @@ class FeedProcess:
         more = await self.feed.step(now_ms())
         if self.lease.ours:
             await self.writer.flush()
-            await self._look_after_past()
+            await self._keep_hot_store()
         if self.once and self.feed.finished:
             stop.set()
         if not more:
             await wait(stop, max(0.0, settings.FEED_FLUSH_MS / 1000 - (time.monotonic() - began)))
 
-    async def _look_after_past(self) -> None:
+    async def _keep_hot_store(self) -> None:
         if self.writer.lost:
             await self.writer.refill(list(self.writer.lost))
         elif self.feed.complete and not self.writer.marked:

@@ -1,4 +1,4 @@
-"""The one writer of quotes and bars: one pipeline per flush, closed bars in the hot store before anything names them."""
+"""The only writer of quotes and bars: one pipeline per flush, which stores closed bars before anything names them."""
 
 import logging
 from collections import Counter, defaultdict
@@ -22,13 +22,13 @@ from stocksblitz.workers.runtime import now_ms
 log = logging.getLogger(__name__)
 
 RENEW_MS = 60_000
-"""How often keys that are not written get their time to live anew."""
+"""How often the expiry of mock keys that were not written is renewed."""
 _BATCH = 1_000
 """Bars in one ZADD: keeps a single command far below Redis's client buffer."""
 
 
 def newest(closed: Sequence[Closed], limit: int) -> list[Closed]:
-    """The last bars of each timeframe, as many as the hot store holds, in order."""
+    """Return the last bars of each timeframe, as many as the hot store holds, in order."""
     left = Counter(timeframe for timeframe, _ in closed)
     kept = []
     for timeframe, bar in closed:
@@ -39,24 +39,24 @@ def newest(closed: Sequence[Closed], limit: int) -> list[Closed]:
 
 
 class MarketWriter:
-    """Writes what changed of a feed's markets. Nothing is forgotten while Redis is away, only bounded."""
+    """Writes the changes of a feed's markets. While Redis is away they wait, up to a bound."""
 
     def __init__(self, redis: Any, keys: Keys, feed: Feed, *, mock: bool, archive: Any = None) -> None:
         self.redis, self.keys, self.feed, self.mock = redis, keys, feed, mock
         self.archive = archive
-        """Where closed bars of the real realm survive; it also trims the hot store of what it has."""
+        """Saves closed bars of the real realm in the database, and trims the hot store of saved bars."""
         self.marker = keys.feed_marker
         self.lost: set[str] = set()
         """Symbols whose closed bars are no longer in Redis; `refill` is due for them."""
         self.gen = 0
-        """The generation of the past that is written."""
+        """The generation of the closed bars in Redis."""
         self.marked = False
         self._mortal: set[str] = set()
         self._renewed = 0
         self._bad_keys = BadDataLog("key")
 
     async def inspect(self) -> bool:
-        """Whether the hot store holds what a feed of this identity wrote; sets the generation to go on with."""
+        """Return whether the hot store holds the bars of a feed of this identity; set the generation to continue with."""
         [mark] = await self._execute(self.redis.pipeline(transaction=False).get(self.marker))
         identity, _, gen = (mark or b"").rpartition(b"|")
         intact = bool(identity == self.feed.identity.encode() and gen.isdigit() and len(gen) < 16)
@@ -64,7 +64,7 @@ class MarketWriter:
         return intact
 
     async def mark(self) -> None:
-        """Say that the hot store is complete; a flush that does not find the mark any more knows that it is lost."""
+        """Mark the hot store as complete; a flush that does not find the mark knows that the store was lost."""
         await self.redis.set(self.marker, self._mark, ex=MOCK_TTL_S if self.mock else None)
         self._mortal.add(self.marker)
         self.marked = True
@@ -74,7 +74,7 @@ class MarketWriter:
         return f"{self.feed.identity}|{self.gen}".encode()
 
     async def flush(self) -> None:
-        """Write what changed and tell of it; on an error everything stays to be written with the next flush."""
+        """Write and announce the changes; after an error they are written with the next flush."""
         changed = [market for market in self.feed.markets.values() if market.dirty]
         if not changed and not self.marked:
             return
@@ -100,9 +100,9 @@ class MarketWriter:
         )
         self._mortal.clear()
         for symbol in symbols:
-            past = await self.feed.past(symbol)
+            history = await self.feed.history(symbol)
             pipe = self.redis.pipeline(transaction=False)
-            for timeframe, bars in past.items():
+            for timeframe, bars in history.items():
                 self.store(pipe, symbol, timeframe, bars)
             self.feed.markets[symbol].dirty = True
             if not len(pipe) or None not in await self._execute(pipe):
@@ -124,7 +124,10 @@ class MarketWriter:
         self._bury(pipe, name)
 
     async def _write(self, changed: list[SymbolState], taken: dict[str, list[Closed]]) -> None:
-        """Bars, then what names them, then the news. All is put together before the first await: one moment's truth."""
+        """Write bars, then the hashes that name them, then the announcements.
+
+        All commands are built before the first await, so that they describe one state of the feed.
+        """
         now = now_ms()
         bars, quotes, news = (self.redis.pipeline(transaction=False) for _ in range(3))
         bars.get(self.marker)
@@ -224,7 +227,7 @@ class MarketWriter:
                 log.error("Redis is away for too long, the oldest closed bars are dropped", extra=extra)
 
     def _bury(self, pipe: Any, name: str) -> None:
-        """Give a mock key its time to live, the first time it is written."""
+        """Set the expiry of a mock key when it is written for the first time."""
         if self.mock and name not in self._mortal:
             pipe.expire(name, MOCK_TTL_S)
             self._mortal.add(name)

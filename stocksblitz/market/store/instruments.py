@@ -1,4 +1,4 @@
-"""Which symbols there are, remembered for a few seconds; what is not known is looked up each time."""
+"""The active symbols, cached for a few seconds; unknown symbols are looked up each time."""
 
 import time
 from collections.abc import Iterable
@@ -7,22 +7,22 @@ from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.core.symbols import is_symbol
 from stocksblitz.market.models import Instrument
 
-REMEMBERED_S = 5.0
+CACHED_S = 5.0
 _known: dict[str, float] = {}
 
 
 def known(symbols: Iterable[str]) -> set[str]:
-    """Those of the symbols that are active instruments."""
+    """Return the symbols that are active instruments."""
     now = time.monotonic()
     asked = set(symbols)
-    unsure = {each for each in asked if _known.get(each, 0.0) < now}
+    unsure = {symbol for symbol in asked if _known.get(symbol, 0.0) < now}
     if unsure:
         found = set(
             Instrument.objects.filter(symbol__in=unsure, active=True).values_list("symbol", flat=True)
         )
-        for each in unsure - found:
-            _known.pop(each, None)
-        _known.update(dict.fromkeys(found, now + REMEMBERED_S))
+        for symbol in unsure - found:
+            _known.pop(symbol, None)
+        _known.update(dict.fromkeys(found, now + CACHED_S))
         asked -= unsure - found
     return asked
 
@@ -34,7 +34,7 @@ def unknown_symbol(symbol: str) -> StocksBlitzError:
 
 
 def check_symbol(symbol: str) -> str:
-    """The symbol, if it is one; StocksBlitzError ``unknown_symbol`` if not (a hostile one never gets to the database)."""
+    """Return the symbol; StocksBlitzError ``unknown_symbol`` for any other text, before it reaches the database."""
 
     if not is_symbol(symbol) or not known([symbol]):
         raise unknown_symbol(symbol)

@@ -1,4 +1,4 @@
-"""Takes simulated and replayed market data out of Redis; sessions and subscriptions of the realm stay."""
+"""Deletes simulated and replayed market data from Redis; sessions and subscriptions of the realm stay."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ _SCAN = 500
 
 
 def patterns(keys: Keys) -> list[str]:
-    """What belongs to prices: quotes, bars, frames, indicator values, and where feed and readers were."""
+    """Return the key patterns of market data: quotes, bars, frames, indicator values, positions of feed and readers."""
     names = [
         "market:*",
         "indicator:*:latest",
@@ -22,7 +22,7 @@ def patterns(keys: Keys) -> list[str]:
 
 
 async def purge(redis: Any, keys: Keys) -> int:
-    """Delete the realm's market data; returns how many keys there were. ValueError for the real realm."""
+    """Delete the realm's market data; return how many keys there were. ValueError for the real realm."""
     if not keys.prefix.endswith("mock:"):
         raise ValueError("only the mock realm is purged")
     count = 0

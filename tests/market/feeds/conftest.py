@@ -16,7 +16,7 @@ class Puppet(Feed):
 
     def __init__(self):
         super().__init__()
-        self.history = {}
+        self.closed_bars = {}
 
     async def open(self, *, intact, gen):
         self.intact, self.gen = intact, gen
@@ -24,8 +24,8 @@ class Puppet(Feed):
     async def step(self, now):
         return False
 
-    async def past(self, symbol):
-        return self.history.get(symbol, {})
+    async def history(self, symbol):
+        return self.closed_bars.get(symbol, {})
 
 
 @pytest.fixture

@@ -282,7 +282,7 @@ async def test_a_chain_that_somebody_quotes_gets_greeks_and_open_interest(outsid
     await out.price(
         "AAA-95-C", last=quoted["AAA-95-C"], ts=now + 1, open_interest=80, open_interest_change=10
     )
-    out.feed._reckoned = 0.0
+    out.feed._chains_computed = 0.0
     await out.turn(now)
     shown = market(redis, real_keys, "AAA")
     greeks = json.loads(shown["greeks"])

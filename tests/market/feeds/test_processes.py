@@ -32,7 +32,7 @@ def expected_past(symbol, until):
         Simulation(7, next(profile for profile in PROFILES if profile.symbol == symbol)), until
     )
     course.move(until)
-    return SimulatedFeed(7, None, None).whole_past(course)
+    return SimulatedFeed(7, None, None).whole_history(course)
 
 
 def test_a_simulated_feed_killed_at_any_moment_leaves_no_wrong_bar(namespace, redis, mock_keys):

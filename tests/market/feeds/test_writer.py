@@ -141,7 +141,7 @@ async def test_what_waits_is_bounded_and_the_oldest_goes(writer, puppet, setting
 
 async def test_a_flushed_redis_is_noticed_and_filled_again(writer, puppet, redis, mock_keys):
     each = moved(puppet, forming={"1min": bar(3)}, last={"1min": 2 * MINUTE})
-    puppet.history["AAA"] = {"1min": [bar(0), bar(1), bar(2)]}
+    puppet.closed_bars["AAA"] = {"1min": [bar(0), bar(1), bar(2)]}
     await writer.mark()
     await writer.flush()
     assert not writer.lost
@@ -195,7 +195,7 @@ async def test_a_key_of_another_type_is_replaced_and_holds_nobody_up(writer, pup
     redis.rpush(name, "junk")
     moved(puppet).close([("1min", bar(0))])
     moved(puppet, "BBB").close([("1min", bar(0))])
-    puppet.history["AAA"] = puppet.history["BBB"] = {"1min": [bar(0)]}
+    puppet.closed_bars["AAA"] = puppet.closed_bars["BBB"] = {"1min": [bar(0)]}
     await writer.flush()
     assert hot(redis, mock_keys, "BBB", "1min") == [bar(0)]
     assert "AAA" in writer.lost

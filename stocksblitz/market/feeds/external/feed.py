@@ -1,6 +1,6 @@
-"""Somebody else writes the prices: this feed builds the bars from them.
+"""Another program writes the prices; this feed builds bars from them.
 
-Whoever it is writes the hash ``market:{SYMBOL}`` (bid, ask, last, volume, ts) and publishes the symbol on
+That program writes the hash ``market:{SYMBOL}`` (bid, ask, last, volume, ts) and publishes the symbol on
 ``market_price_updates``. Price and volume stay theirs; forming bars and closed ones are ours.
 """
 
@@ -20,8 +20,8 @@ from stocksblitz.market.core.announcements import decode_price_update
 from stocksblitz.market.core.bars import TickBars, TradingSession
 from stocksblitz.market.core.options import Chain, chains
 from stocksblitz.market.feeds.bar_archive import Archive
-from stocksblitz.market.feeds.base import Feed, Past, SymbolState
-from stocksblitz.market.feeds.external.derivatives import reckon
+from stocksblitz.market.feeds.base import ClosedBars, Feed, SymbolState
+from stocksblitz.market.feeds.external.derivatives import chain_values
 from stocksblitz.market.feeds.external.left_behind import counted_volume_name, read_left_behind
 from stocksblitz.market.feeds.external.recovery import restore
 from stocksblitz.market.feeds.external.ticks import (
@@ -50,7 +50,7 @@ LEARN_S = 2.0
 """Unknown symbols are looked up in the database at most this often."""
 _OPTIONS = {"stale", "rate"}
 CHAIN_S = 1.0
-"""How often Greeks and open interest are reckoned."""
+"""How often Greeks and open interest are computed."""
 
 
 def _option(spec: FeedSpec, name: str, default: str, *, most: float) -> float:
@@ -82,7 +82,7 @@ class ExternalFeed(Feed):
         self.allowance = round(_option(spec, "stale", "30", most=1e6) * 1000)
         self.rate = _option(spec, "rate", "0", most=1)
         self.chains: dict[str, Chain] = {}
-        self._reckoned = 0.0
+        self._chains_computed = 0.0
         self.redis, self.keys, self.archive = redis, keys, archive
         self.listings: dict[str, Listing] = {}
         self._changed: set[str] = set()
@@ -90,7 +90,7 @@ class ExternalFeed(Feed):
         self._wake = asyncio.Event()
         self._learned = 0.0
         self._gen = 0
-        self._told: set[tuple[str, int]] = set()
+        self._logged_years: set[tuple[str, int]] = set()
         self._bad_prices, self._bad_updates = BadDataLog("market"), BadDataLog("price_update")
 
     @property
@@ -103,7 +103,7 @@ class ExternalFeed(Feed):
         await self.archive.recover(list(self.listings))
 
     async def intake(self, stop: asyncio.Event) -> None:
-        """Read the hashes of the symbols that are published, as they come."""
+        """Read the hash of each symbol that is announced."""
         bus = Subscriber(self._on_message, self._on_connect)
         await bus.start()
         try:
@@ -115,19 +115,19 @@ class ExternalFeed(Feed):
     async def step(self, now: int) -> bool:
         if self._unknown and time.monotonic() - self._learned > LEARN_S:
             await self._learn(now)
-        if time.monotonic() - self._reckoned > CHAIN_S:
-            self._note(now)
+        if time.monotonic() - self._chains_computed > CHAIN_S:
+            self._compute_chains(now)
         for symbol, listing in self.listings.items():
             market = self.markets[symbol]
             market.close(listing.bars.pass_time(now - GRACE_MS))
             if market.dirty:
                 self._show(market, listing)
             if market.fresh_until <= now and market.fresh_until:
-                self._excuse(market, listing, now)
+                self._extend_freshness(market, listing, now)
         return False
 
-    async def past(self, symbol: str) -> Past:
-        return await self.archive.past(symbol)
+    async def history(self, symbol: str) -> ClosedBars:
+        return await self.archive.history(symbol)
 
     def state(self, symbols: Collection[str]) -> dict[str, bytes]:
         listings = {symbol: self.listings[symbol] for symbol in symbols}
@@ -136,7 +136,7 @@ class ExternalFeed(Feed):
             for symbol, listing in listings.items()
         }
 
-    # --- what comes in ----------------------------------------------------------------------------------------
+    # --- incoming prices ----------------------------------------------------------------------------------------
 
     def _on_message(self, channel: str, data: bytes) -> None:
         with self._bad_updates.skip(channel):
@@ -152,7 +152,7 @@ class ExternalFeed(Feed):
             self._unknown.add(symbol)
 
     async def _on_connect(self) -> None:
-        """Anything may have been missed."""
+        """Read every symbol: announcements may have been missed."""
         self._changed.update(self.listings)
         self._wake.set()
 
@@ -165,7 +165,7 @@ class ExternalFeed(Feed):
             for symbol in symbols:
                 pipe.hmget(self.keys.market(symbol), TICK_FIELDS + INTEREST_FIELDS)
             answers = await each_answer(pipe)
-        except Exception:  # whatever it was, these symbols are still to be read
+        except Exception:  # whatever failed, these symbols must still be read
             self._changed.update(symbols)
             self._wake.set()
             raise
@@ -188,7 +188,7 @@ class ExternalFeed(Feed):
             feed_rejected.labels("crossed").inc()
             return
         session = bars.ladder.session(tick.ts)
-        self._mention(listing.exchange, session)
+        self._log_uncovered_year(listing.exchange, session)
         before, refused = (listing.volume, listing.session), bars.refused.total()
         closed = bars.tick(tick.ts, tick.price, listing.added(tick, session.open))
         if bars.refused.total() > refused:
@@ -202,20 +202,20 @@ class ExternalFeed(Feed):
         market.fresh_until = self._fresh_until(listing, min(tick.ts, now))
 
     def _fresh_until(self, listing: Listing, ts: int) -> int:
-        """When a price of that time gets stale: it may be as old as allowed, and older while the exchange is closed."""
+        """Return when a price of that time gets stale: it may be older than allowed while the exchange is closed."""
         until = ts + self.allowance
         session = listing.bars.ladder.session(until)
         return until if until < session.close else session.until + self.allowance
 
-    def _excuse(self, market: SymbolState, listing: Listing, now: int) -> None:
-        """An old price is not stale once its exchange has closed."""
+    def _extend_freshness(self, market: SymbolState, listing: Listing, now: int) -> None:
+        """Extend the freshness of an old price once its exchange has closed."""
         session = listing.bars.ladder.session(now)
         if now >= session.close:
             market.fresh_until, market.dirty = session.until + self.allowance, True
 
-    def _note(self, now: int) -> None:
-        self._reckoned = time.monotonic()
-        for symbol, *found in reckon(self.chains, self.listings, now):
+    def _compute_chains(self, now: int) -> None:
+        self._chains_computed = time.monotonic()
+        for symbol, *found in chain_values(self.chains, self.listings, now):
             market = self.markets[symbol]
             if found != [market.greeks, market.oi]:
                 (market.greeks, market.oi), market.dirty = found, True
@@ -223,17 +223,17 @@ class ExternalFeed(Feed):
     def _show(self, market: SymbolState, listing: Listing) -> None:
         market.forming, market.last = listing.bars.forming(), listing.bars.ladder.last
 
-    def _mention(self, exchange: str, session: TradingSession) -> None:
+    def _log_uncovered_year(self, exchange: str, session: TradingSession) -> None:
         year = time.gmtime(session.open / 1000).tm_year
-        if not session.certain and (exchange, year) not in self._told:
-            self._told.add((exchange, year))
+        if not session.certain and (exchange, year) not in self._logged_years:
+            self._logged_years.add((exchange, year))
             extra = {"action": "uncovered_year", "exchange": exchange, "year": year}
             log.warning("no calendar covers this year, the ordinary week stands in", extra=extra)
 
-    # --- what there is ----------------------------------------------------------------------------------------
+    # --- instruments ----------------------------------------------------------------------------------------
 
     async def _learn(self, now: int) -> None:
-        """Take up instruments that we did not know."""
+        """Add the instruments that are new in the database."""
         self._unknown, self._learned = set(), time.monotonic()
         found = await active_exchanges()
         self.chains = chains(await active_contracts(now), self.rate)

@@ -1,4 +1,4 @@
-"""Takes up the bars of a symbol where a feed that ended left them (pure)."""
+"""Continues the bars of a symbol where an earlier feed ended (pure)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,18 +8,18 @@ from stocksblitz.market.core.bars import Bar, Closed, TickBars, joined
 def restore(
     bars: TickBars, minutes: Sequence[Bar], last: Mapping[str, int], forming: Mapping[str, Bar]
 ) -> list[Closed]:
-    """Set ``bars`` to where an earlier feed was; returns the larger bars that it did not come to close.
+    """Set ``bars`` to the state of an earlier feed; return the larger bars that it did not close.
 
     ``minutes``: the newest closed bars of the smallest timeframe. The larger ones that were forming are built from them
-    again, exactly; only where they do not reach back far enough, what the earlier feed had of one is believed.
-    ``last``: what was closed last, by timeframe; ``forming``: what was written of the rest.
+    again, exactly; only where the minutes do not reach back far enough, the earlier feed's forming bar is used.
+    ``last``: the opening time of the bar closed last, by timeframe; ``forming``: the forming bars that were written.
     """
     ladder, closed = bars.ladder, []
     newest = minutes[-1] if minutes else None
     session = newest.session if newest else 0
     for minute in minutes:
         if minute.session == session:
-            closed += [each for each in ladder.add(minute) if each[0] != ladder.base]
+            closed += [larger for larger in ladder.add(minute) if larger[0] != ladder.base]
     if newest:
         closed += ladder.pass_time(newest.ts + ladder.length)
     part = forming.get(ladder.base)
@@ -27,7 +27,7 @@ def restore(
     begun = next((minute.ts for minute in minutes if minute.session == session), 0)
     complete = not minutes or minutes[0].ts < begun or begun == session
     if not complete:
-        _believe(bars, begun, forming)
+        _use_forming(bars, begun, forming)
     if bars.part:
         closed += ladder.begin(bars.part.ts)
     unfinished = {tf: bar for tf, bar in ladder.forming(None).items() if bar.ts > last.get(tf, -1)}
@@ -39,8 +39,8 @@ def restore(
     return closed
 
 
-def _believe(bars: TickBars, begun: int, forming: Mapping[str, Bar]) -> None:
-    """Put what was forming before the first minute that is known in front of what was built from there on."""
+def _use_forming(bars: TickBars, begun: int, forming: Mapping[str, Bar]) -> None:
+    """Join each forming bar from before the first known minute with the bar built from there on."""
     built = bars.ladder.forming(None)
     for timeframe, bar in built.items():
         earlier = forming.get(timeframe)

@@ -19,7 +19,7 @@ from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.calendars import sessions as calendars
 from stocksblitz.market.calendars.overrides import check_exchange
 from stocksblitz.market.core.bars import DAY_MS, TIMEFRAMES, Bar, Closed, Ladder
-from stocksblitz.market.feeds.base import Feed, FeedQuote, Past, SymbolState
+from stocksblitz.market.feeds.base import ClosedBars, Feed, FeedQuote, SymbolState
 from stocksblitz.market.feeds.instruments import check_symbol, ensure_instruments, terms_of
 from stocksblitz.market.feeds.replay.backpressure import Readers
 from stocksblitz.market.feeds.replay.csv_bars import Rows, read_rows
@@ -213,8 +213,8 @@ class ReplayFeed(Feed):
             await asyncio.sleep(_BREATH_S)
         return self.options.speed is None
 
-    async def past(self, symbol: str) -> Past:
-        return await asyncio.to_thread(self._past)
+    async def history(self, symbol: str) -> ClosedBars:
+        return await asyncio.to_thread(self._history)
 
     def state(self, symbols: Collection[str]) -> dict[str, bytes]:
         place = {"row": self.round.next, "gen": self.markets[self.symbol].gen}
@@ -298,10 +298,10 @@ class ReplayFeed(Feed):
         log.info("the replay begins again", extra={"action": "loop", "gen": market.gen})
         return True
 
-    def _past(self) -> Past:
-        past: dict[str, list[Bar]] = {timeframe: [] for timeframe in self.round.times}
+    def _history(self) -> ClosedBars:
+        history: dict[str, list[Bar]] = {timeframe: [] for timeframe in self.round.times}
         again = Round(self.rows, self.options.exchange)
         while again.next < self.round.next:
             for timeframe, bar in again.take():
-                past[timeframe].append(bar)
-        return past
+                history[timeframe].append(bar)
+        return history

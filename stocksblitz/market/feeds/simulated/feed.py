@@ -12,7 +12,7 @@ from stocksblitz.market.calendars import sessions as calendars
 from stocksblitz.market.calendars.sessions import CONTINUOUS
 from stocksblitz.market.core import greeks
 from stocksblitz.market.core.bars import DAY_MS, MINUTE_MS, TIMEFRAMES, Bar, Closed, Ladder
-from stocksblitz.market.feeds.base import Feed, FeedQuote, Past, SymbolState
+from stocksblitz.market.feeds.base import ClosedBars, Feed, FeedQuote, SymbolState
 from stocksblitz.market.feeds.instruments import ensure_instruments
 from stocksblitz.market.feeds.simulated.option_chain import ChainView, SimulatedChain
 from stocksblitz.market.feeds.simulated.price_path import TICK_MS, Minutes, Path, Simulation, bars
@@ -173,11 +173,13 @@ class SimulatedFeed(Feed):
             await self._move_chain(now)
         return bool(self._waiting)
 
-    async def past(self, symbol: str) -> Past:
+    async def history(self, symbol: str) -> ClosedBars:
         if symbol in self.courses:
-            return await asyncio.to_thread(self.whole_past, self.courses[symbol])
+            return await asyncio.to_thread(self.whole_history, self.courses[symbol])
         chain = next(chain for chain in self.chains.values() if symbol in chain.markets)
-        return await asyncio.to_thread(chain.past, symbol, self.courses[chain.profile.symbol].view(now_ms()))
+        return await asyncio.to_thread(
+            chain.history, symbol, self.courses[chain.profile.symbol].view(now_ms())
+        )
 
     async def _begin(self, symbol: str, now: int) -> None:
         """Hand over an instrument's past; where it is written already, only what may have closed since."""
@@ -185,23 +187,23 @@ class SimulatedFeed(Feed):
         course = Course.at(simulation, now - DAY_MS if self._intact else now)
         market = SymbolState(symbol, self._gen)
         if not self._intact:
-            past = await asyncio.to_thread(self._past, simulation, course.opened)
-            market.close((timeframe, bar) for timeframe, bars in past.items() for bar in bars)
-            course.ladder.restore({timeframe: bars[-1].ts for timeframe, bars in past.items()}, {})
+            history = await asyncio.to_thread(self._history, simulation, course.opened)
+            market.close((timeframe, bar) for timeframe, bars in history.items() for bar in bars)
+            course.ladder.restore({timeframe: bars[-1].ts for timeframe, bars in history.items()}, {})
             log.info("history filled", extra={"action": "history", "symbol": symbol})
         self.courses[symbol], self.markets[symbol] = course, market
 
-    def whole_past(self, course: Course) -> Past:
+    def whole_history(self, course: Course) -> ClosedBars:
         """What is closed up to now, this session's bars with it."""
-        past = {
+        history = {
             timeframe: list(found)
-            for timeframe, found in self._past(course.simulation, course.opened).items()
+            for timeframe, found in self._history(course.simulation, course.opened).items()
         }
         again = Course.at(course.simulation, course.opened)
         again.move(course.opened + course.done * MINUTE_MS)
         for timeframe, bar in again.closed:
-            past[timeframe].append(bar)
-        return past
+            history[timeframe].append(bar)
+        return history
 
     async def _move_chain(self, now: int) -> None:
         """Move one chain at a time, each about once a second."""
@@ -221,18 +223,18 @@ class SimulatedFeed(Feed):
         members = await self.redis.smembers(self.keys.wanted)
         return {member.split(b"|", 1)[0].decode() for member in members}
 
-    def _past(self, simulation: Simulation, until: int) -> Past:
+    def _history(self, simulation: Simulation, until: int) -> ClosedBars:
         """The newest closed bars of the sessions before the one that opens at ``until``."""
         units = simulation.profile.ticks_per_unit
         wanted = {tf: min(settings.HOT_BARS, DAYS) if tf == "1d" else settings.HOT_BARS for tf in TIMEFRAMES}
         reach = {tf: until - (count + 1) * TIMEFRAMES[tf] - 2 * DAY_MS for tf, count in wanted.items()}
-        past: dict[str, list[Bar]] = {timeframe: [] for timeframe in TIMEFRAMES}
+        history: dict[str, list[Bar]] = {timeframe: [] for timeframe in TIMEFRAMES}
         opens = simulation.session_opens(min(reach.values()), until)[:-1]
         for minutes in simulation.minutes(opens):
-            for timeframe, found in past.items():
+            for timeframe, found in history.items():
                 if minutes.opens[-1] >= reach[timeframe]:
                     found += bars(minutes, timeframe, units)
-        return {timeframe: found[-wanted[timeframe] :] for timeframe, found in past.items()}
+        return {timeframe: found[-wanted[timeframe] :] for timeframe, found in history.items()}
 
     def _move(self, market: SymbolState, course: Course, now: int) -> None:
         course.move(now)

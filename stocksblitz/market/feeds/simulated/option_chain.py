@@ -1,6 +1,6 @@
 """The living option chain of one simulated underlying: quotes, Greeks and open interest once a second.
 
-Options have bars only while somebody wants one: their past is computed then, and counts as a new generation.
+Options have bars only while somebody wants one: their history is computed then, and counts as a new generation.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from stocksblitz.market.calendars import sessions as calendars
 from stocksblitz.market.calendars.sessions import CONTINUOUS
 from stocksblitz.market.core.bars import DAY_MS, Bar, Closed, Ladder
 from stocksblitz.market.core.options import Chain, Contract, Interest, interest_of
-from stocksblitz.market.feeds.base import FeedQuote, Past, SymbolState
+from stocksblitz.market.feeds.base import ClosedBars, FeedQuote, SymbolState
 from stocksblitz.market.feeds.instruments import ensure_contracts
 from stocksblitz.market.feeds.simulated import option_prices as pricing
 from stocksblitz.market.feeds.simulated.price_path import Minutes, Simulation
@@ -86,19 +86,19 @@ class SimulatedChain:
             self.markets[symbol].forming, self.markets[symbol].last = {}, {}
         contracts = {contract.symbol: contract for contract in self.chain.contracts}
         for symbol in (symbols & contracts.keys()) - self.wanted.keys():
-            past, bars = await asyncio.to_thread(self._begin, contracts[symbol], view)
+            history, bars = await asyncio.to_thread(self._begin, contracts[symbol], view)
             market = self.markets[symbol]
             market.reset, market.closed, market.gen = True, [], now
-            market.close(past)
+            market.close(history)
             self.wanted[symbol] = bars
 
-    def past(self, symbol: str, view: ChainView) -> Past:
+    def history(self, symbol: str, view: ChainView) -> ClosedBars:
         """Closed bars of a wanted contract; others have none."""
         contract = next(each for each in self.chain.contracts if each.symbol == symbol)
-        past: dict[str, list[Bar]] = {}
+        history: dict[str, list[Bar]] = {}
         for timeframe, bar in self._begin(contract, view)[0] if symbol in self.wanted else []:
-            past.setdefault(timeframe, []).append(bar)
-        return past
+            history.setdefault(timeframe, []).append(bar)
+        return history
 
     def move(self, underlying: SymbolState, view: ChainView, now: int, allowance: int) -> None:
         """Bring every contract, and the underlying's Greeks and open interest, to where the underlying is."""
