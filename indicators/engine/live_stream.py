@@ -72,6 +72,7 @@ class LiveStream:
         self.symbol, self.timeframe = symbol, timeframe
         self.position = StreamPosition(epoch, 0, 0, feed.generation)
         self.feed = feed
+        self._flushed = feed.flushed
         self.forming: Bar | None = None
         self.stale = False
         self._engine = Stream()
@@ -159,6 +160,16 @@ class LiveStream:
             batch.forming = self._frame(bar, self._values, closed=True, now_ms=now_ms, base=True)
             self._before = bar.ts
 
+    def _new_flush(self) -> int:
+        """Return when the feed wrote the bar (ms UTC) for the first frame of each flush, and 0 for all others.
+
+        Delivery lag counts from there; a frame that repeats an old state says nothing of it.
+        """
+        if self.feed.flushed == self._flushed:
+            return 0
+        self._flushed = self.feed.flushed
+        return self._flushed or 0
+
     def closed_values(self, bar: Bar) -> dict[str, Any]:
         return {each: self._entry(bar, value, ready) for each, (value, ready) in self._values.items()}
 
@@ -194,7 +205,7 @@ class LiveStream:
                 "source": self.feed.source,
                 "stale": self.stale,
                 "prev": self._before,
-                "flushed": now_ms,
+                "flushed": self._new_flush(),
                 **flags,
             }
         )

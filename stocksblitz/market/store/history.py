@@ -1,13 +1,12 @@
 """Closed bars for readers in threads: from the hot store, and in the real realm older ones from the database."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
 
 from stocksblitz.market.models import Bar
-from stocksblitz.market.store.bar_codec import decode_bars, decode_forming
+from stocksblitz.market.store.bar_codec import decode_bars
 from stocksblitz.observability.bad_data import BadDataLog
 from stocksblitz.redis.client import current_keys, each_answer_sync, good, sync_client
 from stocksblitz.redis.decoding import decode_text
@@ -51,12 +50,6 @@ def stored_bars(symbol: str, timeframe: str, limit: int, before: int | None) -> 
         rows = rows.filter(ts__lt=before)
     columns = ("ts", "open", "high", "low", "close", "volume", "session")
     return [list(row) for row in reversed(rows.order_by("-ts").values_list(*columns)[:limit])]
-
-
-def forming(fields: Mapping[bytes, bytes] | None, timeframe: str) -> Row | None:
-    """Return the forming bar of a market hash as ``[ts, o, h, l, c, v, session, prev_ts]``; BadData for junk."""
-    found = decode_forming((fields or {}).get(f"bar:{timeframe}".encode()))
-    return [*found.bar, found.prev_ts] if found else None
 
 
 def _generation(symbol: str, answer: Any) -> str:
