@@ -14,6 +14,7 @@ from portfolio.margin.fx import Graph
 from portfolio.margin.margin import value
 from portfolio.margin.snapshot import snapshot
 from portfolio.margin.types import MarginAccount, MarketPrices, Rules
+from portfolio.models import Account, LedgerEntry
 from portfolio.realtime.watchers import get_watchers
 from portfolio.worker.snapshot_writer import SnapshotWriter
 from stocksblitz.identity import revocation, tickets
@@ -198,6 +199,59 @@ async def test_an_event_whose_notification_was_lost_is_told_once(
     told = [(await receive(socket, 6))["text"] for _ in range(4)]
     assert sorted(told) == ["1", "2", "3", "4"]
     assert await socket.receive_nothing(4.5)
+
+
+@pytest.mark.parametrize("way", ["owner", "demoted", "deleted", "deactivated"])
+async def test_what_a_user_may_no_longer_see_is_sent_no_more(connect, account, aredis, keys, people, way):
+    """The changes send no signal: the check finds them."""
+    key = await account()
+    await write(aredis, keys, key, 5, 10)
+    socket = await connect("admin" if way == "demoted" else "alice")
+    await ask(socket, type="watch", accounts=[key])
+
+    def change():
+        match way:
+            case "owner":
+                Account.objects.update(owner=people["bob"])
+            case "demoted":
+                User.objects.filter(username="admin").update(is_staff=False)
+            case "deleted":
+                LedgerEntry.objects.all().delete()
+                Account.objects.all().delete()
+                Account.objects.create(key=key, owner=people["bob"], currency="USD")
+            case "deactivated":
+                User.objects.filter(username="alice").update(is_active=False)
+
+    await in_thread(change)()
+    if way == "deactivated":
+        closed = await socket.receive_output(timeout=PATIENCE_S)
+        while closed["type"] != "websocket.close":
+            closed = await socket.receive_output(timeout=PATIENCE_S)
+        assert closed["code"] == 4508
+        return
+    gone = await receive(socket)
+    assert (gone["type"], gone["id"], gone["code"]) == ("error", None, "not_found")
+    await write(aredis, keys, key, 5, 11)
+    assert await socket.receive_nothing(0.3)
+    assert (await ask(socket, type="watch", accounts=[key]))["code"] == "not_found"
+
+
+@pytest.mark.parametrize(
+    "junk", [b"junk", b"\xff\xfe", b"{}", b'{"epoch":9,"version":9,junk', b'{"epoch":9,"version":9}']
+)
+async def test_junk_in_a_snapshot_is_sent_to_nobody(connect, account, aredis, keys, junk):
+    key = await account(balance="123.45")
+    await write(aredis, keys, key, 5, 10)
+    before = await connect("alice")
+    await ask(before, type="watch", accounts=[key])
+    await aredis.set(keys.snapshot(key), junk)
+    await SnapshotWriter(aredis, keys).announce([key])
+    after = await connect("alice")
+    assert (await ask(after, type="watch", accounts=[key]))["balance"] == "123.45"
+    assert await before.receive_nothing(0.3)
+    await aredis.delete(keys.snapshot(key))
+    await write(aredis, keys, key, 5, 12, "7.00")
+    assert (await receive(before))["equity"] == "7.00"
 
 
 async def test_sockets_close_when_access_ends(connect, account, people):
