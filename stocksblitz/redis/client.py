@@ -19,16 +19,16 @@ from stocksblitz.redis.decoding import BadData
 from stocksblitz.redis.keys import Keys
 from stocksblitz.redis.url import sentinels
 
-# redis-py retries on its own only a little: the loops above it wait and try again without end, and know what to resync.
+# redis-py itself retries only a little: its callers back off, and know what to read again afterwards.
 _OPTIONS: dict[str, Any] = {"socket_timeout": 5, "socket_connect_timeout": 2, "health_check_interval": 15}
 _SENTINEL: dict[str, Any] = {"socket_timeout": 2, "socket_connect_timeout": 2}
 
 CONNECTIONS = 64
-"""Of one client: enough for Redis, which answers one command at a time, and few enough for thousands of tabs."""
+"""Connections of one client: Redis answers one command at a time, and more would not make it faster."""
 
 
 def current_keys() -> Keys:
-    """The names of the realm that the running feed writes to."""
+    """Return the names of the realm that the running feed writes to."""
     return Keys(f"{settings.REDIS_NAMESPACE}{settings.FEED.prefix}")
 
 
@@ -50,14 +50,14 @@ class _Watched(sync_redis.sentinel.SentinelConnectionPool, sync_redis.BlockingCo
 
 
 def connect(**options: Any) -> Any:
-    """An asyncio client of its own; the caller closes it. Answers are bytes unless ``decode_responses=True``."""
+    """Return a new asyncio client, which the caller closes. Answers are bytes unless ``decode_responses=True``."""
     merged = {**_OPTIONS, "retry": AsyncRetry(ExponentialWithJitterBackoff(base=0.01, cap=0.2), 2), **options}
     merged |= {"max_connections": CONNECTIONS, "timeout": 5}
     if watched := sentinels(settings.REDIS_URL):
         hosts, name = watched
         manager = aioredis.Sentinel(hosts, **_SENTINEL)
         return manager.master_for(name, connection_pool_class=_AsyncWatched, **merged)
-    # More commands at once than connections wait their turn; redis-py's own pool would refuse them.
+    # More commands than connections wait for one; redis-py's default pool would refuse them.
     return aioredis.Redis.from_pool(aioredis.BlockingConnectionPool.from_url(settings.REDIS_URL, **merged))
 
 

@@ -1,4 +1,4 @@
-"""How a worker process starts to stop, waits, and ends in its time."""
+"""How a worker process is told to stop, waits, and ends within its deadline."""
 
 import asyncio
 import contextlib
@@ -12,23 +12,23 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 WORKERS = ("feed", "compute", "portfolio")
-"""The kinds that an installation has beside its web processes."""
+"""The kinds of workers that an installation has beside its web processes."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 STOP_S = 10.0
-"""How long a worker has to stop: less than whoever supervises it waits before it kills."""
+"""Seconds that a worker has to stop; a supervisor kills it after more than that."""
 
 
 def now_ms() -> int:
-    """The wall clock in milliseconds, UTC."""
+    """Return the wall clock in milliseconds, UTC."""
     return time.time_ns() // 1_000_000
 
 
 @contextlib.contextmanager
 def stop_event() -> Iterator[asyncio.Event]:
-    """Yield an event set by the first SIGTERM or SIGINT; a second one kills as usual.
+    """Yield an event that the first SIGTERM or SIGINT sets; a second signal kills as usual.
 
-    `STOP_S` after the first the process ends whatever still hangs (a thread, a connection, the event loop itself), with
-    code 1 and on stderr what each thread was doing.
+    `STOP_S` seconds after the first, the process ends whatever still hangs (a thread, a connection, the event loop), with
+    code 1, and writes to stderr what each thread was doing.
     """
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
 
@@ -42,7 +42,7 @@ def stop_event() -> Iterator[asyncio.Event]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         loop.call_soon_threadsafe(begin)
 
-    # Not the loop's own handlers: those wait for the loop, which may be what hangs.
+    # The event loop's own handlers would wait for the loop, which may be what hangs.
     before = {number: signal.signal(number, request) for number in STOP_SIGNALS}
     try:
         yield stop
@@ -53,7 +53,7 @@ def stop_event() -> Iterator[asyncio.Event]:
 
 @contextlib.asynccontextmanager
 async def finish_within(stop: asyncio.Event, seconds: float) -> AsyncIterator[None]:
-    """What runs inside is cancelled so many seconds after the stop."""
+    """Cancel the block so many seconds after the stop."""
 
     async def watch() -> None:
         await stop.wait()
@@ -69,11 +69,11 @@ async def finish_within(stop: asyncio.Event, seconds: float) -> AsyncIterator[No
     except TimeoutError:
         if not limit.expired():
             raise
-        log.warning("not all was finished in time", extra={"action": "cut_short"})
+        log.warning("work cancelled at the deadline", extra={"action": "cut_short"})
 
 
 async def wait(stop: asyncio.Event, seconds: float) -> bool:
-    """Wait that long, or until the stop; return whether it came."""
+    """Wait for so many seconds or until the stop; return whether the stop has come."""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(stop.wait(), seconds)
     return stop.is_set()
