@@ -112,4 +112,6 @@ async def test_no_acknowledged_subscription_is_lost_and_streams_go_on(stack, pos
     await adding.next("market_update", lambda m: wanted <= m["indicators"].keys())
     await watching.next("market_update")
     check_order(watching.messages, "BTCUSD", "1min")
+    for tab in (watching, adding):
+        await tab.close()
     assert server.pids() == before, server.tail()
