@@ -4,6 +4,7 @@ Each part runs in a separate process (``python -m bench.benchmarks.portfolio PAR
 """
 
 import asyncio
+import itertools
 import json
 import random
 import statistics
@@ -22,6 +23,8 @@ from bench.report import Line, Report
 
 ACCOUNTS, PER_ACCOUNT, SYMBOLS = 100_000, 10, 1_000
 DIRTY = 10_000
+LOADED_AT_ONCE = 1_000
+"""Accounts that are taken in before the leases are renewed, which expire after 3 s."""
 
 
 # --- Books
@@ -96,6 +99,7 @@ def columns() -> list[Line]:
 
 async def cycle(count: int, per: int = PER_ACCOUNT) -> list[Line]:
     """Measure from one tick of a symbol that ``count`` accounts hold until all snapshots are written and announced."""
+    from portfolio.worker.database import Store
     from portfolio.worker.engine import Engine
     from portfolio.worker.price_listener import PortfolioCalculatorListener
     from stocksblitz.redis.client import connect, current_keys
@@ -105,12 +109,13 @@ async def cycle(count: int, per: int = PER_ACCOUNT) -> list[Line]:
     leases = ShardLeases(redis, names, "portfolio")
     await leases.step()
     listener = PortfolioCalculatorListener(redis, names, ("live", "demo"), bound=2_000_000)
-    engine = Engine(redis, names, listener, leases, None)  # type: ignore[arg-type]  # nothing is closed here
+    engine = Engine(
+        redis, names, listener, leases, Store()
+    )  # no account reaches a level, so no decision is made
     engine.sample.one_in = 0
     accounts = random_accounts(count, rng, per)
     symbol = share_symbol(accounts)
-    await leases.step()  # the leases have expired while the accounts were created
-    take_in(engine, accounts, quotes(rng))
+    await take_in(engine, leases, accounts, quotes(rng))
     members = list(accounts)
     for start in range(0, count, 5000):
         await redis.sadd(names.holders(symbol, "demo"), *members[start : start + 5000])
@@ -151,15 +156,17 @@ def share_symbol(accounts: dict[str, Any]) -> str:
     return str(terms.symbol)
 
 
-def take_in(engine: Any, accounts: dict[str, Any], ticks: dict[str, Any]) -> None:
-    """Give the engine the accounts as if it had read them from the database."""
+async def take_in(engine: Any, leases: Any, accounts: dict[str, Any], ticks: dict[str, Any]) -> None:
+    """Give the engine the accounts as if it had read them from the database; renew the leases in between."""
     from portfolio.worker.database import LoadedAccount
     from stocksblitz.workers.leases import shard_of
 
     engine.book.currencies.use(currency_graph())
-    engine.accounts.take_in(
-        {key: LoadedAccount(account, 1, "ok", shard_of(key)) for key, account in accounts.items()}
-    )
+    for part in itertools.batched(accounts.items(), LOADED_AT_ONCE):
+        await leases.step()
+        engine.accounts.take_in(
+            {key: LoadedAccount(account, 1, "ok", shard_of(key)) for key, account in part}
+        )
     engine.book.tick(ticks, int(time.time() * 1000))
     engine.book.currencies.follow(["EURUSD"])
 
