@@ -195,7 +195,7 @@ class SubscriptionAdmin(ReadOnlyAdmin):
                 indicators=[row.indicator],
             )
         touched = {session_key(row.session.user_id, str(row.session.session_id)) for row in rows}
-        control.publish_sync([ControlMessage(action="resync", session_key=each) for each in sorted(touched)])
+        control.publish_sync([ControlMessage(action="resync", session_key=name) for name in sorted(touched)])
         self.message_user(request, f"{len(rows)} subscriptions dropped", messages.SUCCESS)
 
     def has_drop_permission(self, request: HttpRequest) -> bool:

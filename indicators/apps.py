@@ -33,7 +33,7 @@ def clean_up_subscriptions() -> int:
 def end_sessions(
     sender: object, user_id: int, login_id: Any = None, session_id: str | None = None, **_: Any
 ) -> None:
-    """Access that ends takes its sessions along."""
+    """End the sessions of access that was revoked."""
     from indicators.subscriptions import service as subscriptions
 
     if session_id is not None:
@@ -45,7 +45,7 @@ def end_sessions(
 
 
 def forget_user(sender: object, instance: Any, **_: Any) -> None:
-    """The rows go with the user; what Redis holds of them goes once that is committed."""
+    """Remove a deleted user's sessions from Redis once the deletion of their rows is committed."""
     from indicators.models import Session
     from indicators.subscriptions import service as subscriptions
     from stocksblitz.redis.keys import session_key

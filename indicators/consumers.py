@@ -1,4 +1,4 @@
-"""One tab's socket: what it asks for and how its session ends. Market data does not pass here (see the hub)."""
+"""The socket of one session: its requests and its end. Market data does not pass through here (see the hub)."""
 
 import contextlib
 import uuid
@@ -24,7 +24,7 @@ DELIBERATE = frozenset({1000, 1001})
 
 
 class IndicatorConsumer(SocketConsumer):
-    """``/ws/indicators``."""
+    """Consumer of ``/ws/indicators``."""
 
     messages = wire.INDICATOR_MESSAGES
 
@@ -35,9 +35,8 @@ class IndicatorConsumer(SocketConsumer):
             user_id=user_id, session_id=session_id, login_id=self.identity.login_id, ws_conn_id=ws_conn_id
         )
         self.hub.set_session_store(subscriptions.touch, snapshot.resync)
-        if (
-            session.replaces
-        ):  # the process with the session's other socket reads which one is current, and closes it
+        if session.replaces:
+            # The process with the session's other socket reads which one is current, and closes its own.
             key = session_key(user_id, session_id)
             message = ControlMessage(action="resync", session_key=key, except_conn=ws_conn_id)
             await control.publish(self.hub.redis, message)
@@ -73,7 +72,7 @@ class IndicatorConsumer(SocketConsumer):
         who: dict[str, Any] = {"user_id": client.user_id, "session_id": client.session_id}
         if client.closing == Close.REPLACED:
             return
-        with contextlib.suppress(StocksBlitzError):  # what cannot be written now runs out by itself
+        with contextlib.suppress(StocksBlitzError):  # what cannot be written now expires by itself
             if (code in DELIBERATE and client.closing is None) or client.closing == Close.SESSION_ENDED:
                 await subscriptions.end_session(**who, ws_conn_id=client.ws_conn_id)
             else:

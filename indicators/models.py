@@ -1,4 +1,4 @@
-"""Sessions (a tab, an SDK instance, a REST client) and what each of them asked for: the truth of every subscription."""
+"""Sessions (a tab, an SDK instance, a REST client) and their subscriptions: what the database says counts."""
 
 import uuid
 

@@ -104,7 +104,7 @@ def engine_step(histories: list[list[Bar]]) -> Callable[[], int]:
 def warm(bars: list[Bar]) -> Stream:
     """Return a stream that computes all indicators of the mix."""
     stream = Stream(bars)
-    stream.want(map(parse, MIX))
+    stream.set_indicators(map(parse, MIX))
     return stream
 
 

@@ -101,7 +101,7 @@ class UnsubscribeView(APIView):
         return Response(
             {
                 "status": "unsubscribed",
-                "results": [{name: each[name] for name in shown} for each in result.results],
+                "results": [{name: row[name] for name in shown} for row in result.results],
             }
         )
 
@@ -131,7 +131,7 @@ class HeartbeatView(APIView):
 class DataView(APIView):
     @documented(serializers.DataReply, 404, parameters=[TIMEFRAME, SESSION_HEADER], tags=["indicators"])
     def get(self, request: Request, symbol: str) -> Response:
-        """The newest bar with exactly the indicators that this session has subscribed to."""
+        """Return the newest bar with exactly the indicators that this session has subscribed to."""
         symbol = requests.read_symbol(symbol)
         timeframe = requests.read_timeframe(request.query_params.get("timeframe"))
         specs = session_data.subscribed(user_id(request), session_id_of(request), symbol, timeframe)
@@ -149,7 +149,7 @@ class CurrentView(APIView):
         tags=["indicators"],
     )
     def get(self, request: Request, symbol: str) -> Response:
-        """Newest values without a subscription: from the cache, else computed once for all who ask."""
+        """Return newest values without a subscription: from the cache, else computed once for all who ask."""
         timeframe = requests.read_timeframe(request.query_params.get("timeframe"))
         specs = _ids(request, required=True)
         answer = cache.current_sync(check_symbol(symbol), timeframe, specs, user_id=user_id(request))
@@ -171,7 +171,7 @@ class HistoryView(APIView):
         tags=["indicators"],
     )
     def get(self, request: Request, symbol: str) -> Response:
-        """Closed bars and one value per bar, oldest first."""
+        """Return closed bars and one value per bar, oldest first."""
         query = request.query_params
         timeframe, specs = requests.read_timeframe(query.get("timeframe")), _ids(request, required=False)
         limit = whole_number(query, "limit", DEFAULT_BARS, low=1, high=MOST_BARS)
@@ -210,7 +210,7 @@ class SubscriptionsView(APIView):
         tags=["indicators"],
     )
     def get(self, request: Request) -> Response:
-        """What this session has subscribed to."""
+        """Return what this session has subscribed to."""
         query = request.query_params
         symbol = requests.read_symbol(query["symbol"]) if query.get("symbol") else None
         timeframe = requests.read_timeframe(query["timeframe"]) if query.get("timeframe") else None
@@ -235,12 +235,12 @@ def _catalogue() -> list[dict[str, Any]]:
 class CatalogueView(APIView):
     @documented(serializers.CatalogueReply, tags=["indicators"])
     def get(self, request: Request) -> Response:
-        """Every indicator there is."""
+        """Return every indicator of the catalogue."""
         return Response({"indicators": _catalogue()})
 
 
 class MetricsView(APIView):
     @documented(serializers.MetricsReply, tags=["indicators"])
     def get(self, request: Request) -> Response:
-        """How much is shared, over all processes."""
+        """Return how much is shared, over all processes."""
         return Response(session_data.figures())

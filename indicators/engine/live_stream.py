@@ -95,38 +95,40 @@ class LiveStream:
     def begin(
         self, bars: Sequence[Bar], specs: Iterable[Spec], published: StreamPosition, now_ms: int
     ) -> Batch:
-        """Open the kernels on these closed bars and publish the beginning of the epoch."""
-        same_past = published.generation == self.position.generation or not published.epoch
-        last = published.closed_ts if same_past and published.closed_ts else None
+        """Open the kernels on these closed bars; return the batch that begins the epoch."""
+        same_history = published.generation == self.position.generation or not published.epoch
+        last = published.closed_ts if same_history and published.closed_ts else None
         split = sum(1 for bar in bars if last is None or bar.ts <= last)
-        split = split or len(bars)  # what was published last is older than all that is kept: begin with that
-        past, missed = bars[:split], bars[split:]
-        self._engine = Stream(past)
-        self._engine.want(specs)
+        split = split or len(
+            bars
+        )  # all that is kept is newer than what was published last: begin with all of it
+        history, missed = bars[:split], bars[split:]
+        self._engine = Stream(history)
+        self._engine.set_indicators(specs)
         batch = Batch()
-        if past:
-            self._before = past[-2].ts if len(past) > 1 else 0
-            self._base = past[-1], self._before
-            self.position.closed_ts = past[-1].ts
+        if history:
+            self._before = history[-2].ts if len(history) > 1 else 0
+            self._base = history[-1], self._before
+            self.position.closed_ts = history[-1].ts
             self._values = self._engine.last_values()
-            flags = {"base": True, "reset": not same_past}
-            batch.logged.append(self._frame(past[-1], self._values, closed=True, now_ms=now_ms, **flags))
-            self._before = past[-1].ts
+            flags = {"base": True, "reset": not same_history}
+            batch.logged.append(self._frame(history[-1], self._values, closed=True, now_ms=now_ms, **flags))
+            self._before = history[-1].ts
         self.close(missed, batch, now_ms)
         return batch
 
     def follows(self, feed: FeedState) -> bool:
-        """Whether the bars to come belong to the past that this stream was opened on."""
+        """Return whether the bars to come continue the history that this stream was opened on."""
         return feed.generation == self.position.generation
 
-    def want(self, specs: Iterable[Spec], bars: Sequence[Bar]) -> None:
-        """Compute exactly these; new ones are opened on ``bars``, closed and up to the last one published."""
+    def set_indicators(self, specs: Iterable[Spec], bars: Sequence[Bar]) -> None:
+        """Compute exactly these indicators; new ones are opened on ``bars``, closed and up to the last one published."""
         usable = [bar for bar in bars if bar.ts <= self.position.closed_ts]
-        self._engine.want(specs, usable)
+        self._engine.set_indicators(specs, usable)
         self._values = self._engine.last_values()
 
     def close(self, bars: Iterable[Bar], batch: Batch, now_ms: int) -> None:
-        """Closed bars in order; those already taken in are passed over."""
+        """Take in closed bars in order and add their frames to the batch; bars that were taken in before are skipped."""
         for bar in bars:
             if bar.ts <= self.position.closed_ts:
                 continue
@@ -139,7 +141,7 @@ class LiveStream:
                 self.forming = None
 
     def peek(self, bar: Bar, prev_ts: int, batch: Batch, now_ms: int) -> bool:
-        """The forming bar, unless it follows another bar than the one taken in last; returns whether it fitted."""
+        """Add the frame of a forming bar to the batch; False where it follows another bar than the one taken in last."""
         if prev_ts != self.position.closed_ts and prev_ts:
             return False
         self.forming = bar
@@ -147,14 +149,13 @@ class LiveStream:
         return True
 
     def repeat(self, batch: Batch, now_ms: int) -> None:
-        """Say the newest state again: its indicators, or its staleness, have changed."""
+        """Publish the newest state again: its indicators, or its staleness, have changed."""
         if self.forming is not None:
             batch.forming = self._frame(
                 self.forming, self._engine.peek(self.forming), closed=False, now_ms=now_ms
             )
-        elif (
-            self._base is not None
-        ):  # nothing new in the order of frames: the newest one, told again under its seq
+        elif self._base is not None:
+            # Nothing is new in the order of frames: the newest one is published again under its sequence number.
             bar, self._before = self._base
             self.position.seq -= 1
             batch.forming = self._frame(bar, self._values, closed=True, now_ms=now_ms, base=True)
@@ -171,7 +172,7 @@ class LiveStream:
         return self._flushed or 0
 
     def closed_values(self, bar: Bar) -> dict[str, Any]:
-        return {each: self._entry(bar, value, ready) for each, (value, ready) in self._values.items()}
+        return {id: self._entry(bar, value, ready) for id, (value, ready) in self._values.items()}
 
     def _entry(self, bar: Bar, value: Any, ready: bool) -> dict[str, Any]:
         return {"ts": bar.ts, "value": value if ready else None, "timeframe": self.timeframe, "ready": ready}
@@ -199,8 +200,8 @@ class LiveStream:
                 "greeks": self.feed.greeks,
                 "oi": self.feed.oi,
                 "indicators": {
-                    each: {"ts": ts, "value": value, "timeframe": timeframe, "ready": ready}
-                    for each, (value, ready) in values.items()
+                    id: {"ts": ts, "value": value, "timeframe": timeframe, "ready": ready}
+                    for id, (value, ready) in values.items()
                 },
                 "source": self.feed.source,
                 "stale": self.stale,

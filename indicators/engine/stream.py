@@ -14,14 +14,14 @@ from indicators.engine.spec import Spec
 from stocksblitz.market.core.bars import Bar
 
 LARGEST = 1e15
-"""A price beyond this is no price; squares and products of smaller ones stay finite."""
+"""Upper bound of a price: squares and products of smaller numbers stay finite."""
 
 type Values = dict[str, tuple[Value, bool]]
 """Canonical id -> value and whether it is ready; the value is None until it is."""
 
 
 def clean(bar: Bar) -> Bar | None:
-    """The bar with a usable volume (0 where it is not one), or None when its prices are none."""
+    """Return the bar with a usable volume (0 where it has none), or None when its prices cannot be used."""
     try:
         _, first, high, low, close, volume, _ = bar
         if not (
@@ -44,7 +44,7 @@ class Stream:
 
     ``last_ts``: opening time of the last closed bar, 0 before the first.
     ``broken``: canonical id -> what went wrong, for kernels that failed; their value is None until they
-    are wanted anew.
+    are set again.
     """
 
     def __init__(self, bars: Sequence[Bar] = ()) -> None:
@@ -56,16 +56,16 @@ class Stream:
 
     @property
     def specs(self) -> list[Spec]:
-        """What is computed."""
+        """The indicators that are computed."""
         return [kernel.spec for kernel in self._kernels.values()]
 
     @property
     def bars(self) -> list[Bar]:
-        """The closed bars held: as many as the wanted kernels need, so that more can be opened."""
+        """The closed bars held: as many as the kernels need, so that more can be opened."""
         return list(self._bars)
 
-    def want(self, specs: Iterable[Spec], bars: Sequence[Bar] | None = None) -> None:
-        """Compute exactly these from now on.
+    def set_indicators(self, specs: Iterable[Spec], bars: Sequence[Bar] | None = None) -> None:
+        """Compute exactly these indicators from now on.
 
         New ones are opened from the bars held, or from ``bars`` (up to `last_ts`), then held instead.
         """
@@ -74,9 +74,9 @@ class Stream:
             usable = filter(None, map(clean, bars))
             self._bars = deque(bar for bar in usable if bar.ts <= self.last_ts or not self._kernels)
             self.last_ts = max(self.last_ts, bars[-1].ts if bars and not self._kernels else 0)
-        for gone in [id for id in (self._kernels | self.broken) if id not in wanted]:
-            self._kernels.pop(gone, None)
-            self.broken.pop(gone, None)
+        for id in (self._kernels | self.broken).keys() - wanted.keys():
+            self._kernels.pop(id, None)
+            self.broken.pop(id, None)
         for id, spec in wanted.items():
             if id not in self._kernels and id not in self.broken:
                 self._open(spec)
@@ -84,7 +84,7 @@ class Stream:
         self._trim()
 
     def update(self, bar: Bar) -> Values:
-        """Take in a closed bar. One at or before `last_ts` changes nothing and gives no values."""
+        """Take in a closed bar and return the values; a bar at or before `last_ts` changes nothing and gives none."""
         if bar.ts <= self.last_ts:
             return {}
         self.last_ts = bar.ts
@@ -96,12 +96,12 @@ class Stream:
         return self._values(usable, Kernel.update)
 
     def peek(self, bar: Bar) -> Values:
-        """The values with this forming bar; nothing is changed."""
+        """Return the values with this forming bar; nothing is changed."""
         usable = clean(bar)
         return self._nothing() if usable is None else self._values(usable, Kernel.peek)
 
     def last_values(self) -> Values:
-        """The values at the last closed bar, as its `update` gave them or would have given them."""
+        """Return the values at the last closed bar, as its `update` gave them or would have given them."""
         return self._nothing() | {id: kernel.last() for id, kernel in self._kernels.items()}
 
     def _values(self, bar: Bar, ask: Callable[[Kernel, Bar], Value]) -> Values:
@@ -142,11 +142,11 @@ class Stream:
 
 
 def series(spec: Spec, bars: Sequence[Bar], limit: int) -> list[Value]:
-    """The values of the last ``limit`` bars, oldest first, each None until ready or where it is undefined.
+    """Return the values of the last ``limit`` bars, oldest first, each None until ready or where it is undefined.
 
     Give bars before these, as many as `Spec.history` tells, where every value is to be ready.
     """
     stream = Stream()
-    stream.want([spec])
+    stream.set_indicators([spec])
     values = [stream.update(bar).get(spec.id, (None, False))[0] for bar in bars]
     return values[len(values) - min(limit, len(values)) :]

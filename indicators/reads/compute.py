@@ -99,6 +99,6 @@ class OneShot:
 
 def _value(spec: Spec, bars: Sequence[Bar], forming: Bar | None) -> tuple[Any, bool]:
     stream = Stream(bars)
-    stream.want([spec])
+    stream.set_indicators([spec])
     values = stream.peek(forming) if forming is not None else stream.last_values()
     return values.get(spec.id, (None, False))

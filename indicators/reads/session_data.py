@@ -1,4 +1,4 @@
-"""What a session's own data are at this moment, for readers without a socket; and the figures of the whole."""
+"""A session's own data at this moment, for readers without a socket; and figures of all sessions."""
 
 from collections import Counter
 from typing import Any
@@ -15,7 +15,7 @@ from stocksblitz.redis.client import current_keys, each_answer_sync, good, sync_
 
 
 def subscribed(user_id: int, session_id: str, symbol: str, timeframe: str) -> dict[str, Spec]:
-    """The ids that a session used on a pair; StocksBlitzError ``not_subscribed`` where it has none (not even bars)."""
+    """Return the ids that a session uses on a stream; StocksBlitzError ``not_subscribed`` where it has not even bars."""
     rows = Subscription.objects.filter(
         session__user_id=user_id,
         session__session_id=session_id,

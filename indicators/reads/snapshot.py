@@ -1,7 +1,7 @@
-"""How a session joins a stream without a gap and without a double: reply, snapshot and new view in one moment.
+"""How a session joins a stream without a gap and without a duplicate: reply, snapshot and new view in one step.
 
-Until that moment frames go out under the view the session had before; after it, under the new one. What needs waiting
-(the first frame, the history) is waited for before it.
+Before that step frames are sent under the session's old view, after it under the new one. The first frame and the
+history are waited for before it.
 """
 
 import logging
@@ -49,8 +49,8 @@ EMPTY = SnapshotHistory([], {}, complete=True)
 
 
 def canonical_ids(asked: list[str]) -> dict[str, str]:
-    """The ids a session uses, to the ids they are computed under."""
-    return {each: parse(each).id for each in asked}
+    """Return the ids that a session uses, each with the id that it is computed under."""
+    return {indicator: parse(indicator).id for indicator in asked}
 
 
 def check_history(history: int | None, indicators: int) -> None:
@@ -74,22 +74,22 @@ async def join(
     since_bar: int | None = None,
     reply: dict[str, Any] | None = None,
 ) -> None:
-    """Enter the stream with exactly these ids; writes ``reply`` (if any) and the snapshot before its first frame."""
+    """Enter the stream with exactly these ids; write ``reply`` (if any) and the snapshot before its first frame."""
     async with hub.opened(stream) as state:
         blank = await read_blank_frame(hub, stream) if state.newest is None else None
         if blank is None or blank.ts:  # else there is no bar yet that could have values
             await hub.values(state, set(ids.values()), VALUES_WAIT_S)
-        past = await read_past(state, stream, ids, history, since_bar, user_id=client.user_id)
+        closed = await read_closed_bars(state, stream, ids, history, since_bar, user_id=client.user_id)
         frame = state.newest or blank
         assert frame is not None
         hub.enter(client, stream, ids)
         state.known_upto(frame.upto)
         if reply is not None:
             client.reply(reply)
-        client.send(fitting(past, frame, ids, settings.WS_MAILBOX_BYTES * 3 // 4))
+        client.send(fit_snapshot(closed, frame, ids, settings.WS_MAILBOX_BYTES * 3 // 4))
 
 
-async def read_past(
+async def read_closed_bars(
     state: StreamState,
     stream: Stream,
     ids: dict[str, str],
@@ -98,7 +98,7 @@ async def read_past(
     *,
     user_id: int,
 ) -> SnapshotHistory:
-    """The closed bars asked for, ending right before the newest frame's bar.
+    """Return the closed bars asked for, up to the one right before the newest frame's bar.
 
     StocksBlitzError ``unavailable`` when the market closes bars faster than they can be read.
     """
@@ -106,13 +106,13 @@ async def read_past(
         return EMPTY
     limit = history or max(1, settings.SNAPSHOT_CELLS // (1 + len(ids)))
     for _ in range(ATTEMPTS):
-        past = await _fetch(stream, set(ids.values()), limit, user_id)
-        past = up_to(extended(past, state.recent), state.newest)
-        if state.newest is None or not state.newest.prev or past.last_ts == state.newest.prev:
-            return trimmed(past, history, since_bar)
-        # A bar closed meanwhile that we know only by name: read once more.
+        closed = await _fetch(stream, set(ids.values()), limit, user_id)
+        closed = before_frame(with_recent(closed, state.recent), state.newest)
+        if state.newest is None or not state.newest.prev or closed.last_ts == state.newest.prev:
+            return trim(closed, history, since_bar)
+        # A bar closed meanwhile of which only the opening time is known: read once more.
     raise StocksBlitzError(
-        "unavailable", f"bars of {' '.join(stream)} close faster than their past is read: subscribe again"
+        "unavailable", f"bars of {' '.join(stream)} close faster than they are read: subscribe again"
     )
 
 
@@ -129,22 +129,22 @@ async def _fetch(stream: Stream, canonical: set[str], limit: int, user_id: int) 
         return SnapshotHistory(answer["bars"], dict.fromkeys(canonical, nothing), complete=False)
 
 
-def extended(past: SnapshotHistory, recent: Any) -> SnapshotHistory:
-    """With the bars whose closed frames came in after it was read, as far as each follows the one before it."""
+def with_recent(closed: SnapshotHistory, recent: Any) -> SnapshotHistory:
+    """Add the bars whose closed frames came in after the read, as far as each follows the one before it."""
     fresh: list[Frame] = []
-    last_ts = past.last_ts
+    last_ts = closed.last_ts
     for frame in recent:
         if frame.prev == last_ts:
             fresh.append(frame)
             last_ts = frame.ts
-    if not fresh or not past.bars:
-        return past
-    bars = past.bars + [
+    if not fresh or not closed.bars:
+        return closed
+    bars = closed.bars + [
         [frame.ts, *(frame.data["ohlcv"][part] for part in ("open", "high", "low", "close", "volume"))]
         for frame in fresh
     ]
-    values = {each: known + [value_in(frame, each) for frame in fresh] for each, known in past.values.items()}
-    return SnapshotHistory(bars, values, past.complete)
+    values = {id: known + [value_in(frame, id) for frame in fresh] for id, known in closed.values.items()}
+    return SnapshotHistory(bars, values, closed.complete)
 
 
 def value_in(frame: Frame, canonical: str) -> Any:
@@ -152,49 +152,49 @@ def value_in(frame: Frame, canonical: str) -> Any:
     return entry["value"] if entry and entry["ready"] else None
 
 
-def up_to(past: SnapshotHistory, newest: Frame | None) -> SnapshotHistory:
-    """Only what lies before the frame's bar."""
-    if newest is None or past.last_ts < newest.ts:
-        return past
-    keep = sum(1 for bar in past.bars if bar[0] < newest.ts)
+def before_frame(closed: SnapshotHistory, newest: Frame | None) -> SnapshotHistory:
+    """Return only the bars before the frame's own."""
+    if newest is None or closed.last_ts < newest.ts:
+        return closed
+    keep = sum(1 for bar in closed.bars if bar[0] < newest.ts)
     return SnapshotHistory(
-        past.bars[:keep], {each: known[:keep] for each, known in past.values.items()}, past.complete
+        closed.bars[:keep], {id: known[:keep] for id, known in closed.values.items()}, closed.complete
     )
 
 
-def trimmed(past: SnapshotHistory, history: int | None, since_bar: int | None) -> SnapshotHistory:
-    """As much as was asked for; ``complete`` tells whether that is all of it."""
+def trim(closed: SnapshotHistory, history: int | None, since_bar: int | None) -> SnapshotHistory:
+    """Return as many bars as were asked for; ``complete`` tells whether that is all of them."""
     if since_bar is not None:
-        keep = sum(1 for bar in past.bars if bar[0] > since_bar)
-        complete = keep < len(past.bars) or past.complete
+        keep = sum(1 for bar in closed.bars if bar[0] > since_bar)
+        complete = keep < len(closed.bars) or closed.complete
     else:
-        keep = min(history or 0, len(past.bars))
-        complete = keep == history or past.complete
-    start = len(past.bars) - keep
+        keep = min(history or 0, len(closed.bars))
+        complete = keep == history or closed.complete
+    start = len(closed.bars) - keep
     return SnapshotHistory(
-        past.bars[start:], {each: known[start:] for each, known in past.values.items()}, complete
+        closed.bars[start:], {id: known[start:] for id, known in closed.values.items()}, complete
     )
 
 
-def fitting(past: SnapshotHistory, frame: Frame, ids: dict[str, str], most: int) -> bytes:
-    """The framed snapshot with as many of the newest bars as fit into so many bytes: a session's memory is bounded."""
-    framed = snapshot(frame, ids, as_history(past, frame, ids))
-    while len(framed) > most and past.bars:
-        keep = min(len(past.bars) - 1, int(0.95 * len(past.bars) * most / len(framed)))
-        start = len(past.bars) - keep
-        values = {each: known[start:] for each, known in past.values.items()}
-        past = SnapshotHistory(past.bars[start:], values, complete=False)
-        framed = snapshot(frame, ids, as_history(past, frame, ids))
+def fit_snapshot(closed: SnapshotHistory, frame: Frame, ids: dict[str, str], most: int) -> bytes:
+    """Return the framed snapshot with as many of the newest bars as fit into so many bytes: memory is bounded."""
+    framed = snapshot(frame, ids, history_part(closed, frame, ids))
+    while len(framed) > most and closed.bars:
+        keep = min(len(closed.bars) - 1, int(0.95 * len(closed.bars) * most / len(framed)))
+        start = len(closed.bars) - keep
+        values = {id: known[start:] for id, known in closed.values.items()}
+        closed = SnapshotHistory(closed.bars[start:], values, complete=False)
+        framed = snapshot(frame, ids, history_part(closed, frame, ids))
     return framed
 
 
-def as_history(past: SnapshotHistory, frame: Frame, ids: dict[str, str]) -> dict[str, Any]:
-    past = up_to(past, frame)
-    nothing: list[Any] = [None] * len(past.bars)
+def history_part(closed: SnapshotHistory, frame: Frame, ids: dict[str, str]) -> dict[str, Any]:
+    closed = before_frame(closed, frame)
+    nothing: list[Any] = [None] * len(closed.bars)
     return {
-        "bars": past.bars,
-        "indicators": {asked: past.values.get(canonical, nothing) for asked, canonical in ids.items()},
-        "complete": past.complete,
+        "bars": closed.bars,
+        "indicators": {asked: closed.values.get(canonical, nothing) for asked, canonical in ids.items()},
+        "complete": closed.complete,
     }
 
 
@@ -206,7 +206,7 @@ async def read_blank_frame(hub: Hub, stream: Stream) -> Frame:
 
 
 def settle(hub: Hub, client: Connection, left: Mapping[Stream, Iterable[str]]) -> None:
-    """Take from the socket what its session no longer has."""
+    """Take from the socket the streams and indicators that its session no longer has."""
     for stream, view in list(client.views.items()):
         if stream not in left:
             hub.leave(client, stream)
@@ -218,7 +218,7 @@ def settle(hub: Hub, client: Connection, left: Mapping[Stream, Iterable[str]]) -
 
 
 async def resync(hub: Hub, client: Connection) -> None:
-    """Make the socket agree with what the database says its session has: something else changed it."""
+    """Make the socket agree with its session in the database: something else has changed it."""
     who: dict[str, Any] = {"user_id": client.user_id, "session_id": client.session_id}
     async with client.lock:
         socket = await subscriptions.current_socket(**who)

@@ -12,7 +12,7 @@ from indicators.engine.spec import Spec
 from indicators.subscriptions import reference_counts
 from indicators.subscriptions.reference_counts import Command, Expired, State
 from indicators.subscriptions.repository import Key, Record
-from indicators.subscriptions.state import Guard, Ids, Limits, Pair, asked_ids
+from indicators.subscriptions.state import Guard, Ids, Limits, StreamKey, asked_ids
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.store.instruments import unknown_symbol
 from stocksblitz.observability import metrics
@@ -42,7 +42,7 @@ class SessionRequest(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SessionInfo:
-    """``retained``: (symbol, timeframe, asked ids) that the session still has. ``replaces``: it had another socket."""
+    """Outcome of an open; ``retained``: (symbol, timeframe, asked ids) of the session; ``replaces``: it had a socket."""
 
     pk: int
     version: int
@@ -52,7 +52,7 @@ class SessionInfo:
 
 @dataclass(frozen=True, slots=True)
 class SubscribeResult:
-    """``ids``: all that the session now has on the pair, asked id to canonical id."""
+    """Outcome of a subscribe; ``ids``: all that the session now has on the stream, asked id to canonical id."""
 
     ids: Ids
     results: list[dict[str, Any]]
@@ -64,9 +64,9 @@ class SubscribeResult:
 
 @dataclass(frozen=True, slots=True)
 class UnsubscribeResult:
-    """``left``: every pair that the session still has, with its ids; ``results``: what was taken or named."""
+    """Outcome of an unsubscribe; ``left``: each stream that the session still has, ``results``: what was taken away."""
 
-    left: dict[Pair, Ids]
+    left: dict[StreamKey, Ids]
     results: list[dict[str, Any]]
 
     def ids(self, symbol: str, timeframe: str) -> Ids:
@@ -127,7 +127,9 @@ class Open:
 
     def reply(self, answer: Any) -> SessionInfo:
         assert self.record is not None
-        retained = [(*pair, list(asked_ids(ids))) for pair, ids in self.record.subscriptions.pairs.items()]
+        retained = [
+            (*stream, list(asked_ids(ids))) for stream, ids in self.record.subscriptions.streams.items()
+        ]
         return SessionInfo(self.record.session.pk, self.record.session.version, retained, self.replaces)
 
 
@@ -165,7 +167,7 @@ class Subscribe:
         elif record.subscriptions.rows() != before:
             record.changed()
             self.socket = record.session.ws_conn_id
-        self.ids = asked_ids(record.subscriptions.pairs[self.symbol, self.timeframe])
+        self.ids = asked_ids(record.subscriptions.streams[self.symbol, self.timeframe])
         self.asked = [computation(self.symbol, self.timeframe, spec.id) for spec in self.specs.values()]
         return reference_counts.apply(_state(record, self.asked), context.now_ms)
 
@@ -187,7 +189,7 @@ class Unsubscribe:
     timeframe: str | None
     indicators: list[str] | None
     taken: dict[tuple[str, str, str], str] = field(default_factory=dict)
-    left: dict[Pair, Ids] = field(default_factory=dict)
+    left: dict[StreamKey, Ids] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     socket: str = ""
 
@@ -198,7 +200,7 @@ class Unsubscribe:
         if self.taken:
             record.changed()
             self.socket = record.session.ws_conn_id
-        self.left = {pair: asked_ids(ids) for pair, ids in record.subscriptions.pairs.items()}
+        self.left = {stream: asked_ids(ids) for stream, ids in record.subscriptions.streams.items()}
         self.asked = [computation(*row[:2], canonical) for row, canonical in self.taken.items()]
         return reference_counts.apply(_state(record, self.asked), context.now_ms)
 

@@ -1,4 +1,4 @@
-"""Grouped commits: all requests that wait are one transaction, and each is answered after its commit.
+"""Group commit: all requests that wait are written in one transaction, and each is answered after it.
 
 One thread a process does the writing, so that it serves views (threads) and consumers (an event loop) alike.
 """
@@ -22,22 +22,22 @@ log = logging.getLogger(__name__)
 
 MAX_GROUP = 256
 LINGER_S = 0.003
-"""While requests come in crowds a group waits so long for more: fewer commits cost less than the wait."""
+"""How long a group waits for more requests while many come: fewer commits cost less than the wait."""
 AGAIN_S = 2.0
-"""A write that failed sooner is tried once more; later, its requests have waited enough."""
+"""A write that failed within this time is tried once more; after it, its requests have waited enough."""
 IDLE_S = 5.0
 """A writer without work gives its database connection back and ends; the next request starts another."""
 
 type Job[Request] = tuple[Request, Future[Any]]
 
 
-def _away(error: Exception) -> StocksBlitzError:
+def _unavailable(error: Exception) -> StocksBlitzError:
     log.warning("a write failed: %s", error, extra={"action": "write_failed"})
     return StocksBlitzError("unavailable", "the database or Redis is out of reach: try again in a moment")
 
 
 class GroupCommit[Request]:
-    """``commit(requests)`` writes a group and returns one outcome each: a result, or an exception to raise."""
+    """Queue of requests with one writer; ``commit(requests)`` writes a group and returns a result or exception each."""
 
     def __init__(self, name: str, commit: Callable[[Sequence[Request]], list[Any]]) -> None:
         self._name = name
@@ -57,7 +57,7 @@ class GroupCommit[Request]:
         return future
 
     def call(self, request: Request) -> Any:
-        """The same for a thread that waits. Inside of a transaction it would wait for its own lock: refused."""
+        """Write a request and wait for its outcome; refused in a transaction, where it would wait for its own lock."""
         if connection.in_atomic_block:
             raise RuntimeError("subscriptions are written by a thread of their own: do it on_commit")
         with waiting():
@@ -92,7 +92,7 @@ class GroupCommit[Request]:
         except Exception as error:
             if len(jobs) == 1 or isinstance(error, OperationalError | InterfaceError | RedisError):
                 outcomes = [self._explain(error)] * len(jobs)
-            else:  # one of them spoils the group: each by itself
+            else:  # one request makes the group fail: write each alone
                 for job in jobs:
                     self._serve([job])
                 return
@@ -103,7 +103,7 @@ class GroupCommit[Request]:
                 future.set_result(outcome)
 
     def _attempt(self, requests: list[Request]) -> list[Any]:
-        """Once more where the connection was lost, or another process stood in the way."""
+        """Write the group, and once more where the connection was lost or another process held a lock."""
         began = time.monotonic()
         try:
             return self._commit(requests)
@@ -117,6 +117,6 @@ class GroupCommit[Request]:
         if isinstance(error, RedisError | DatabaseError | OSError):
             if isinstance(error, OperationalError | InterfaceError):
                 connection.close()
-            return _away(error)
+            return _unavailable(error)
         log.error("a write failed", exc_info=error, extra={"action": "write_failed"})
         return error

@@ -66,7 +66,7 @@ def load(keys: Iterable[Key]) -> dict[Key, Record]:
             key = (session.user_id, str(session.session_id))
             if (
                 key in records
-            ):  # the filter matches users and ids separately: a pair may be another user's session
+            ):  # the filter matches users and ids separately: a stream may be another user's session
                 records[key].session = session
     _load_rows({r.session.pk: r for r in records.values() if r.session.pk})
     return records
@@ -78,7 +78,7 @@ def _load_rows(by_pk: dict[int, Record]) -> None:
         columns = rows.values_list("pk", "session_id", "symbol", "timeframe", "indicator", "canonical")
         for pk, session_pk, symbol, timeframe, indicator, canonical in columns.iterator():
             record = by_pk[session_pk]
-            record.subscriptions.pairs.setdefault((symbol, timeframe), {})[indicator] = canonical
+            record.subscriptions.streams.setdefault((symbol, timeframe), {})[indicator] = canonical
             record.stored[symbol, timeframe, indicator] = pk
 
 

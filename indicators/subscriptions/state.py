@@ -10,15 +10,15 @@ from indicators.engine.spec import Spec
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.redis.keys import BARS_ONLY, computation
 
-type Pair = tuple[str, str]
+type StreamKey = tuple[str, str]
 type Ids = dict[str, str]
 """Asked id to canonical id."""
 type Guard = Callable[[Ids], object]
-"""Looks at what a pair would have, and raises StocksBlitzError to refuse it."""
+"""Is given the ids that a session would have on a stream, and raises StocksBlitzError to refuse them."""
 
 
 def asked_ids(rows: Ids) -> Ids:
-    """The indicators of a pair; the row for its bars alone is none."""
+    """Return the indicators of a stream, without the row that stands for its bars alone."""
     return {asked: canonical for asked, canonical in rows.items() if asked}
 
 
@@ -30,33 +30,37 @@ class Limits:
 
 @dataclass(slots=True)
 class SessionSubscriptions:
-    """All that one session asked for; each change is done wholly or raises and does nothing."""
+    """All that one session subscribes to; each change is done wholly, or raises and changes nothing."""
 
-    pairs: dict[Pair, Ids] = field(default_factory=dict)
+    streams: dict[StreamKey, Ids] = field(default_factory=dict)
 
     def computations(self) -> frozenset[str]:
-        """What has to be computed for it, each once however many ids mean it."""
+        """Return the computations that the session needs, each once however many of its ids mean it."""
         return frozenset(
             computation(symbol, timeframe, canonical)
-            for (symbol, timeframe), ids in self.pairs.items()
+            for (symbol, timeframe), ids in self.streams.items()
             for canonical in ids.values()
         )
 
     def rows(self) -> dict[tuple[str, str, str], str]:
-        """(symbol, timeframe, asked id) to canonical id."""
+        """Return (symbol, timeframe, asked id) to canonical id."""
         return {
-            (*pair, asked): canonical for pair, ids in self.pairs.items() for asked, canonical in ids.items()
+            (*stream, asked): canonical
+            for stream, ids in self.streams.items()
+            for asked, canonical in ids.items()
         }
 
-    def add(self, pair: Pair, specs: Mapping[str, Spec], limits: Limits, guard: Guard | None = None) -> None:
-        """Add indicators (none: the bars alone); what is there already stays as it is."""
-        if pair not in self.pairs and len(self.pairs) >= limits.streams:
+    def add(
+        self, stream: StreamKey, specs: Mapping[str, Spec], limits: Limits, guard: Guard | None = None
+    ) -> None:
+        """Add indicators (none: the bars alone); those that the session has already stay as they are."""
+        if stream not in self.streams and len(self.streams) >= limits.streams:
             raise StocksBlitzError(
                 "limit_exceeded",
                 f"a session has at most {limits.streams} streams: unsubscribe from one first",
             )
         wanted = {asked: spec.id for asked, spec in specs.items()} or {"": BARS_ONLY}
-        after = {**self.pairs.get(pair, {}), **wanted}
+        after = {**self.streams.get(stream, {}), **wanted}
         ids = asked_ids(after)
         if len(ids) > limits.indicators:
             raise StocksBlitzError(
@@ -65,25 +69,25 @@ class SessionSubscriptions:
             )
         if guard is not None:
             guard(ids)
-        self.pairs[pair] = after
+        self.streams[stream] = after
 
-    def matching(self, symbol: str | None, timeframe: str | None) -> list[Pair]:
+    def matching(self, symbol: str | None, timeframe: str | None) -> list[StreamKey]:
         return [
-            pair
-            for pair in self.pairs
-            if (symbol is None or pair[0] == symbol) and (timeframe is None or pair[1] == timeframe)
+            stream
+            for stream in self.streams
+            if (symbol is None or stream[0] == symbol) and (timeframe is None or stream[1] == timeframe)
         ]
 
     def drop(
         self, symbol: str | None, timeframe: str | None, indicators: list[str] | None
     ) -> dict[tuple[str, str, str], str]:
-        """Take away what matches (a level left out: all of it) and return it; what is not there is no error."""
+        """Take away and return what matches (a level left out: all of it); naming what is not there is no error."""
         taken: dict[tuple[str, str, str], str] = {}
-        for pair in self.matching(symbol, timeframe):
-            ids = self.pairs[pair]
-            for asked in list(ids) if indicators is None else [each for each in indicators if each in ids]:
+        for stream in self.matching(symbol, timeframe):
+            ids = self.streams[stream]
+            for asked in list(ids) if indicators is None else [asked for asked in indicators if asked in ids]:
                 if asked in ids:  # an id may be named twice
-                    taken[(*pair, asked)] = ids.pop(asked)
+                    taken[(*stream, asked)] = ids.pop(asked)
             if not ids:
-                del self.pairs[pair]
+                del self.streams[stream]
         return taken

@@ -1,4 +1,4 @@
-"""What compute does, as metrics: the values of each stream, and the indicators that an error stopped."""
+"""Metrics of computing: the values of each stream, and the indicators that an error stopped."""
 
 import logging
 from typing import Any
@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 class ComputeCounters:
-    """``computed``: values so far, of all streams."""
+    """Counts what one worker computes; ``computed``: values so far, of all streams."""
 
     def __init__(self) -> None:
         self.computed = 0
@@ -23,23 +23,26 @@ class ComputeCounters:
         counters = self._counters.get(stream)
         if counters is None:
             counters = self._counters[stream] = [
-                metrics.computations.labels(*stream, each) for each in live.ids
+                metrics.computations.labels(*stream, indicator) for indicator in live.ids
             ]
         for counter in counters:
             counter.inc(frames)
         self.computed += frames * len(counters)
         if live.broken or stream in self._broken:
-            self._tell_broken(stream, live.broken)
+            self._report_broken(stream, live.broken)
 
-    def _tell_broken(self, stream: StreamId, broken: dict[str, str]) -> None:
-        """Each once, until it is wanted anew."""
-        for each in broken.keys() - self._broken.get(stream, set()):
-            metrics.broken_indicators.labels(each).inc()
-            log.error("%s of %s %s: %s", each, *stream, broken[each], extra={"action": "indicator_broken"})
+    def _report_broken(self, stream: StreamId, broken: dict[str, str]) -> None:
+        """Count and log each broken indicator once, until it is computed again."""
+        for indicator in broken.keys() - self._broken.get(stream, set()):
+            metrics.broken_indicators.labels(indicator).inc()
+            fields = {"indicator": indicator, "symbol": stream[0], "timeframe": stream[1]}
+            log.error(
+                "indicator stopped: %s", broken[indicator], extra={"action": "indicator_broken", **fields}
+            )
         self._broken[stream] = set(broken)
 
     def change(self, stream: StreamId) -> None:
-        """Other indicators are wanted of it from now on."""
+        """Note that the stream has other indicators from now on."""
         self._counters.pop(stream, None)
 
     def forget(self, stream: StreamId) -> None:

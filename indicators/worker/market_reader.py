@@ -1,4 +1,4 @@
-"""What compute reads of the feed: bars, forming bars and the state of each symbol, each reading in one round trip.
+"""Reads of what the feed writes: bars, forming bars and the state of each symbol, in one round trip each.
 
 What cannot be read costs its own symbol or bar; it is counted, and logged once.
 """
@@ -51,7 +51,9 @@ class MarketReader:
             timeframes[symbol].append(timeframe)
         pipe = self._redis.pipeline(transaction=False)
         for symbol, wanted in timeframes.items():
-            pipe.hmget(self._keys.market(symbol), *STATE_FIELDS, *(f"bar:{each}" for each in wanted))
+            pipe.hmget(
+                self._keys.market(symbol), *STATE_FIELDS, *(f"bar:{timeframe}" for timeframe in wanted)
+            )
         reading = MarketReading()
         for (symbol, wanted), answer in zip(timeframes.items(), await each_answer(pipe), strict=True):
             with self._bad_markets.skip(symbol):

@@ -38,7 +38,7 @@ AGAIN_S = 0.01
 
 
 class StreamRunner:
-    """One worker. `step` does what is due; leases, `reconcile` and the subscriber tell it what that is."""
+    """The streams of one worker. `step` does what is due; leases, `reconcile` and the subscriber decide what that is."""
 
     def __init__(self) -> None:
         self.redis = connect()
@@ -314,7 +314,7 @@ class StreamRunner:
 
     def _change_indicators(self, stream: StreamId, bars: list[Bar], forming: FormingBar | None) -> None:
         if reaches(bars, forming):
-            self._live[stream].want(self.active.specs[stream].values(), bars)
+            self._live[stream].set_indicators(self.active.specs[stream].values(), bars)
             self.counters.change(stream)
         else:
             self.active.changed.add(stream)

@@ -11,7 +11,9 @@ from stocksblitz.workers.runtime import stop_event
 
 
 class Command(BaseCommand):
-    help = "Compute what live sessions want. Start as many as there is work for; each takes its share."
+    help = (
+        "Compute what live sessions subscribe to. Start as many as there is work for; each takes its share."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--once", action="store_true", help="do what is due and end")

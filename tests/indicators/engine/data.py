@@ -62,7 +62,7 @@ def run(indicator: str, bars: Sequence[Bar]) -> list[tuple[Value, bool]]:
     """Value and readiness at every bar; fails where the kernel broke."""
     spec = parse(indicator)
     stream = Stream()
-    stream.want([spec])
+    stream.set_indicators([spec])
     found = [stream.update(bar)[spec.id] for bar in bars]
     assert not stream.broken
     return found

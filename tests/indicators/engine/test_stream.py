@@ -26,8 +26,8 @@ def same(one, other, bar):
 
 def test_values_are_the_same_wherever_the_stream_was_opened():
     whole, opened = Stream(), Stream(BARS[:1200])
-    whole.want(MIX)
-    opened.want(MIX)
+    whole.set_indicators(MIX)
+    opened.set_indicators(MIX)
     for bar in BARS[:1200]:
         last = whole.update(bar)
     assert whole.last_values() == last
@@ -43,35 +43,35 @@ def test_values_are_the_same_wherever_the_stream_was_opened():
 def test_wanting_more_and_less():
     stream = Stream(BARS[:600])
     rsi, sma = parse("RSI_14"), parse("SMA_20")
-    stream.want([rsi])
+    stream.set_indicators([rsi])
     assert set(stream.update(BARS[600])) == {"RSI_14"}
     assert len(stream.bars) == rsi.history
-    stream.want([rsi, sma])  # opened from the bars that are held
+    stream.set_indicators([rsi, sma])  # opened from the bars that are held
     both = stream.update(BARS[601])
     assert both["SMA_20"] == (pytest.approx(sum(b.close for b in BARS[582:602]) / 20), True)
-    stream.want([sma])
+    stream.set_indicators([sma])
     assert set(stream.peek(BARS[602])) == {"SMA_20"}
     assert len(stream.bars) == sma.history
-    stream.want(
+    stream.set_indicators(
         [sma, parse("EMA_50")], BARS[:650]
     )  # up to the last closed bar, those after it are not known yet
     assert stream.peek(BARS[602])["EMA_50"][1]
     fresh = Stream(BARS[:602])
-    fresh.want([parse("EMA_50")])
+    fresh.set_indicators([parse("EMA_50")])
     assert stream.peek(BARS[602])["EMA_50"] == fresh.peek(BARS[602])["EMA_50"]
 
 
 def test_a_kernel_that_is_kept_is_not_opened_again():
     stream = Stream(BARS[:300])
-    stream.want([parse("OBV")])
+    stream.set_indicators([parse("OBV")])
     before = stream.last_values()
-    stream.want([parse("OBV"), parse("SMA_20")], BARS[250:300])
+    stream.set_indicators([parse("OBV"), parse("SMA_20")], BARS[250:300])
     assert stream.last_values()["OBV"] == before["OBV"]
 
 
 def test_bars_that_were_seen_change_nothing():
     stream = Stream(BARS[:100])
-    stream.want(MIX)
+    stream.set_indicators(MIX)
     before = stream.peek(BARS[100])
     assert stream.update(BARS[99]) == stream.update(BARS[5]) == {}
     assert stream.peek(BARS[100]) == before
@@ -92,8 +92,8 @@ def test_bars_that_were_seen_change_nothing():
 )
 def test_a_bar_without_prices_has_no_values_and_leaves_no_trace(bad):
     with_it, without = Stream(BARS[:500]), Stream(BARS[:500])
-    with_it.want(MIX)
-    without.want(MIX)
+    with_it.set_indicators(MIX)
+    without.set_indicators(MIX)
     broken = BARS[500]._replace(**bad)
     assert set(with_it.peek(broken).values()) == {(None, False)}
     assert set(with_it.update(broken).values()) == {(None, False)}
@@ -120,7 +120,7 @@ def test_one_broken_indicator_never_stops_the_others(monkeypatch):
     monkeypatch.setitem(kernels.FACTORIES, "SMA", failing)
     monkeypatch.setitem(kernels.FACTORIES, "WMA", lambda length: 1 / 0)
     stream = Stream(BARS[:300])
-    stream.want([parse("SMA_20"), parse("RSI_14"), parse("WMA_10")])
+    stream.set_indicators([parse("SMA_20"), parse("RSI_14"), parse("WMA_10")])
     assert set(stream.broken) == {"WMA_10"}
     for bar in BARS[300:340]:
         values = stream.update(bar)
@@ -130,16 +130,16 @@ def test_one_broken_indicator_never_stops_the_others(monkeypatch):
     assert stream.broken["SMA_20"] == "ZeroDivisionError('no')"
     assert {spec.id for spec in stream.specs} == {"RSI_14"}
     monkeypatch.undo()
-    stream.want([parse("RSI_14")])
+    stream.set_indicators([parse("RSI_14")])
     assert stream.broken == {}
-    stream.want([parse("RSI_14"), parse("SMA_20")])  # wanted anew: opened anew
+    stream.set_indicators([parse("RSI_14"), parse("SMA_20")])  # wanted anew: opened anew
     assert set(stream.update(BARS[340])) == {"RSI_14", "SMA_20"}
 
 
 def test_nothing_wanted_and_no_bars():
     stream = Stream()
     assert stream.peek(BARS[0]) == stream.update(BARS[0]) == stream.last_values() == {}
-    stream.want(MIX)
+    stream.set_indicators(MIX)
     assert stream.peek(BARS[1])["RSI_14"] == (None, False)
 
 
@@ -148,14 +148,14 @@ def test_memory_is_bounded():
     for bar in random_bars(3500):
         stream.update(bar)
     assert len(stream.bars) == 3000
-    stream.want([parse("SMA_20")])
+    stream.set_indicators([parse("SMA_20")])
     assert len(stream.bars) == 20
 
 
 def test_series_is_the_past_of_the_stream():
     spec = parse("RSI_14")
     stream = Stream()
-    stream.want([spec])
+    stream.set_indicators([spec])
     wanted = [stream.update(bar)["RSI_14"][0] for bar in BARS[:400]]
     assert series(spec, BARS[:400], 400) == wanted
     assert series(spec, BARS[:400], 50) == wanted[-50:]
@@ -169,10 +169,10 @@ def test_series_is_the_past_of_the_stream():
 def test_vwap_begins_with_the_session():
     bars = [Bar((i + 1) * MINUTE, 10, 12, 8, 10 + i, 5.0, 3 * MINUTE if i >= 2 else -9) for i in range(5)]
     stream = Stream()
-    stream.want([parse("VWAP")])
+    stream.set_indicators([parse("VWAP")])
     values = [stream.update(bar)["VWAP"] for bar in bars]
     assert values[:2] == [(None, False)] * 2  # the session before may have begun earlier
     assert values[3] == (pytest.approx(((12 + 8 + 12) / 3 + (12 + 8 + 13) / 3) / 2), True)
     silent = Stream()
-    silent.want([parse("VWAP")])
+    silent.set_indicators([parse("VWAP")])
     assert all(silent.update(bar._replace(volume=0.0))["VWAP"][0] is None for bar in bars)

@@ -63,7 +63,7 @@ def compute(start, redis, keys):
 
 def value_of(bars, indicator):
     stream = Stream(bars)
-    stream.want([parse(indicator)])
+    stream.set_indicators([parse(indicator)])
     return stream.last_values()[indicator][0]
 
 

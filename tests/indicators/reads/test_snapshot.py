@@ -1,9 +1,9 @@
-"""The past that a snapshot shows reaches up to its bar, whatever closes while it is read, or is refused."""
+"""The history that a snapshot shows reaches up to its bar, whatever closes while it is read, or is refused."""
 
 import orjson
 import pytest
 
-from indicators.reads.snapshot import SnapshotHistory, extended, fitting, read_past
+from indicators.reads.snapshot import SnapshotHistory, fit_snapshot, read_closed_bars, with_recent
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.delivery.hub.stream import StreamState
 from tests.delivery.frames import STREAM, frame
@@ -31,8 +31,8 @@ def stored(redis, keys):
     return store
 
 
-def times(past):
-    return [(bar[0] - T0) // MINUTE for bar in past.bars]
+def times(closed_bars):
+    return [(bar[0] - T0) // MINUTE for bar in closed_bars.bars]
 
 
 async def test_bars_that_closed_while_the_past_was_read_are_added(stored):
@@ -42,8 +42,8 @@ async def test_bars_that_closed_while_the_past_was_read_are_added(stored):
     for n in (9, 10, 11):
         state.take(closed(n))
     state.take(frame(12, ts=at(12), prev=at(11)))
-    assert times(await read_past(state, STREAM, {}, 5, None, user_id=1)) == [7, 8, 9, 10, 11]
-    assert times(await read_past(state, STREAM, {}, None, at(8), user_id=1)) == [9, 10, 11]
+    assert times(await read_closed_bars(state, STREAM, {}, 5, None, user_id=1)) == [7, 8, 9, 10, 11]
+    assert times(await read_closed_bars(state, STREAM, {}, None, at(8), user_id=1)) == [9, 10, 11]
 
 
 async def test_a_past_with_a_hole_is_never_shown(stored):
@@ -54,33 +54,33 @@ async def test_a_past_with_a_hole_is_never_shown(stored):
         state.take(closed(n))
     for asked in ((5, None), (None, at(8))):
         with pytest.raises(StocksBlitzError) as refused:
-            await read_past(state, STREAM, {}, *asked, user_id=1)
+            await read_closed_bars(state, STREAM, {}, *asked, user_id=1)
         assert refused.value.code == "unavailable"
         assert refused.value.retryable
     stored(range(10, 22))
-    assert times(await read_past(state, STREAM, {}, 3, None, user_id=1)) == [19, 20, 21]
+    assert times(await read_closed_bars(state, STREAM, {}, 3, None, user_id=1)) == [19, 20, 21]
 
 
 def test_only_what_follows_is_added():
-    past = SnapshotHistory([[at(1), 1.0, 2.0, 0.5, 1.5, 10.0]], {"RSI_14": [50.0]}, complete=True)
-    assert times(extended(past, [closed(1), closed(2), closed(3)])) == [1, 2, 3]
-    assert times(extended(past, [closed(2), closed(5)])) == [1, 2]
-    assert times(extended(past, [closed(3)])) == [1]
-    assert extended(past, [closed(2)]).values == {"RSI_14": [50.0, 2]}
+    closed_bars = SnapshotHistory([[at(1), 1.0, 2.0, 0.5, 1.5, 10.0]], {"RSI_14": [50.0]}, complete=True)
+    assert times(with_recent(closed_bars, [closed(1), closed(2), closed(3)])) == [1, 2, 3]
+    assert times(with_recent(closed_bars, [closed(2), closed(5)])) == [1, 2]
+    assert times(with_recent(closed_bars, [closed(3)])) == [1]
+    assert with_recent(closed_bars, [closed(2)]).values == {"RSI_14": [50.0, 2]}
 
 
 def test_a_snapshot_that_is_too_large_has_the_newest_bars():
     """A session's memory is bounded, also for one whose values have many parts."""
     bars = [[at(n), 1.0 / 3, 2.0 / 3, 0.5 / 3, 1.5 / 3, 10.0 / 3] for n in range(3_000)]
     parts = dict.fromkeys(("BBL", "BBM", "BBU", "BBB", "BBP"), 1.0 / 3)
-    past, ids = (
+    closed_bars, ids = (
         SnapshotHistory(bars, {"BBANDS_20_2": [parts] * 3_000}, complete=True),
         {"mine": "BBANDS_20_2"},
     )
     newest = frame(9, ts=at(3_000), prev=at(2_999))
 
     def history(most):
-        framed = fitting(past, newest, ids, most)
+        framed = fit_snapshot(closed_bars, newest, ids, most)
         assert len(framed) <= most
         return orjson.loads(framed[framed.index(b"{") :])["history"]
 

@@ -23,10 +23,10 @@ def test_an_indicator_that_breaks_is_told_once_until_it_is_wanted_anew(monkeypat
     counters.count(STREAM, live, batch)
     counters.count(STREAM, live, Batch())
     assert (broken() - before, counters.computed) == (1, 2)
-    live.want([parse("RSI_14")], bars)
+    live.set_indicators([parse("RSI_14")], bars)
     counters.change(STREAM)
     counters.count(STREAM, live, Batch())
-    live.want([parse("RSI_14"), parse("SMA_20")], bars)
+    live.set_indicators([parse("RSI_14"), parse("SMA_20")], bars)
     counters.change(STREAM)
     counters.count(STREAM, live, Batch())
     assert broken() - before == 2
