@@ -1,4 +1,4 @@
-"""One live stream on the side of compute: bars and kernels in, frames out, in one unbroken order (no I/O, no clock)."""
+"""One live stream of a compute worker: bars and kernels in, frames out, in one unbroken order (no I/O, no clock)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field

@@ -35,7 +35,7 @@ class Spec:
 
     @property
     def history(self) -> int:
-        """Closed bars to load: more than the warm-up where the data decide or where everything counts."""
+        """Return how many closed bars to load: more than the warm-up where the data decide or where everything counts."""
         return KEPT_BARS if self.entry.settles or self.entry.endless else self.warmup
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
@@ -43,7 +43,7 @@ class Spec:
 
 
 def parse(text: object) -> Spec:
-    """The spec an id means; left-out trailing parameters take their defaults.
+    """Return the spec that an id means; left-out trailing parameters take their defaults.
 
     Raises `StocksBlitzError`: ``unknown_indicator``, ``invalid_parameter``, and ``invalid_message`` for what is no text.
     """
@@ -55,7 +55,7 @@ def parse(text: object) -> Spec:
 
 
 def build(name: object, params: object = None) -> Spec:
-    """The spec of a name and an object of parameters; left-out ones take defaults. Raises as `parse`."""
+    """Return the spec of a name and an object of parameters; left-out ones take defaults. Raises as `parse`."""
     if not isinstance(name, str):
         _misshapen("the name of an indicator is text", name)
     if (entry := CATALOGUE.get(name[:MAX_ID].upper())) is None:
@@ -75,7 +75,7 @@ def build(name: object, params: object = None) -> Spec:
 
 
 def parse_request(indicators: object) -> dict[str, Spec]:
-    """Asked id -> spec, from ``{id: {"name", "params"}}``, ``[id]`` or ``[{"name", "params"}]``.
+    """Return the spec of each asked id, from ``{id: {"name", "params"}}``, ``[id]`` or ``[{"name", "params"}]``.
 
     A list of objects is answered under canonical ids. Raises as `parse`; one wrong indicator refuses all.
     """
@@ -123,7 +123,7 @@ def _parse(text: str) -> Spec:
 
 
 def _split(text: str) -> tuple[Entry, list[str]]:
-    """The entry with the longest name that the id begins with, and the words behind it."""
+    """Return the entry with the longest name that the id begins with, and the words behind it."""
     words = text.split("_")
     for end in range(min(len(words), 3), 0, -1):
         if entry := CATALOGUE.get("_".join(words[:end]).upper()):
@@ -140,7 +140,7 @@ def _word(entry: Entry, param: Param, word: str) -> ParamValue:
 
 
 def _value(entry: Entry, param: Param, value: object) -> ParamValue:
-    """The value as the parameter keeps it: int, or float rounded to `DECIMALS`."""
+    """Return the value as the parameter keeps it: int, or float rounded to `DECIMALS`."""
     if param.kind == "choice":
         if isinstance(value, str) and value.lower() in param.choices:
             return value.lower()
@@ -167,7 +167,7 @@ def _spec(entry: Entry, given: Mapping[str, ParamValue]) -> Spec:
 
 
 def _canonical(entry: Entry, params: Params) -> str:
-    """The shortest faithful id: the primary parameters, and others up to the last that is not its default."""
+    """Return the shortest faithful id: the primary parameters, and others up to the last that is not its default."""
     shown = max(
         (i for i, p in enumerate(entry.params, 1) if p.primary or params[p.name] != p.default), default=0
     )
@@ -175,7 +175,7 @@ def _canonical(entry: Entry, params: Params) -> str:
 
 
 def _text(value: ParamValue) -> str:
-    """A parameter as ids write it: ``2.0`` is ``2``, never with an exponent."""
+    """Return a parameter as ids write it: ``2.0`` is ``2``, never with an exponent."""
     if isinstance(value, float):
         return f"{value:.{DECIMALS}f}".rstrip("0").rstrip(".")
     return str(value)

@@ -56,12 +56,12 @@ class Stream:
 
     @property
     def specs(self) -> list[Spec]:
-        """The indicators that are computed."""
+        """Return the indicators that are computed."""
         return [kernel.spec for kernel in self._kernels.values()]
 
     @property
     def bars(self) -> list[Bar]:
-        """The closed bars held: as many as the kernels need, so that more can be opened."""
+        """Return the closed bars held: as many as the kernels need, so that more can be opened."""
         return list(self._bars)
 
     def set_indicators(self, specs: Iterable[Spec], bars: Sequence[Bar] | None = None) -> None:

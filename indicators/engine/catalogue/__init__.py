@@ -1,4 +1,4 @@
-"""Every indicator that there is, as static data; importing it loads no numeric library."""
+"""Every indicator as static data; importing it loads no numeric library."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -17,5 +17,5 @@ CATALOGUE: Mapping[str, Entry] = MappingProxyType(
 
 
 def catalogue() -> list[dict[str, object]]:
-    """The whole catalogue as JSON."""
+    """Return the whole catalogue as JSON."""
     return [entry.as_json() | {"differences": DIFFERENCES.get(name, {})} for name, entry in CATALOGUE.items()]

@@ -47,7 +47,7 @@ lagging span, zigzag, and what needs more than one symbol's bars (`long_run`, `s
 
 
 def document() -> Iterator[str]:
-    """The lines of the page."""
+    """Return the lines of the page."""
     yield INTRODUCTION.format(count=len(CATALOGUE), kept=KEPT_BARS).rstrip()
     for category in dict.fromkeys(entry.category for entry in CATALOGUE.values()):
         yield f"\n## {category.capitalize()}\n"

@@ -1,4 +1,4 @@
-"""What the catalogue says of one indicator: typed parameters, parts, and how many bars it needs."""
+"""Entries of the catalogue: an indicator's typed parameters, its parts, and how many bars it needs."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -39,7 +39,7 @@ class Param:
 
 
 def length(default: int, name: str = "length", low: int = 1, high: int = 2500, primary: bool = True) -> Param:
-    """A number of bars."""
+    """Return a parameter that is a number of bars."""
     return Param(name, default, "int", low, high, primary=primary)
 
 
@@ -48,17 +48,17 @@ def number(name: str, default: float, low: float, high: float, primary: bool = T
 
 
 def whole(name: str, default: int, low: int, high: int) -> Param:
-    """A whole number that is seldom set."""
+    """Return a parameter that is a whole number and seldom set."""
     return Param(name, default, "int", low, high, primary=False)
 
 
 def scalar(default: float = 100) -> Param:
-    """The factor that pandas-ta calls scalar."""
+    """Return the parameter that pandas-ta calls scalar: a factor."""
     return Param("scalar", float(default), "float", -1e6, 1e6, primary=False)
 
 
 def choice(name: str, *choices: str) -> Param:
-    """One of some words, the first is the default."""
+    """Return a parameter that is one of some words; the first is the default."""
     return Param(name, choices[0], "choice", choices=choices, primary=False)
 
 
@@ -93,7 +93,7 @@ class Entry:
         object.__setattr__(self, "by_name", named)
 
     def bars(self, params: Params) -> int:
-        """The warm-up for these parameters."""
+        """Return the warm-up for these parameters."""
         return int(eval(_code(self.warmup), {"__builtins__": {}}, {**RULES, **params}))
 
     def as_json(self) -> dict[str, object]:
@@ -128,7 +128,7 @@ REMAINDER = 1e-9
 
 @cache
 def time_constants(stages: int, remainder: float) -> float:
-    """Time constants until a chain of equal smoothings has at most ``remainder`` of its start left."""
+    """Return after how many time constants a chain of equal smoothings has ``remainder`` of its start left."""
     low, high = 0.0, 200.0
     while high - low > 1e-6:
         middle = (low + high) / 2
@@ -138,7 +138,7 @@ def time_constants(stages: int, remainder: float) -> float:
 
 
 def decay(alpha: float, stages: int = 1, remainder: float = REMAINDER) -> int:
-    """Bars until an exponential average with this weight of the newest value has forgotten its start."""
+    """Return after how many bars an exponential average with this weight of the newest value forgets its start."""
     if alpha >= 1:
         return 0
     return math.ceil(time_constants(stages, remainder) / -math.log1p(-alpha))
@@ -146,7 +146,7 @@ def decay(alpha: float, stages: int = 1, remainder: float = REMAINDER) -> int:
 
 @cache
 def holt(na: float, nb: float, nc: float) -> int:
-    """Bars until Holt's and Winters' smoothing has forgotten its start: the state of a unit start is followed."""
+    """Return how many bars Holt's and Winters' smoothing takes to forget its start, by following a unit start."""
     states = [(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)]
     for bars in range(1, KEPT_BARS + 2):
         for i, (level, speed, bend) in enumerate(states):
@@ -159,22 +159,22 @@ def holt(na: float, nb: float, nc: float) -> int:
 
 
 def poles(period: float) -> int:
-    """Bars until Ehlers' smoothing filter of this period has forgotten its start."""
+    """Return how many bars Ehlers' smoothing filter of this period takes to forget its start."""
     return math.ceil(-math.log(REMAINDER) * period / (math.pi * math.sqrt(2)))
 
 
 def ema(period: int, stages: int = 1) -> int:
-    """Seed and memory of EMA(period), taken ``stages`` times one after another."""
+    """Return the seed and memory of EMA(period), taken ``stages`` times one after another."""
     return (period - 1) * stages + decay(2 / (period + 1), stages) + 1
 
 
 def price(period: int, stages: int = 1) -> int:
-    """The same where the result is a price, so that less precision in units of the price is enough."""
+    """Return the same where the result is a price, so that less precision in units of the price is enough."""
     return (period - 1) * stages + decay(2 / (period + 1), stages, PRICE_REMAINDER) + 1
 
 
 def rma(period: int, stages: int = 1) -> int:
-    """Seed and memory of Wilder's average."""
+    """Return the seed and memory of Wilder's average."""
     return period * stages + decay(1 / period, stages) + 1
 
 

@@ -1,4 +1,4 @@
-"""Trend: whether there is one, and how strong."""
+"""Trend: whether prices have a direction, and how strong it is."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Volume: what traded, and at which prices."""
+"""Volume: how much was traded, and at which prices."""
 
 from functools import partial
 

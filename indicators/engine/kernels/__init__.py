@@ -1,4 +1,4 @@
-"""One indicator as a state machine: opened from history, moved on by closed bars, asked of a forming one."""
+"""One indicator as a state machine: opened on history, advanced by closed bars, and peeked with a forming one."""
 
 from collections.abc import Callable, Iterable
 from math import nan
@@ -48,15 +48,15 @@ class Kernel:
             self._keep(bar)
 
     def update(self, bar: Bar) -> Value:
-        """Take in a closed bar."""
+        """Take in a closed bar and return the value."""
         return self._shape(self._keep(bar))
 
     def peek(self, bar: Bar) -> Value:
-        """What `update` with this bar would give; nothing is changed."""
+        """Return what `update` with this bar would give; nothing is changed."""
         return self._shape(self._step(False, bar))
 
     def last(self) -> tuple[Value, bool]:
-        """The value at the last closed bar and whether it was ready; None before the first."""
+        """Return the value at the last closed bar and whether it was ready; None before the first."""
         return (self._shape(self._last) if self._last_ready else None), self._last_ready
 
     def _keep(self, bar: Bar) -> float | tuple[float, ...]:
@@ -82,5 +82,5 @@ def _named(names: tuple[str, ...], values: tuple[float, ...]) -> Value:
 
 
 def open_kernel(spec: Spec, bars: Iterable[Bar] = ()) -> Kernel:
-    """The kernel of a spec after these closed bars, oldest first."""
+    """Return the kernel of a spec after these closed bars, oldest first."""
     return Kernel(spec, bars)

@@ -9,7 +9,7 @@ from stocksblitz.market.core.bars import Bar
 
 
 def pattern(name: str) -> Step:
-    """A TA-Lib pattern: 100 or 200 bullish, negative bearish, 0 none."""
+    """Return a kernel of a TA-Lib pattern: 100 or 200 is bullish, negative bearish, 0 none."""
     found = Ta(name)
     return lambda keep, bar: float(found(keep, bar.open, bar.high, bar.low, bar.close))
 

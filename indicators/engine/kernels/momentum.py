@@ -103,7 +103,7 @@ def _streak() -> Node:
 
 
 def _rank(length: int) -> Node:
-    """Percent of the ``length`` values before that are at most the newest one."""
+    """Return how many percent of the ``length`` values before are at most the newest one."""
     return Rolling(length + 1, lambda w: 100 * sum(value <= w[-1] for value in list(w)[:-1]) / length)
 
 
@@ -139,7 +139,7 @@ def dm(length: int) -> Step:
 
 
 def efficiency(length: int) -> Node:
-    """Net move over the sum of moves (Kaufman)."""
+    """Return the net move over the sum of moves (Kaufman's efficiency)."""
     net, move, path = change(length), change(), total(length)
     return lambda keep, value: ratio(abs(net(keep, value)), path(keep, abs(move(keep, value))))
 

@@ -60,13 +60,13 @@ class Ta:
 
 
 def on_close(name: str, **params: float) -> Step:
-    """A TA-Lib function of the close as a kernel."""
+    """Return a TA-Lib function of the close as a kernel."""
     line = Ta(name, **params)
     return lambda keep, bar: line(keep, bar.close)
 
 
 def on_range(name: str, **params: float) -> Step:
-    """A TA-Lib function of high, low and close as a kernel."""
+    """Return a TA-Lib function of high, low and close as a kernel."""
     line = Ta(name, **params)
     return lambda keep, bar: line(keep, bar.high, bar.low, bar.close)
 
@@ -91,17 +91,17 @@ class Ewm:
 
 
 def ema(period: int) -> Ewm:
-    """Exponential average, seeded with a simple one."""
+    """Return an exponential average, seeded with a simple one."""
     return Ewm(2 / (period + 1), period)
 
 
 def rma(period: int) -> Ewm:
-    """Wilder's average, seeded with a simple one."""
+    """Return Wilder's average, seeded with a simple one."""
     return Ewm(1 / period, period)
 
 
 class Rolling:
-    """A function of the last ``bars`` values, oldest first; computed anew each time, so it never drifts."""
+    """A function of the last ``bars`` values, oldest first; computed from all of them each time, so it never drifts."""
 
     __slots__ = ("_bars", "_function", "_values")
 
@@ -136,7 +136,7 @@ def lowest(bars: int) -> Rolling:
 
 
 def variance(bars: int, ddof: int = 0) -> Rolling:
-    """Of the population, or of a sample with ``ddof`` 1."""
+    """Return the variance of the population, or of a sample with ``ddof`` 1."""
 
     def compute(window: Sequence[float]) -> float:
         average = sum(window) / bars
@@ -147,13 +147,13 @@ def variance(bars: int, ddof: int = 0) -> Rolling:
 
 
 def deviation(bars: int, ddof: int = 0) -> Node:
-    """The square root of `variance`."""
+    """Return the square root of `variance`."""
     spread = variance(bars, ddof)
     return lambda keep, value: math.sqrt(spread(keep, value))
 
 
 def weighted(weights: Iterable[float]) -> Rolling:
-    """The weighted mean of as many values as there are weights, the oldest first."""
+    """Return the weighted mean of as many values as there are weights, the oldest first."""
     scaled = tuple(weights)
     whole = sum(scaled)
     scaled = tuple(weight / whole for weight in scaled)
@@ -161,12 +161,12 @@ def weighted(weights: Iterable[float]) -> Rolling:
 
 
 def wma(bars: int) -> Rolling:
-    """Linearly weighted average."""
+    """Return a linearly weighted average."""
     return weighted(range(1, bars + 1))
 
 
 def slope(bars: int) -> Rolling:
-    """Slope per bar of the least-squares line."""
+    """Return the slope per bar of the least-squares line."""
     middle = (bars - 1) / 2
     square = sum((i - middle) ** 2 for i in range(bars))
     weights = tuple((i - middle) / square for i in range(bars))
@@ -174,7 +174,7 @@ def slope(bars: int) -> Rolling:
 
 
 def forecast(bars: int, ahead: float = 0) -> Node:
-    """The least-squares line ``ahead`` bars beyond the newest one."""
+    """Return the least-squares line ``ahead`` bars beyond the newest one."""
     rise, middle = slope(bars), mean(bars)
     reach = (bars - 1) / 2 + ahead
     return lambda keep, value: middle(keep, value) + rise(keep, value) * reach
@@ -197,13 +197,13 @@ class Lag:
 
 
 def change(bars: int = 1) -> Node:
-    """The difference to the value ``bars`` bars ago."""
+    """Return the difference to the value ``bars`` bars ago."""
     lag = Lag(bars)
     return lambda keep, value: value - lag(keep, value)
 
 
 def rate(bars: int = 1) -> Node:
-    """The change to the value ``bars`` bars ago, as a fraction of it."""
+    """Return the change to the value ``bars`` bars ago, as a fraction of it."""
     lag = Lag(bars)
 
     def node(keep: bool, value: float) -> float:
@@ -214,7 +214,7 @@ def rate(bars: int = 1) -> Node:
 
 
 def true_range() -> Step:
-    """The true range; of the first bar high less low, as TradingView's ATR begins."""
+    """Return the true range; of the first bar high less low, as TradingView's ATR begins."""
     before = Lag()
 
     def step(keep: bool, bar: Bar) -> float:
@@ -227,13 +227,13 @@ def true_range() -> Step:
 
 
 def atr(bars: int, average: Callable[[int], Node] = rma) -> Step:
-    """An average of the true range."""
+    """Return an average of the true range."""
     range_, smooth = true_range(), average(bars)
     return lambda keep, bar: smooth(keep, range_(keep, bar))
 
 
 def ratio(value: float, by: float) -> float:
-    """A quotient, NaN where it is undefined."""
+    """Return a quotient, NaN where it is undefined."""
     return value / by if by else NAN
 
 

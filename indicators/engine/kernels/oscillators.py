@@ -44,7 +44,7 @@ def apo(fast: int, slow: int) -> Step:
 
 
 def spread(fast: int, slow: int, signal: int, scalar: float) -> Callable[[bool, float], tuple[float, ...]]:
-    """The distance of two EMAs relative to the slow one: the line, its distance to the signal, the signal."""
+    """Return the distance of two EMAs relative to the slow one: the line, its distance to the signal, the signal."""
     quick, steady, average = ema(fast), ema(slow), ema(signal)
 
     def node(keep: bool, value: float) -> tuple[float, ...]:
@@ -72,7 +72,7 @@ def macd(fast: int, slow: int, signal: int) -> Step:
 
 
 def volatility_index(length: int) -> Node:
-    """Dorsey's relative volatility index: deviations of rising closes against all, 0 to 100."""
+    """Return Dorsey's relative volatility index: deviations of rising closes against all, 0 to 100."""
     wide, move, up, down = deviation(length), change(), ema(length), ema(length)
 
     def node(keep: bool, value: float) -> float:
@@ -220,7 +220,7 @@ class _Squeeze:
     def __call__(
         self, keep: bool, bar: Bar, std: float, widths: tuple[float, ...]
     ) -> tuple[float, list[tuple[bool, bool]]]:
-        """Momentum, and for each width whether the bands are inside the channel and whether outside."""
+        """Return the momentum, and for each width whether the bands are inside the channel and whether outside."""
         close = bar.close
         band, middle = std * self._wide(keep, close), self._middle(keep, close)
         base, swing = self._base(keep, close), self._swing(keep, self._range(keep, bar))
@@ -291,7 +291,7 @@ class _Stc:
 
 
 def _place(window: Sequence[float]) -> float:
-    """Where the newest value stands between the lowest and the highest, 0 to 100."""
+    """Return where the newest value stands between the lowest and the highest, 0 to 100."""
     values = list(window)
     low = min(values)
     return PERCENT * ratio(values[-1] - low, max(values) - low)

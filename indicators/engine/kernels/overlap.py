@@ -31,7 +31,7 @@ from stocksblitz.market.core.bars import Bar
 
 
 def of_close(node: Node) -> Step:
-    """A node over the closes as a kernel."""
+    """Return a node over the closes as a kernel."""
     return lambda keep, bar: node(keep, bar.close)
 
 
@@ -154,7 +154,7 @@ def ichimoku(tenkan: int, kijun: int, senkou: int) -> Step:
 
 
 def _middle(bars: int) -> Step:
-    """The middle between the highest high and the lowest low."""
+    """Return the middle between the highest high and the lowest low."""
     top, bottom = highest(bars), lowest(bars)
     return lambda keep, bar: (top(keep, bar.high) + bottom(keep, bar.low)) / 2
 
@@ -212,7 +212,7 @@ def _kama(length: int, fast: int, slow: int) -> Node:
 
 
 def adaptive(speed: Node) -> Node:
-    """An exponential average that moves by ``speed`` (0 to 1) of the way, from the first value on."""
+    """Return an exponential average that moves by ``speed`` (0 to 1) of the way, from the first value on."""
     held = NAN
 
     def node(keep: bool, value: float) -> float:
@@ -302,7 +302,7 @@ class Poles:
 
 
 def two_poles(length: float) -> Poles:
-    """The super smoother: a Butterworth filter of two poles, of the mean of two inputs."""
+    """Return the super smoother: a Butterworth filter of two poles, of the mean of two inputs."""
     angle = math.pi * math.sqrt(2) / length
     near, far = 2 * math.exp(-angle) * math.cos(angle), math.exp(-2 * angle)
     return Poles(1 - near + far, (near, -far), average=True)

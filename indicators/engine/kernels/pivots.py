@@ -46,7 +46,7 @@ def _traditional(_: float, high: float, low: float, close: float, __: float) -> 
 
 
 def _scaled(factors: tuple[float, ...], around_close: bool = False) -> Callable[..., tuple[float, ...]]:
-    """Levels at multiples of the session's range from its typical price, or from its close."""
+    """Return levels at multiples of the session's range from its typical price, or from its close."""
 
     def levels(_: float, high: float, low: float, close: float, __: float) -> tuple[float, ...]:
         middle = (high + low + close) / 3

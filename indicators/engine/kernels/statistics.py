@@ -32,7 +32,7 @@ def entropy(length: int, base: float) -> Step:
 
 
 def _moments(window: Sequence[float]) -> tuple[float, ...]:
-    """Second, third and fourth central moment of a window."""
+    """Return the second, third and fourth central moment of a window."""
     count = len(window)
     average = sum(window) / count
     off = [value - average for value in window]
@@ -65,7 +65,7 @@ def _mean_deviation(window: Sequence[float]) -> float:
 
 
 def of_window(function: Callable[[Sequence[float]], float]) -> Callable[[int], Step]:
-    """A kernel of a function of the last closes."""
+    """Return a kernel of a function of the last closes."""
     return lambda length: of_close(Rolling(length, function))
 
 

@@ -57,7 +57,7 @@ class Alphatrend:
 
 
 def runs(fast: Node, slow: Node, bars: int) -> Callable[[bool, float], tuple[float, ...]]:
-    """Whether the fast average rose over so many bars, and whether it fell (1 or 0); a flat slow one is neither."""
+    """Return whether the fast average rose over so many bars, and whether it fell; a flat slow one is neither."""
     quick, steady = change(bars), change(bars)
 
     def node(keep: bool, value: float) -> tuple[float, ...]:
@@ -117,7 +117,7 @@ def decay(length: int, mode: str) -> Step:
 
 
 def moving(sign: int) -> Callable[[int, int], Step]:
-    """1 where the close moved this way over so many bars (where strict: on each of them), else 0."""
+    """Return 1 where the close moved this way over so many bars (where strict: on each of them), else 0."""
 
     def factory(length: int, strict: int) -> Step:
         move = change(1 if strict else length)
@@ -140,7 +140,7 @@ def dpo(length: int) -> Step:
 
 
 def _trendline() -> Step:
-    """The line, and the period that it is averaged over."""
+    """Return the line, and the period that it is averaged over."""
     line, period = on_close("HT_TRENDLINE"), on_close("HT_DCPERIOD")
     return lambda keep, bar: (line(keep, bar), period(keep, bar))
 

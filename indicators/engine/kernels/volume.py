@@ -1,4 +1,4 @@
-"""Kernels of the volume family: what traded, and at which prices."""
+"""Kernels of the volume family: how much was traded, and at which prices."""
 
 from indicators.engine.kernels.nodes import (
     NAN,
@@ -33,7 +33,7 @@ class Total:
 
 
 def money_flow(bar: Bar) -> float:
-    """Volume by where the close stands in the bar's range, -1 to 1 times it; 0 for a bar without a range."""
+    """Return the volume times where the close stands in the bar's range, from -1 to 1; 0 for a bar without a range."""
     span = bar.high - bar.low
     return (2 * bar.close - bar.high - bar.low) / span * bar.volume if span else 0.0
 
@@ -54,7 +54,7 @@ def adosc(fast: int, slow: int) -> Step:
 
 
 def signed() -> Step:
-    """Volume with the sign of the close's change; 0 where it has not changed, and for the first bar."""
+    """Return the volume with the sign of the close's change; 0 where it has not changed, and for the first bar."""
     move = change()
 
     def step(keep: bool, bar: Bar) -> float:
@@ -119,7 +119,7 @@ def mfi(length: int) -> Step:
 
 
 def index(sign: int, initial: float) -> Step:
-    """Starts at ``initial`` and moves with the close on bars whose volume changed this way."""
+    """Return an index that starts at ``initial`` and moves with the close on bars whose volume changed this way."""
     move, traded, held = rate(), change(), initial
 
     def step(keep: bool, bar: Bar) -> float:
@@ -186,7 +186,7 @@ def vhm(length: int) -> Step:
 
 
 class Vwap:
-    """Settled once a session was seen from its first bar; bars that name no session (0) are all of one."""
+    """Volume-weighted price, settled once a session was seen from its first bar; bars without a session are of one."""
 
     def __init__(self) -> None:
         self._session: int | None = None

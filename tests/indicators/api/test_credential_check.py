@@ -1,4 +1,4 @@
-"""A socket lives no longer than what it was opened with: an API key, a browser session."""
+"""A socket lives no longer than the credential it was opened with: an API key, a browser session."""
 
 from datetime import timedelta
 

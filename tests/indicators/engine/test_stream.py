@@ -1,4 +1,4 @@
-"""The stream of one (symbol, timeframe): what is wanted is computed, once, and nothing stops it."""
+"""The stream of one (symbol, timeframe) computes each indicator once, and no bar stops it."""
 
 import math
 
@@ -136,7 +136,7 @@ def test_one_broken_indicator_never_stops_the_others(monkeypatch):
     assert set(stream.update(BARS[340])) == {"RSI_14", "SMA_20"}
 
 
-def test_nothing_wanted_and_no_bars():
+def test_a_stream_without_indicators_and_bars_has_no_values():
     stream = Stream()
     assert stream.peek(BARS[0]) == stream.update(BARS[0]) == stream.last_values() == {}
     stream.set_indicators(MIX)
@@ -152,7 +152,7 @@ def test_memory_is_bounded():
     assert len(stream.bars) == 20
 
 
-def test_series_is_the_past_of_the_stream():
+def test_series_equals_the_history_of_the_stream():
     spec = parse("RSI_14")
     stream = Stream()
     stream.set_indicators([spec])

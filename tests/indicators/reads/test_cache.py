@@ -101,7 +101,7 @@ def test_a_live_streams_frame_is_newer_than_the_last_close(redis, keys):
     assert ask("RSI_14").values["RSI_14"]["value"] == 9.0
 
 
-def test_the_worst_outcome_is_told(redis, keys):
+def test_the_outcome_of_a_request_is_its_worst(redis, keys):
     forming(redis, keys)
     store(redis, keys, "RSI_14")
     with Worker(keys) as worker:
@@ -113,7 +113,7 @@ def test_the_worst_outcome_is_told(redis, keys):
 
 
 @pytest.mark.parametrize("ts", [NOW - 10 * MINUTE, NOW + 500 * MINUTE], ids=["old", "of another loop"])
-def test_a_value_of_another_time_is_computed_anew(redis, keys, ts):
+def test_a_value_of_another_time_is_computed_again(redis, keys, ts):
     forming(redis, keys)
     store(redis, keys, "RSI_14", ts=ts)
     with Worker(keys) as worker:
@@ -204,7 +204,7 @@ def test_a_dead_workers_job_is_done_by_another(redis, keys):
     takes_less(6, takeover)
 
 
-def test_an_asker_that_died_is_followed_by_exactly_one(redis, keys):
+def test_exactly_one_reader_follows_one_that_died(redis, keys):
     """Its lock is left behind, without a job."""
     forming(redis, keys)
     redis.set(keys.lock("BTCUSD", "1min", "RSI_14"), "somebody who died", px=700)
@@ -253,7 +253,7 @@ def misses(indicator):
     return metrics.REGISTRY.get_sample_value("indicator_cache_misses_total", labels) or 0
 
 
-async def test_one_who_goes_away_takes_nothing_from_the_others(redis, keys):
+async def test_a_cancelled_reader_takes_nothing_from_the_others(redis, keys):
     bars(redis, keys, 20)
     before = misses("RSI_14")
     with Worker(keys, seconds=0.5) as worker:

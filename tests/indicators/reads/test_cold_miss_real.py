@@ -1,4 +1,4 @@
-"""The same with real compute processes and real computations, told by their own counter, and killed with -9."""
+"""One computation for a thousand callers, with real compute processes that are also killed with -9."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""The history that a snapshot shows reaches up to its bar, whatever closes while it is read, or is refused."""
+"""The history of a snapshot reaches up to its bar, whatever closes while it is read; else it is refused."""
 
 import orjson
 import pytest
@@ -35,7 +35,7 @@ def times(closed_bars):
     return [(bar[0] - T0) // MINUTE for bar in closed_bars.bars]
 
 
-async def test_bars_that_closed_while_the_past_was_read_are_added(stored):
+async def test_bars_that_closed_during_the_read_are_added(stored):
     stored(range(10))
     state = StreamState(STREAM)
     state.take(closed(8))
@@ -46,7 +46,7 @@ async def test_bars_that_closed_while_the_past_was_read_are_added(stored):
     assert times(await read_closed_bars(state, STREAM, {}, None, at(8), user_id=1)) == [9, 10, 11]
 
 
-async def test_a_past_with_a_hole_is_never_shown(stored):
+async def test_a_history_with_a_hole_is_never_shown(stored):
     """So many bars closed meanwhile that the stream remembers only the later ones."""
     stored(range(10))
     state = StreamState(STREAM)

@@ -36,7 +36,7 @@ def subscribers(redis, keys, indicator, symbol="BTCUSD", timeframe="1min"):
     return {m.decode() for m in redis.zrange(keys.subscribers(symbol, timeframe, indicator), 0, -1)}
 
 
-def test_first_and_last_subscriber_are_told_so(alice, bob, market, redis, keys):
+def test_the_first_and_the_last_subscriber_are_reported(alice, bob, market, redis, keys):
     one, two = str(uuid.uuid4()), str(uuid.uuid4())
     assert add(alice, one, "RSI_14").results == [{"indicator": "RSI_14", "new": True, "ref_count": 1}]
     assert add(bob, two, "RSI_14").results == [{"indicator": "RSI_14", "new": False, "ref_count": 2}]
@@ -150,7 +150,9 @@ def expire(redis, keys, user, session_id, *indicators):
         redis.zadd(keys.subscribers("BTCUSD", "1min", indicator), {f"{user.pk}:{session_id}": 1})
 
 
-def test_what_runs_out_leaves_redis_and_the_database(alice, market, session_id, redis, keys):
+def test_expired_subscriptions_are_removed_from_redis_and_the_database(
+    alice, market, session_id, redis, keys
+):
     add(alice, session_id, "RSI_14", "EMA_9")
     expire(redis, keys, alice, session_id, "RSI_14")
     beat = [("BTCUSD", "1min", "RSI_14")]
@@ -162,7 +164,7 @@ def test_what_runs_out_leaves_redis_and_the_database(alice, market, session_id, 
 
 
 def test_a_purge_overtaken_by_a_subscribe_loses_nothing(alice, market, session_id, redis, keys):
-    """The session changed between what Redis said had run out and its removal from the database."""
+    """The session changes between the expiry in Redis and the removal from the database."""
     from indicators.subscriptions.commands import Expire
     from indicators.subscriptions.unit_of_work import writer
     from stocksblitz.workers.runtime import now_ms

@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order, what is counted, what is computed and what is stored agree with a plain model."""
+"""In whatever order things happen, counts, computations and rows agree with a plain model."""
 
 import threading
 import time
@@ -99,7 +99,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(user=users, tab=tabs, indicator=st.sampled_from(IDS), symbol=symbols, timeframe=timeframes)
     def expire(self, user, tab, indicator, symbol, timeframe):
-        """One thing a session has runs out, and the cleaner comes by."""
+        """One subscription of a session expires, and a clean-up runs."""
         name = current_keys().subscribers(symbol, timeframe, meant(indicator))
         member = f"{self.people[user]}:{self.tabs[tab]}"
         sync_client().zadd(name, {member: 1}, xx=True)
@@ -151,7 +151,7 @@ def meant(indicator):
 
 
 def counted():
-    """What Redis says: who shares each computation."""
+    """Return who shares each computation, as Redis says."""
     redis, found = sync_client(), {}
     for each in redis.smembers(current_keys().wanted):
         name = current_keys().subscribers(*each.decode().split("|"))

@@ -1,4 +1,4 @@
-"""What operators see of compute: values, and indicators that an error stopped."""
+"""Operators see how many values were computed, and which indicators an error stopped."""
 
 from indicators.engine import kernels
 from indicators.engine.live_stream import Batch, LiveStream, StreamPosition
@@ -15,7 +15,7 @@ def broken() -> float:
     return REGISTRY.get_sample_value("stocksblitz_broken_indicators_total", {"indicator": "SMA_20"}) or 0.0
 
 
-def test_an_indicator_that_breaks_is_told_once_until_it_is_wanted_anew(monkeypatch):
+def test_a_broken_indicator_is_counted_once_until_it_is_computed_again(monkeypatch):
     bars, counters, before = random_bars(60), ComputeCounters(), broken()
     monkeypatch.setitem(kernels.FACTORIES, "SMA", lambda length: 1 / 0)
     live = LiveStream(*STREAM, "a.1", FeedState("", None, None, None, None))

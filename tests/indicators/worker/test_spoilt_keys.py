@@ -1,4 +1,4 @@
-"""Keys of one symbol that hold what nobody can read: that symbol waits, the others go on, and it comes back by itself."""
+"""Junk in the keys of one symbol, or in a message: it alone waits, the others go on, and it comes back by itself."""
 
 import orjson
 import pytest
@@ -16,7 +16,7 @@ from tests.indicators.worker.test_stream_runner import (  # noqa: F401  (fixture
 
 
 async def instead(redis, name, value):
-    """A list in the place of whatever was there."""
+    """Put a list in the place of whatever was there."""
     await redis.delete(name)
     await redis.lpush(name, value)
 

@@ -1,4 +1,4 @@
-"""The runner over a real Redis: exactly what is wanted, every closed bar once, over restarts and takeovers."""
+"""The runner over a real Redis computes exactly what is subscribed to, each closed bar once, over takeovers."""
 
 import asyncio
 
@@ -44,7 +44,7 @@ class Feed:
 
 
 class Listener:
-    """What is published on the stream."""
+    """Collects what is published on the stream."""
 
     def __init__(self, redis, keys):
         self.redis, self.pubsub, self.keys = redis, redis.pubsub(), keys
@@ -55,7 +55,7 @@ class Listener:
         return self
 
     async def frames(self):
-        """What has come since they were asked for last: messages of one publisher come in order, and ours is the last."""
+        """Return the frames since the last call: messages of one publisher come in order, and our own is the last."""
         await self.redis.publish(self.keys.updates(*STREAM), b"end")
         found = []
         while True:
@@ -191,7 +191,7 @@ async def test_who_lost_the_lease_cannot_write_over_the_newer_one(runner, feed, 
         await other.close()
 
 
-async def test_a_rewritten_past_starts_over_and_says_so(runner, feed, listener, aredis, keys):
+async def test_a_rewritten_history_begins_an_epoch_that_says_so(runner, feed, listener, aredis, keys):
     await tick(runner)
     await listener.frames()
     await aredis.delete(keys.bars(*STREAM))
@@ -250,7 +250,7 @@ async def test_what_a_stream_left_that_ended_while_nobody_computed_goes(
     await later.close()
 
 
-async def test_what_is_wanted_again_at_the_last_moment_goes_on(
+async def test_a_stream_that_is_subscribed_to_again_at_the_last_moment_goes_on(
     runner, feed, listener, aredis, keys, monkeypatch
 ):
     monkeypatch.setattr("indicators.worker.active_streams.LINGER_S", 0.0)
@@ -289,7 +289,7 @@ async def test_bars_alone_live_and_end(runner, feed, listener, aredis, keys, mon
     assert list(runner.streams()) == []
 
 
-async def test_an_indicator_wanted_while_redis_fails_is_computed_afterwards(
+async def test_an_indicator_subscribed_to_while_redis_fails_is_computed_afterwards(
     runner, feed, listener, aredis, keys
 ):
     await feed.form(100.0)
@@ -341,7 +341,7 @@ async def test_many_streams_are_opened_some_at_a_time(runner, feed, monkeypatch,
     assert seen == [2, 4, 5]
 
 
-async def test_a_closed_bar_told_again_has_the_bar_before_it_where_it_was(runner, feed, listener, keys):
+async def test_a_closed_bar_that_is_published_again_keeps_the_bar_before_it(runner, feed, listener, keys):
     await tick(runner)
     await feed.close(52)
     await tick(runner)
