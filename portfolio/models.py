@@ -147,7 +147,9 @@ class Account(models.Model):
     levels_in = models.CharField(
         max_length=7, choices=LevelsIn.choices, blank=True, help_text="Empty: the group's"
     )
-    state = models.CharField(max_length=16, default="ok", help_text="The margin level last told of")
+    state = models.CharField(
+        max_length=16, default="ok", help_text="The margin level of which the owner was last notified"
+    )
     shard = models.PositiveSmallIntegerField(editable=False, db_index=True)
     revision = models.BigIntegerField(
         default=0, editable=False, help_text="Grows with every change of what it holds"

@@ -1,4 +1,4 @@
-"""How the portfolio processes fare: their statistics and the accounts that wait."""
+"""Statistics of the portfolio processes, and the accounts that wait to be revalued."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ class DirtyUsersView(APIView):
     def get(self, request: Request, user_type: str) -> Response:
         """The accounts of a type that wait to be revalued, or did within the last second.
 
-        Staff is told the names of all; others how many there are, and which of them are their own.
+        Staff see the names of all; others how many there are, and which of them are their own.
         """
         if user_type not in settings.PORTFOLIO_USER_TYPES:
             known = ", ".join(settings.PORTFOLIO_USER_TYPES)
@@ -53,5 +53,5 @@ class DirtyUsersView(APIView):
         user = request.user
         if not user.is_staff:
             mine = set(Account.objects.filter(owner_id=user.pk).values_list("key", flat=True))
-            users = [each for each in users if each in mine]
+            users = [user for user in users if user in mine]
         return Response({"user_type": user_type, "count": count, "users": users})

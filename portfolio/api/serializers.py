@@ -223,7 +223,7 @@ class PositionReply(_Base):
 class CloseReply(PositionReply):
     fill = FillReply()
 
-    def to_representation(self, instance: Fill) -> dict[str, Any]:  # type: ignore[override]  # told by its fill
+    def to_representation(self, instance: Fill) -> dict[str, Any]:  # type: ignore[override]  # represented by its fill
         return {**super().to_representation(instance.position), "fill": FillReply(instance).data}
 
 

@@ -28,7 +28,7 @@ def percent(level: Decimal | None) -> str | None:
 
 
 def numbers(valuation: Valuation, rules: Rules) -> dict[str, str | None]:
-    """The account's figures at one moment."""
+    """Return the account's figures at one moment."""
     currency = rules.currency
     return {
         "balance": shown(valuation.balance, currency),
@@ -66,7 +66,7 @@ def _rates(account: MarginAccount, market: MarketPrices) -> dict[str, Any]:
 
 
 def inputs(account: MarginAccount, valuation: Valuation, market: MarketPrices) -> dict[str, Any]:
-    """Everything that the numbers came from: enough to reckon them again by hand."""
+    """Return everything that the numbers came from: enough to compute them again by hand."""
     rules = account.rules
     used = {h.terms.symbol for h in account.positions}
     for pair in _rates(account, market).values():
@@ -92,7 +92,7 @@ def inputs(account: MarginAccount, valuation: Valuation, market: MarketPrices) -
 
 
 def level_text(valuation: Valuation, rules: Rules, level: Decimal) -> str:
-    """Where the account stands against a level, in one sentence."""
+    """Describe in one sentence where the account stands against a level."""
     currency = rules.currency
     stands = f"equity {shown(valuation.equity, currency)}, used margin {shown(valuation.used, currency)} {currency}"
     if rules.in_money:

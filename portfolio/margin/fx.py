@@ -26,7 +26,7 @@ class Rate(NamedTuple):
     mid: Any
 
     def for_gain(self, gain: Any, *, mid: bool = False) -> Any:
-        """The side that converting this gain or loss would get: a gain is sold, what a loss needs is
+        """Return the side that converting this gain or loss would get: a gain is sold, what a loss needs is
         bought.
         """
         if mid:
@@ -47,7 +47,7 @@ class Pair:
 
 
 class Graph:
-    """Which currencies can be turned into which, and over which pairs."""
+    """Currencies as nodes, the pairs between them as edges."""
 
     def __init__(self, pairs: Iterable[Pair]) -> None:
         self._edges: dict[str, list[tuple[str, Leg]]] = {}
@@ -55,7 +55,7 @@ class Graph:
         # A pair named by its two currencies is preferred to others of the same two; the rest is
         # alphabetical, so that every process and the oracle take the same chain.
         for pair in sorted(
-            pairs, key=lambda each: (each.rank, each.symbol != each.base + each.quote, each.symbol)
+            pairs, key=lambda pair: (pair.rank, pair.symbol != pair.base + pair.quote, pair.symbol)
         ):
             self.symbols.add(pair.symbol)
             self._edges.setdefault(pair.base, []).append((pair.quote, Leg(pair.symbol, inverse=False)))
@@ -65,7 +65,7 @@ class Graph:
         return symbol in self.symbols
 
     def path(self, source: str, target: str, usable: Callable[[str], bool]) -> Path | None:
-        """The shortest chain over usable pairs; () when the currencies are the same, None when there is no
+        """Return the shortest chain over usable pairs; () when the currencies are the same, None when there is no
         chain.
         """
         if source == target:
@@ -85,7 +85,7 @@ class Graph:
 
 
 def rate_along(path: Path, sides: Mapping[str, tuple[Any, Any]], one: Any) -> Rate:
-    """The rate of a chain; ``sides`` maps a symbol to (bid, ask), ``one`` is 1 in the arithmetic wanted."""
+    """Return the rate of a chain; ``sides`` maps a symbol to (bid, ask), ``one`` is 1 in the arithmetic wanted."""
     low = high = middle = one
     for leg in path:
         bid, ask = sides[leg.symbol]

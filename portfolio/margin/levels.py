@@ -9,7 +9,7 @@ OK, MARGIN_CALL, STOP_OUT, STALE = "ok", "margin_call", "stop_out", "stale"
 
 
 def reached(level: Decimal, valuation: Valuation, rules: Rules) -> bool:
-    """Whether the account is at or below a level. Without margin there is no percentage, so only money
+    """Return whether the account is at or below a level. Without margin there is no percentage, so only money
     counts then.
     """
     if valuation.equity is None:
@@ -20,7 +20,7 @@ def reached(level: Decimal, valuation: Valuation, rules: Rules) -> bool:
 
 
 def state(valuation: Valuation, rules: Rules) -> str:
-    """Stale prices suspend every margin action, so they come before the levels."""
+    """Return the account's state; stale prices suspend every margin action, so they come before the levels."""
     if valuation.stale:
         return STALE
     if reached(rules.stop_out, valuation, rules):
@@ -29,7 +29,7 @@ def state(valuation: Valuation, rules: Rules) -> str:
 
 
 def next_to_close(account: MarginAccount, valuation: Valuation) -> tuple[str, int] | None:
-    """What goes first at stop-out: the pending order with the most margin, then the position with the
+    """Return what goes first at stop-out: the pending order with the most margin, then the position with the
     largest loss.
 
     Orders without margin would free nothing and stay. Ties go to the older one. None when nothing is left.
@@ -42,7 +42,7 @@ def next_to_close(account: MarginAccount, valuation: Valuation) -> tuple[str, in
 
 
 def equity_at(level: Decimal, valuation: Valuation, rules: Rules) -> Decimal | None:
-    """The equity at which the level is reached with the margin of now; None when it cannot be."""
+    """Return the equity at which the level is reached with the margin of now; None when it cannot be."""
     if rules.in_money:
         return level
     return None if not valuation.used else level * valuation.used / HUNDRED
@@ -51,7 +51,7 @@ def equity_at(level: Decimal, valuation: Valuation, rules: Rules) -> Decimal | N
 def price_at(
     level: Decimal, account: MarginAccount, valuation: Valuation, market: MarketPrices
 ) -> Decimal | None:
-    """The closing-side price at which an account in one symbol reaches the level; None when there is no
+    """Return the closing-side price at which an account in one symbol reaches the level; None when there is no
     such price.
 
     The spread and other rates are taken to stay as they are, and the account's net P&L to be converted as

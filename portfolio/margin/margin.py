@@ -5,7 +5,7 @@ Conventions, each with its source:
 - Long positions are marked at bid, short ones at ask (``mid`` marks both at the middle, as OANDA v20 does).
 - P&L is in the quote currency and converted with the side that the conversion trade would get.
 - Margin by mode, hedged volume by the basic rule or the larger leg: MetaTrader 5, "Margin Calculation". It
-  is converted at ask for buys and bid for sells and frozen on the position; ``floating`` reckons it anew at
+  is converted at ask for buys and bid for sells and frozen on the position; ``floating`` computes it again at
   every price.
 - Level = equity / used margin x 100, unknown (None) without margin. Call and stop-out at or below their
   level.
@@ -61,21 +61,21 @@ class Valuation:
 
 
 def mark(side: int, quote: Quote, *, mid: bool) -> Decimal:
-    """The price at which the position could be closed."""
+    """Return the price at which the position could be closed."""
     if mid:
         return (quote.bid + quote.ask) / 2
     return quote.bid if side == BUY else quote.ask
 
 
 def gain(holding: Holding, price: Decimal) -> Decimal:
-    """Profit at a price, in the quote currency."""
+    """Return the profit at a price, in the quote currency."""
     return holding.side * holding.units * (price - holding.price)
 
 
 def converted(
     amount: Decimal, source: str, target: str, market: MarketPrices, *, mid: bool = False
 ) -> Decimal | None:
-    """A gain or loss in another currency; None when there is no rate."""
+    """Convert a gain or loss into another currency; None when there is no rate."""
     rate = market.rate(source, target)
     if rate is None:
         return None
@@ -84,7 +84,7 @@ def converted(
 
 
 def profit(holding: Holding, rules: Rules, market: MarketPrices) -> Decimal | None:
-    """Unrealised P&L in the account's currency; None when a price or rate is missing."""
+    """Return the unrealised P&L in the account's currency; None when a price or rate is missing."""
     quote = market.quotes.get(holding.terms.symbol)
     if quote is None:
         return None
@@ -95,7 +95,7 @@ def profit(holding: Holding, rules: Rules, market: MarketPrices) -> Decimal | No
 def margin_of(
     holding: Holding, price: Decimal, rules: Rules, market: MarketPrices, *, opened: bool = True
 ) -> Decimal | None:
-    """Margin of a holding by itself at a price, in the account's currency; None when there is no rate."""
+    """Return the margin of a holding by itself at a price, in the account's currency; None when there is no rate."""
     amount = holding.quantity * holding.terms.lot_margin(rules.leverage, opened=opened)
     if holding.terms.price_based:
         amount *= price
@@ -109,15 +109,13 @@ def margin_of(
 def opening_margin(
     holding: Holding, rules: Rules, market: MarketPrices, *, opened: bool = True
 ) -> Decimal | None:
-    """What is frozen on a position when it is opened, or on an order when it is placed: reckoned at its own
-    price.
-    """
+    """Return the margin that is frozen when a position is opened or an order placed: that at its own price."""
     own = market.traded_at(holding.terms.symbol, holding.price)
     return margin_of(holding, holding.price, rules, own, opened=opened)
 
 
 def current_margin(holding: Holding, rules: Rules, market: MarketPrices) -> Decimal | None:
-    """The frozen margin, or the one at the current price where it floats or could not be frozen yet."""
+    """Return the frozen margin, or the one at the current price where it floats or could not be frozen yet."""
     if holding.margin is not None and not rules.floating:
         return holding.margin
     if not holding.terms.price_based:
@@ -136,7 +134,7 @@ class Charge(NamedTuple):
 
 
 def hedged(buys: Charge, sells: Charge, terms: Terms) -> Decimal:
-    """Margin of opposite positions in one symbol (MetaTrader 5, hedging: basic rule, or the larger leg).
+    """Return the margin of opposite positions in one symbol (MetaTrader 5, hedging: basic rule, or the larger leg).
 
     Basic: what is uncovered at the average of the larger side, what is covered at the hedged size and the
     average of all positions.
@@ -152,7 +150,7 @@ def hedged(buys: Charge, sells: Charge, terms: Terms) -> Decimal:
 
 
 def with_orders(held: Decimal, side: int, orders: Mapping[int, Decimal], *, netting: bool) -> Decimal:
-    """Margin of a symbol with its pending orders.
+    """Return the margin of a symbol with its pending orders.
 
     Where positions are netted, orders against the position replace it rather than add to it: the larger
     direction counts.
@@ -163,7 +161,7 @@ def with_orders(held: Decimal, side: int, orders: Mapping[int, Decimal], *, nett
 
 
 def tier_factor(lots: Decimal, tiers: Sequence[tuple[Decimal, Decimal]]) -> Decimal:
-    """Average factor over the lots, tier by tier."""
+    """Return the average factor over the lots, tier by tier."""
     if not tiers or not lots:
         return ONE
     left, total = lots, ZERO
@@ -176,7 +174,7 @@ def tier_factor(lots: Decimal, tiers: Sequence[tuple[Decimal, Decimal]]) -> Deci
 def used_margin(
     account: MarginAccount, margins: Mapping[int, Decimal | None], order_margins: Mapping[int, Decimal | None]
 ) -> Decimal | None:
-    """Margin of all positions and pending orders together; None when one of them is not known."""
+    """Return the margin of all positions and pending orders together; None when one of them is not known."""
     if any(margin is None for margin in (*margins.values(), *order_margins.values())):
         return None
     total = lots = ZERO
@@ -200,7 +198,7 @@ def _charge(holdings: Iterable[Holding], side: int, margins: Mapping[int, Decima
 
 
 def value(account: MarginAccount, market: MarketPrices) -> Valuation:
-    """The whole account at these prices."""
+    """Value the whole account at these prices."""
     rules = account.rules
     profits = {h.id: profit(h, rules, market) for h in account.positions}
     margins = {h.id: current_margin(h, rules, market) for h in account.positions}
@@ -220,7 +218,7 @@ def value(account: MarginAccount, market: MarketPrices) -> Valuation:
 
 
 def _freshness(account: MarginAccount, market: MarketPrices) -> tuple[tuple[str, ...], bool, int | None]:
-    """What is missing, whether anything used is missing or old, and the time of the oldest price used."""
+    """Return what is missing, whether anything used is missing or old, and the time of the oldest price used."""
     missing: set[str] = set()
     used: set[str] = set()
     for holding in account.positions:

@@ -7,10 +7,10 @@ from portfolio.margin.types import BUY, Holding, MarginAccount, Quote
 
 
 def triggered(kind: str, side: int, price: Decimal, quote: Quote) -> bool:
-    """A limit order wants its price or a better one; a stop order waits until the market has gone through
-    its price.
+    """Return whether an order's price has come.
 
-    Buys look at ask, sells at bid: where they would be executed.
+    A limit order wants its price or a better one; a stop order waits until the market has gone through its price. Buys
+    look at ask, sells at bid: where they would be executed.
     """
     market = quote.ask if side == BUY else quote.bid
     better = market <= price if side == BUY else market >= price
@@ -22,7 +22,7 @@ def with_order(account: MarginAccount, order: Holding) -> MarginAccount:
 
 
 def with_position(account: MarginAccount, added: Holding) -> MarginAccount:
-    """The account after a fill: one more position, or the netted one larger, smaller, gone or turned round."""
+    """Return the account after a fill: one more position, or the netted one larger, smaller, gone or turned round."""
     held = next((p for p in account.positions if p.terms.symbol == added.terms.symbol), None)
     if not account.rules.netting or held is None:
         return replace(account, positions=[*account.positions, added])

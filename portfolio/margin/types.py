@@ -1,4 +1,4 @@
-"""What margin is reckoned from: money, an instrument's terms, quotes, holdings and an account's rules
+"""What margin is computed from: money, an instrument's terms, quotes, holdings and an account's rules
 (pure).
 """
 
@@ -25,7 +25,7 @@ def money(amount: Decimal, currency: str) -> Decimal:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What an instrument says about P&L and margin."""
+    """Terms of an instrument that P&L and margin depend on."""
 
     symbol: str
     currency: str
@@ -49,7 +49,7 @@ class Terms:
         return self.initial_margin is None and self.mode in ("cfd", "cfd_leverage", "stock", "futures")
 
     def lot_margin(self, leverage: Decimal, *, opened: bool) -> Decimal:
-        """Margin of one lot in the margin currency, before the price where the mode is `price_based`.
+        """Return the margin of one lot in the margin currency, before the price where the mode is `price_based`.
 
         A margin of one lot set on the instrument replaces the formula; once ``opened`` the maintenance
         margin holds.
@@ -66,7 +66,7 @@ class Terms:
 
     @property
     def hedged_share(self) -> Decimal:
-        """What a covered lot is charged, as a part of an uncovered one."""
+        """The charge of a covered lot, as a part of that of an uncovered one."""
         whole = self.contract_size
         if self.initial_margin is not None:
             whole = self.initial_margin if self.maintenance_margin is None else self.maintenance_margin
@@ -82,13 +82,13 @@ class Quote(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MarketPrices:
-    """What is known of prices at one moment; a quote that cannot be used is not in it."""
+    """Known prices at one moment; a quote that cannot be used is not in it."""
 
     quotes: Mapping[str, Quote]
     graph: Graph
 
     def path(self, source: str, target: str) -> Path | None:
-        """A chain of fresh quotes, else one of what is known, else None."""
+        """Return a chain of fresh quotes, else one of known quotes, else None."""
         fresh = self.graph.path(source, target, lambda s: s in self.quotes and self.quotes[s].fresh)
         return fresh if fresh is not None else self.graph.path(source, target, self.quotes.__contains__)
 
@@ -101,11 +101,11 @@ class MarketPrices:
         )
 
     def traded_at(self, symbol: str, price: Decimal) -> "MarketPrices":
-        """The same market with the symbol at the price that was just paid."""
+        """Return the same market with the symbol at the price that was just paid."""
         return replace(self, quotes={**self.quotes, symbol: Quote(price, price)})
 
     def shocked(self, shares: Mapping[str, Decimal]) -> "MarketPrices":
-        """The same market with prices moved by a share of themselves (0.05: five percent up); ``*`` moves
+        """Return the same market with prices moved by a share of themselves (0.05: five percent up); ``*`` moves
         all others.
         """
         rest = shares.get("*", ZERO)
@@ -135,7 +135,7 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How an account is reckoned. Levels are percent, or an equity in its currency when ``in_money``.
+    """Rules by which an account is valued. Levels are percent, or an equity in its currency when ``in_money``.
 
     ``tiers``: (lots, factor) in order, the last without an end: margin of the lots within each is
     multiplied by its factor (MetaTrader 5 "floating margin").

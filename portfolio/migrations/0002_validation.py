@@ -42,4 +42,9 @@ class Migration(migrations.Migration):
             name='stop_out_level',
             field=models.DecimalField(blank=True, decimal_places=4, help_text="Empty: the server's", max_digits=16, null=True, validators=[django.core.validators.MinValueValidator(Decimal('0'))]),
         ),
+        migrations.AlterField(
+            model_name='account',
+            name='state',
+            field=models.CharField(default='ok', help_text='The margin level of which the owner was last notified', max_length=16),
+        ),
     ]

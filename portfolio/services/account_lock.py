@@ -1,6 +1,4 @@
-"""One change of one account: its row locked, its balance and revision written with it, told of once it is
-committed.
-"""
+"""One change of one account: its row locked, its balance and revision written with it, announced after the commit."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,5 +1,5 @@
 """Every write to accounts, positions and orders that a person asks for. The engine's own are in
-`liquidation`.
+`margin_enforcement`.
 """
 
 import re

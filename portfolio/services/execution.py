@@ -23,7 +23,7 @@ def frozen(margin: Decimal) -> Decimal:
 
 
 class Execution:
-    """Fills in one instrument for one change of an account, reckoned with one market."""
+    """Fills in one instrument for one change of an account, with the prices of one market."""
 
     def __init__(
         self,

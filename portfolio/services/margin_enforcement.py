@@ -1,6 +1,6 @@
 """What the engine does to an account by itself: margin call, stop-out, pending orders whose price has come.
 
-The columns only say which accounts to look at. Here the account is locked, prices are read anew, and the
+The columns only say which accounts to look at. Here the account is locked, prices are read again, and the
 oracle decides; two engines, a retry or a restart find the account as the first one left it.
 """
 
@@ -25,15 +25,13 @@ from stocksblitz.api.errors import StocksBlitzError
 log = logging.getLogger(__name__)
 
 HYSTERESIS = Decimal("1.01")
-"""An account is told that it is restored once it stands a percent above its margin call, lest every tick
-tells it anew.
-"""
+"""The owner is notified of the end of a margin call once equity is a percent above it, and not at every tick."""
 
 
 def enforce(key: str) -> list[MarginEvent]:
     """Act on the account's margin level as it is now; returns what was decided, in order.
 
-    Nothing is done while a price or rate that the account hangs on is missing or stale.
+    Nothing is done while a price or rate that the account depends on is missing or stale.
     """
     with changing(key) as change:
         if not priced(change.account.user_type):
@@ -62,18 +60,18 @@ class _Enforcement:
         if self.state == levels.STOP_OUT and levels.next_to_close(self.holdings, self.valuation):
             self._stop_out()
         else:
-            self._tell()
+            self._notify()
         return self.events
 
-    def _tell(self) -> None:
-        """Margin call and its end, each told once."""
-        told = self.account.state
-        if self.state != levels.OK and told == levels.OK:
+    def _notify(self) -> None:
+        """Record a margin call or its end, each once."""
+        last_notified_state = self.account.state
+        if self.state != levels.OK and last_notified_state == levels.OK:
             text = explanation.level_text(self.valuation, self.rules, self.rules.margin_call)
             self._event(
                 MarginEvent.Kind.MARGIN_CALL, f"margin_call:{self.account.revision}", f"Margin call: {text}."
             )
-        elif self.state == levels.OK and told != levels.OK and self._well_above():
+        elif self.state == levels.OK and last_notified_state != levels.OK and self._well_above():
             text = explanation.level_text(self.valuation, self.rules, self.rules.margin_call)
             self._event(
                 MarginEvent.Kind.RESTORED, f"restored:{self.account.revision}", f"Margin restored: {text}."

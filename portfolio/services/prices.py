@@ -60,7 +60,7 @@ def read_quotes(symbols: Iterable[str]) -> dict[str, Quote]:
 
 
 def read_graph() -> Graph:
-    """The pairs that currencies can be converted over: every forex and crypto instrument."""
+    """Return the pairs that currencies can be converted over: every forex and crypto instrument."""
     ranks = {Instrument.Kind.FOREX: 0, Instrument.Kind.CRYPTO: 1}
     rows = Instrument.objects.filter(kind__in=ranks, active=True).exclude(base_currency="")
     found = rows.values_list("symbol", "base_currency", "currency", "kind")
@@ -70,7 +70,7 @@ def read_graph() -> Graph:
 
 
 def read_market(symbols: Iterable[str], user_type: str) -> MarketPrices:
-    """What an account with these symbols is reckoned with: their quotes, and those of every pair.
+    """Return what an account with these symbols is valued with: their quotes, and those of every pair.
 
     Empty for an account that may not see the running realm's prices.
     """

@@ -54,7 +54,7 @@ def still_visible(watched: Mapping[int, Collection[str]]) -> tuple[set[int], set
 
 
 def get_account(user: User, key: str, *, doing: str) -> Account:
-    """The account, if it is the user's or the user is staff; staff's access is logged.
+    """Return the account, if it is the user's or the user is staff; staff's access is logged.
 
     StocksBlitzError ``not_found`` otherwise: an account of somebody else is as one that is not there.
     """
@@ -68,7 +68,7 @@ def get_account(user: User, key: str, *, doing: str) -> Account:
 
 
 def current_snapshot(account: Account, shocks: dict[str, Decimal] | None = None) -> dict[str, Any]:
-    """The account reckoned by the oracle with the prices of now, shocked where asked (a share by symbol;
+    """Value the account by the oracle with the prices of now, shocked where asked (a share by symbol;
     ``*``: all).
 
     ``version`` and ``epoch`` are those of the engine's last snapshot, 0 where it has written none.

@@ -94,8 +94,8 @@ class Book:
         return changed
 
     def depending(self, changed: Iterable[str]) -> Ints:
-        """The slots whose value hangs on these symbols, by a position in them or by a conversion that moved
-        since this was last asked.
+        """Return the slots whose value depends on these symbols, by a position in them or by a conversion that moved
+        since this was last called.
         """
         moved, self._moved = self._moved, set()
         price = self.prices.mask(self.prices.number(symbol) for symbol in changed)
@@ -224,7 +224,7 @@ class Book:
     # --- Values
 
     def rows_of(self, slots: Ints) -> tuple[Ints, Ints]:
-        """The rows of these accounts, block after block, and for each row the place of its account in
+        """Return the rows of these accounts, block after block, and for each row the place of its account in
         ``slots``.
         """
         counts = self.slots.count[slots]
@@ -233,7 +233,7 @@ class Book:
         return np.arange(len(owner)) + np.repeat(self.slots.start[slots] - before, counts), owner
 
     def revalue(self, slots: Ints | None = None) -> None:
-        """Reckon these accounts anew (all of them: None): P&L of each position, unrealized, used, stale,
+        """Value these accounts again (all of them: None): P&L of each position, unrealized, used, stale,
         state.
         """
         if slots is None:
@@ -256,7 +256,7 @@ class Book:
         s.state[out] = self._state(out)
 
     def _stale(self, at: Any, owner: Ints, size: int) -> Flags:
-        """Accounts that hang on a price or rate which is missing or old."""
+        """Return which accounts depend on a price or rate that is missing or old."""
         stale = np.zeros(size, bool)
         if not (self.prices.all_fresh() and self.currencies.all_fresh()):
             price, rate, r = self.prices.fresh, self.currencies.fresh, self.rows
@@ -306,7 +306,7 @@ class Book:
         return equity
 
     def oldest(self, slots: Ints) -> Ints:
-        """The time (ms) of the oldest price that each account hangs on; 0 when it hangs on none."""
+        """Return the time (ms) of the oldest price that each account depends on; 0 when it depends on none."""
         at, _ = self.rows_of(slots)
         r = self.rows
         rates = self.currencies.ts
@@ -346,7 +346,7 @@ class Book:
         return out
 
     def missing(self, slot: int) -> list[str]:
-        """The symbols and conversions that an account lacks a price of."""
+        """Return the symbols and conversions of which the account lacks a price."""
         at, _ = self.rows_of(np.array([slot]))
         names = set()
         for row in at.tolist():

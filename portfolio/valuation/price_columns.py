@@ -29,7 +29,7 @@ class PriceTick(NamedTuple):
 
 
 def usable(bid: float, ask: float) -> bool:
-    """Whether a quote can be reckoned with: two positive numbers that are not crossed."""
+    """Return whether accounts can be valued with a quote: two positive numbers that are not crossed."""
     return 0 < bid <= ask < math.inf
 
 
@@ -145,14 +145,14 @@ class Currencies(Cells):
         self.pair("", "")
 
     def pair(self, source: str, target: str) -> int:
-        """The row of a conversion; reckoned at once when it is new."""
+        """Return the row of a conversion; it is computed at once when it is new."""
         name = f"{source}/{target}"
         row = self.index.get(name)
         if row is None:
             row = self.number(name)
             self.paths.append(None)
             self.own.append(-1)
-            self._reckon(row)
+            self._compute(row)
         return row
 
     def _usable(self, symbol: str, *, fresh: bool) -> bool:
@@ -165,8 +165,8 @@ class Currencies(Cells):
             path = self.graph.path(source, target, lambda symbol: self._usable(symbol, fresh=False))
         return path
 
-    def _reckon(self, row: int) -> None:
-        """Find the chain anew (prices came or went) and its rate."""
+    def _compute(self, row: int) -> None:
+        """Find the chain again (prices came or went) and its rate."""
         source, _, target = self.names[row].partition("/")
         path = self.paths[row] = self._path(source, target)
         self.own[row] = -1
@@ -181,12 +181,12 @@ class Currencies(Cells):
         self.set(row, rate_along(path, sides, 1.0), oldest, fresh=all(map(self._prices.is_fresh, rows)))
 
     def follow(self, changed: Iterable[str]) -> list[int]:
-        """Reckon again after these symbols changed; returns the rows whose rate or freshness did."""
+        """Compute the rates again after these symbols changed; return the rows whose rate or freshness did."""
         if not any(symbol in self.graph for symbol in changed):
             return []
         before = self._state()
         for row in range(len(self.names)):
-            self._reckon(row)
+            self._compute(row)
         return [row for row, (old, new) in enumerate(zip(before, self._state(), strict=True)) if old != new]
 
     def _state(self) -> list[tuple[bool, bytes]]:
@@ -199,4 +199,4 @@ class Currencies(Cells):
         """Another set of pairs, when instruments were added."""
         self.graph = graph
         for row in range(len(self.names)):
-            self._reckon(row)
+            self._compute(row)

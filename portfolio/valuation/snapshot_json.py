@@ -92,7 +92,7 @@ _UNKNOWN = re.compile(rb'"-?nan"')
 
 
 def bodies(book: Book, slots: Ints, statics: Sequence[Static]) -> list[bytes]:
-    """All of a snapshot but who wrote it and when: what tells whether an account changed."""
+    """Return all of a snapshot but who wrote it and when: it differs when the account has changed."""
     s = book.slots
     digits = np.array([each.places for each in statics])
     equity, used = book.equity(slots), s.used[slots]

@@ -1,4 +1,4 @@
-"""One portfolio process: listener, leases, the cycle, the sweep, and what it tells of itself."""
+"""One portfolio process: listener, leases, the cycle, the sweep, and its status report."""
 
 import asyncio
 import logging
@@ -17,10 +17,10 @@ from portfolio.services.demo_accounts import create_demo_accounts, missing_accou
 from portfolio.worker import equity_history
 from portfolio.worker.database import Store, run_and_release_connection
 from portfolio.worker.engine import Engine
-from portfolio.worker.equity_history import EVERY_S, Curves
+from portfolio.worker.equity_history import EVERY_S, EquityHistory
 from portfolio.worker.price_listener import PortfolioCalculatorListener
 from portfolio.worker.snapshot_writer import LEASES
-from portfolio.worker.status import COUNTED, DIRTY, MOST_NAMES, STATISTICS, name
+from portfolio.worker.status import COUNTED, DIRTY, MAX_NAMES, STATISTICS, report_key
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.observability import aggregation as process_metrics
 from stocksblitz.observability import metrics
@@ -31,7 +31,7 @@ from stocksblitz.workers.runtime import now_ms, stop_event, wait
 
 log = logging.getLogger(__name__)
 
-MIRROR_S = 0.8
+REPORT_S = 0.8
 LOG_S = 60.0
 SEED_TRIES = 60
 
@@ -43,7 +43,7 @@ def create_missing_demo_accounts() -> bool:
         return False
     for key, missing in create_demo_accounts(owner):
         if not missing:
-            equity_history.want(key)
+            equity_history.request(key)
     return not missing_accounts()
 
 
@@ -61,14 +61,12 @@ class PortfolioProcess:
         )
         self.engine = Engine(self.redis, self.names, self.listener, self.leases, Store())
         self.listener.also(changes(self.names), self.engine.accounts.on_change)
-        self.curves = Curves(self.redis, self.names, self.engine.book)
+        self.equity_history = EquityHistory(self.redis, self.names, self.engine.book)
         self._counted: Counter[str] = Counter()
         self._logged = time.monotonic()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until the stop. Redis or the database being away ends nothing; any other failure ends the
-        process.
-        """
+        """Work until the stop; only a failure that is not of Redis or the database ends the process."""
         await self.listener.start_listener()
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -84,16 +82,18 @@ class PortfolioProcess:
                     )
                 )
                 tasks.create_task(process_metrics.run(stop))
-                tasks.create_task(retry_forever("portfolio statistics", self.mirror, stop, every=MIRROR_S))
+                tasks.create_task(retry_forever("portfolio statistics", self.report, stop, every=REPORT_S))
                 tasks.create_task(retry_forever("portfolio cycle", self._cycle, stop, every=0.0))
-                tasks.create_task(retry_forever("portfolio curves", self.curves.step, stop, every=EVERY_S))
+                tasks.create_task(
+                    retry_forever("equity history", self.equity_history.add_points, stop, every=EVERY_S)
+                )
                 if settings.DEBUG and settings.FEED.name == "simulated":
                     tasks.create_task(self._seed(stop))
         finally:
             await self._close()
 
     async def _cycle(self) -> None:
-        """One cycle and the rest of its time; after a quiet one the next price is answered at once."""
+        """Run one cycle and wait for the rest of its time; after a quiet one the next price is answered at once."""
         cycle, begun = settings.PORTFOLIO_CYCLE_MS / 1000, time.monotonic()
         busy = await self.engine.step()
         if busy:
@@ -113,26 +113,26 @@ class PortfolioProcess:
             if await wait(stop, 2.0):
                 return
 
-    async def mirror(self) -> None:
-        """Leave statistics and dirty accounts in Redis for the web."""
+    async def report(self) -> None:
+        """Leave statistics and dirty accounts in Redis for the web processes."""
         ts, me = now_ms(), self.leases.me
         dirty: dict[str, Any] = {"ts": ts}
         for kind in self.listener.user_types:
             users = self.listener.get_dirty_users(kind) | self.engine.take_recent(kind)
-            dirty[kind] = {"count": len(users), "users": sorted(users)[:MOST_NAMES]}
+            dirty[kind] = {"count": len(users), "users": sorted(users)[:MAX_NAMES]}
         stats = {**self.listener.get_statistics(), **self.engine.statistics(), "ts": ts, "worker": me}
-        self._count(stats)
+        self._count_for_prometheus(stats)
         pipe = self.redis.pipeline(transaction=False)
-        for part, report in ((STATISTICS, stats), (DIRTY, dirty)):
-            pipe.hset(name(part), me, orjson.dumps(report))
-            pipe.expire(name(part), 60)
+        for part, numbers in ((STATISTICS, stats), (DIRTY, dirty)):
+            pipe.hset(report_key(part), me, orjson.dumps(numbers))
+            pipe.expire(report_key(part), 60)
         await pipe.execute()
         if time.monotonic() - self._logged > LOG_S:
             self._logged = time.monotonic()
             log.info("portfolio statistics", extra={"action": "statistics", **stats})
 
-    def _count(self, stats: dict[str, Any]) -> None:
-        """The same for Prometheus."""
+    def _count_for_prometheus(self, stats: dict[str, Any]) -> None:
+        """Set the metrics that Prometheus collects."""
         metrics.portfolio_accounts.set(stats["accounts"])
         for kind in self.listener.user_types:
             metrics.portfolio_dirty.labels(user_type=kind).set(stats[f"dirty_users_{kind}"])
@@ -145,8 +145,8 @@ class PortfolioProcess:
         await self.engine.close()
         await self.leases.close()
         try:
-            await self.redis.hdel(name(STATISTICS), self.leases.me)
-            await self.redis.hdel(name(DIRTY), self.leases.me)
+            await self.redis.hdel(report_key(STATISTICS), self.leases.me)
+            await self.redis.hdel(report_key(DIRTY), self.leases.me)
         except (RedisError, OSError):
             log.info("Redis is away at the end", extra={"action": "close"})
         await self.redis.aclose()

@@ -82,7 +82,7 @@ class Outbox:
     async def write(self, held: Flags) -> int:
         """Write what waits and has changed, as far as one cycle goes; returns how many were written.
 
-        ``held[shard]`` tells whether this process may still write the accounts of a shard. What it may not
+        ``held[shard]`` says whether this process may still write the accounts of a shard. What it may not
         write at this moment waits: the lease comes back, or the account is taken out of the book. What fails
         waits again.
         """

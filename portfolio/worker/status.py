@@ -1,69 +1,65 @@
-"""What the portfolio processes tell of themselves, left in Redis every second so that any web process can
-show it.
-"""
+"""Status reports of the portfolio processes, left in Redis every second so that any web process can show them."""
 
 from typing import Any
 
-import orjson
-
+from stocksblitz.observability.bad_data import BadDataLog
 from stocksblitz.redis.client import current_keys, sync_client
+from stocksblitz.redis.decoding import BadData, decode_json
 from stocksblitz.workers.leases import ALIVE_MS
 from stocksblitz.workers.runtime import now_ms
 
 STATISTICS, DIRTY = "statistics", "dirty"
-MOST_NAMES = 10_000
-"""Dirty accounts that one worker names; beyond it only their number is told."""
+MAX_NAMES = 10_000
+"""Dirty accounts that one worker names; beyond it only their number is shown."""
+MAX_REPORT_BYTES = 1024 * 1024
 
 COUNTED = (
-    "symbols_processed",
-    "symbols_looked_up",
-    "users_affected_total",
-    "lookups",
-    "errors",
-    "overflows",
-    "reconnects",
-    "accounts_revalued",
-    "snapshots_written",
-    "snapshots_refused",
-    "announced",
-    "decisions",
-    "drift_checks",
+    "symbols_processed", "symbols_looked_up", "users_affected_total", "lookups", "errors", "overflows", "reconnects",
+    "accounts_revalued", "snapshots_written", "snapshots_refused", "announced", "decisions", "drift_checks",
     "drift_alarms",
-)
+)  # fmt: skip
 """What only grows while a process lives."""
 _SUMMED = (*COUNTED, "accounts", "positions", "shards")
+_bad_reports = BadDataLog("portfolio_report")
 
 
-def name(part: str) -> str:
-    """Hash of one part: worker id to JSON with the time (ms) of the report."""
+def report_key(part: str) -> str:
+    """Return the hash of one part: worker id to its report, JSON with the time (ms) in ``ts``."""
     return current_keys().name("portfolio", part)
 
 
 def _reports(part: str) -> list[dict[str, Any]]:
-    """What workers that live have said."""
-    since = now_ms() - ALIVE_MS
-    rows = [orjson.loads(raw) for raw in sync_client().hvals(name(part))]
-    return [row for row in rows if row["ts"] >= since]
+    """Return the reports of the workers that are alive."""
+    since, found = now_ms() - ALIVE_MS, []
+    for worker, raw in sync_client().hgetall(report_key(part)).items():
+        with _bad_reports.skip(worker.decode(errors="replace")):
+            report = _decode_report(raw)
+            if report["ts"] >= since:
+                found.append(report)
+    return found
+
+
+def _decode_report(raw: bytes) -> dict[str, Any]:
+    report = decode_json("report", raw, MAX_REPORT_BYTES)
+    if not isinstance(report, dict) or type(report.get("ts")) is not int:
+        raise BadData("report", raw, "an object with ts")
+    return report
 
 
 def status(user_types: list[str]) -> dict[str, Any]:
-    """All processes together. Numbers are sums, ``uptime_seconds`` is the longest."""
+    """Return the status of all processes together. Numbers are sums, ``uptime_seconds`` is the longest."""
     reports = _reports(STATISTICS)
-    numbers = {key: sum(each.get(key, 0) for each in reports) for key in _SUMMED}
-    dirty = {
-        f"dirty_users_{kind}": sum(r.get(f"dirty_users_{kind}", 0) for r in reports) for kind in user_types
-    }
+    summed = (*_SUMMED, *(f"dirty_users_{kind}" for kind in user_types))
     return {
-        "is_running": any(each.get("is_running") for each in reports),
+        "is_running": any(report.get("is_running") for report in reports),
         "workers": len(reports),
-        "uptime_seconds": max((each.get("uptime_seconds", 0) for each in reports), default=0),
-        **numbers,
-        **dirty,
-        "processes": sorted(reports, key=lambda each: str(each.get("worker"))),
+        "uptime_seconds": max((report.get("uptime_seconds", 0) for report in reports), default=0),
+        **{name: sum(report.get(name, 0) for report in reports) for name in summed},
+        "processes": sorted(reports, key=lambda report: str(report.get("worker"))),
     }
 
 
 def dirty_users(user_type: str) -> tuple[int, list[str]]:
-    """How many accounts of a type are dirty, and their keys."""
-    reports = [each.get(user_type) or {"count": 0, "users": []} for each in _reports(DIRTY)]
-    return sum(r["count"] for r in reports), sorted({user for r in reports for user in r["users"]})
+    """Return how many accounts of a type are dirty, and their keys."""
+    rows = [report.get(user_type) or {"count": 0, "users": []} for report in _reports(DIRTY)]
+    return sum(row["count"] for row in rows), sorted({user for row in rows for user in row["users"]})

@@ -23,5 +23,5 @@ class Command(BaseCommand):
             if missing:
                 self.stdout.write(f"{key} waits for prices of {', '.join(missing)}")
             else:
-                equity_history.want(key)
+                equity_history.request(key)
                 self.stdout.write(f"made {key}")

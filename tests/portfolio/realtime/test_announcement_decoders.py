@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portfolio.realtime.announcement_decoders import decode_ended, decode_event, decode_updates
+from portfolio.realtime.announcement_decoders import decode_event, decode_updates
 from stocksblitz.redis.decoding import BadData
 
 EVENT = {"id": 7, "kind": "restored", "text": "…", "ts": 1}
@@ -15,7 +15,7 @@ JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=5),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["accounts", "account", "event", "user_id"]), inner)
+        | st.dictionaries(st.sampled_from(["accounts", "account", "event"]), inner)
     ),
     max_leaves=6,
 )
@@ -24,10 +24,9 @@ JSON = st.recursive(
 def test_what_processes_send_is_understood():
     assert decode_updates(b'{"accounts":["live:1"]}') == ["live:1"]
     assert decode_event(orjson.dumps({"account": "live:1", "event": EVENT})) == ("live:1", EVENT)
-    assert decode_ended(b'{"user_id":1,"login_id":null,"session_id":"s"}') == (1, None, "s")
 
 
-@pytest.mark.parametrize("decode", [decode_updates, decode_event, decode_ended])
+@pytest.mark.parametrize("decode", [decode_updates, decode_event])
 @given(data=st.binary(max_size=60) | JSON.map(orjson.dumps))
 def test_no_message_raises_anything_but_bad_data(decode, data):
     with contextlib.suppress(BadData):

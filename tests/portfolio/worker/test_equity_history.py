@@ -21,14 +21,14 @@ def book():
 
 async def test_points_are_added_for_what_is_wanted_and_bounded(aredis, book, monkeypatch):
     monkeypatch.setattr(equity_history, "POINTS", 3)
-    kept = equity_history.Curves(aredis, names(), book)
-    await kept.step()
+    kept = equity_history.EquityHistory(aredis, names(), book)
+    await kept.add_points()
     assert equity_history.read("demo:1") == []
     for _ in range(5):
-        await kept.step()
+        await kept.add_points()
     points = equity_history.read("demo:1")
     assert [equity for _, equity in points] == [12.5] * 3
     assert points == sorted(points)
     assert equity_history.read("demo:2") == []  # wanted only from now on
-    equity_history.want("demo:unknown")
-    await kept.step()
+    equity_history.request("demo:unknown")
+    await kept.add_points()
