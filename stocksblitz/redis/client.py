@@ -4,27 +4,18 @@
 a master that Sentinel watches. Redis Cluster is not supported: scripts and transactions change keys of many slots.
 """
 
-from functools import cache
 from typing import Any
 
-import redis as sync_redis
 from django.conf import settings
+from django_redis import get_redis_connection
 from redis import asyncio as aioredis
-from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import ExponentialWithJitterBackoff
+from redis.asyncio.retry import Retry
 from redis.exceptions import ResponseError
-from redis.retry import Retry
 
 from stocksblitz.redis.decoding import BadData
 from stocksblitz.redis.keys import Keys
-from stocksblitz.redis.url import sentinels
-
-# redis-py itself retries only a little: its callers back off, and know what to read again afterwards.
-_OPTIONS: dict[str, Any] = {"socket_timeout": 5, "socket_connect_timeout": 2, "health_check_interval": 15}
-_SENTINEL: dict[str, Any] = {"socket_timeout": 2, "socket_connect_timeout": 2}
-
-CONNECTIONS = 64
-"""Connections of one client: Redis answers one command at a time, and more would not make it faster."""
+from stocksblitz.redis.sentinel import AsyncBlockingSentinelPool
+from stocksblitz.redis.url import BACKOFF, POOL, RETRIES, SENTINEL, sentinels
 
 
 def current_keys() -> Keys:
@@ -41,40 +32,19 @@ def cache_key(key: str, prefix: str, version: int) -> str:
     return realm_keys(mock=False).name("cache", str(version), key)
 
 
-class _AsyncWatched(aioredis.sentinel.SentinelConnectionPool, aioredis.BlockingConnectionPool):
-    """To whoever is the master; more commands at once than connections wait their turn."""
-
-
-class _Watched(sync_redis.sentinel.SentinelConnectionPool, sync_redis.BlockingConnectionPool):
-    """The same for threads."""
-
-
 def connect(**options: Any) -> Any:
     """Return a new asyncio client, which the caller closes. Answers are bytes unless ``decode_responses=True``."""
-    merged = {**_OPTIONS, "retry": AsyncRetry(ExponentialWithJitterBackoff(base=0.01, cap=0.2), 2), **options}
-    merged |= {"max_connections": CONNECTIONS, "timeout": 5}
+    merged = {**POOL, "retry": Retry(BACKOFF, RETRIES), **options}
     if watched := sentinels(settings.REDIS_URL):
         hosts, name = watched
-        manager = aioredis.Sentinel(hosts, **_SENTINEL)
-        return manager.master_for(name, connection_pool_class=_AsyncWatched, **merged)
-    # More commands than connections wait for one; redis-py's default pool would refuse them.
+        manager = aioredis.Sentinel(hosts, **SENTINEL)
+        return manager.master_for(name, connection_pool_class=AsyncBlockingSentinelPool, **merged)
     return aioredis.Redis.from_pool(aioredis.BlockingConnectionPool.from_url(settings.REDIS_URL, **merged))
 
 
-@cache
-def _shared(url: str) -> Any:
-    merged = {**_OPTIONS, "retry": Retry(ExponentialWithJitterBackoff(base=0.01, cap=0.2), 2)}
-    merged |= {"max_connections": CONNECTIONS, "timeout": 5}
-    if watched := sentinels(url):
-        hosts, name = watched
-        manager = sync_redis.Sentinel(hosts, **_SENTINEL)
-        return manager.master_for(name, connection_pool_class=_Watched, **merged)
-    return sync_redis.Redis.from_pool(sync_redis.BlockingConnectionPool.from_url(url, **merged))
-
-
 def sync_client() -> Any:
-    """The process's client for threads (views, admin, commands), with a connection pool beneath."""
-    return _shared(settings.REDIS_URL)
+    """Return django-redis' client, for threads (views, the admin, commands); all share one pool of connections."""
+    return get_redis_connection("default")
 
 
 async def each_answer(pipe: Any) -> list[Any]:

@@ -1,8 +1,8 @@
 """A subscriber of Redis channels that reconnects by itself, and says so: what was published meanwhile is lost.
 
-It reads its connection directly. redis-py's PubSub costs several times as much per message, and neither it nor its health
-check notices a connection that is open and dead. Here a probe does: a message of the subscriber's own, published every few
-seconds, that must come back.
+It reads its connection directly. redis-py's PubSub costs several times as much per message, and neither it nor its
+health check notices a connection that is open and dead. Here a probe does: a message of the subscriber's own, published
+every few seconds, that must come back.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.04, 1.0
 
 
 class Subscriber:
-    """Calls ``on_message(channel, data)`` for every message, in order, and ``on_connect()`` after every (re)connection."""
+    """Calls ``on_message(channel, data)`` for every message in order, and ``on_connect()`` after every (re)connection."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Subscriber:
             await self._client.aclose()
 
     async def subscribe(self, channel: str, *, patience: float = 2.0) -> None:
-        """Return when Redis has confirmed; while Redis is away, after ``patience`` seconds (it is subscribed to later)."""
+        """Return when Redis has confirmed; while Redis is away, after ``patience`` seconds (it follows later)."""
         self._channels.add(channel)
         done = self._confirmed.get(channel)
         if done is None:

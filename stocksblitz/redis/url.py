@@ -1,13 +1,29 @@
-"""What ``REDIS_URL`` says, for our own connections and for the libraries that open theirs (pure)."""
+"""What ``REDIS_URL`` says, and how connections are opened by it."""
 
 from typing import Any
 from urllib.parse import urlsplit
 
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.retry import Retry
+
 SERVERS = ("redis", "rediss", "unix")
+CONNECTIONS = 64
+"""Connections of one client: Redis answers one command at a time, and more would not make it faster."""
+POOL: dict[str, Any] = {
+    "socket_timeout": 5,
+    "socket_connect_timeout": 2,
+    "health_check_interval": 15,
+    "max_connections": CONNECTIONS,
+    "timeout": 5,
+}
+"""Options of every pool. More commands than connections wait for one: redis-py's default pool would refuse them."""
+SENTINEL: dict[str, Any] = {"socket_timeout": 2, "socket_connect_timeout": 2}
+BACKOFF, RETRIES = ExponentialWithJitterBackoff(base=0.01, cap=0.2), 2
+"""redis-py itself retries only a little: its callers back off, and know what to read again afterwards."""
 
 
 def check(url: str) -> str:
-    """The address, if it is one that we can use; ValueError with what is wrong."""
+    """Return the address if it can be used; raise ValueError with what is wrong."""
     scheme = url.partition("://")[0]
     if scheme == "cluster":
         raise ValueError(
@@ -24,12 +40,12 @@ def check(url: str) -> str:
 
 
 def sentinels(url: str) -> tuple[list[tuple[str, int]], str] | None:
-    """The Sentinels and the name of the master that they watch; None for the address of one server."""
+    """Return the Sentinels and the name of the master that they watch; None for the address of one server."""
     if not url.startswith("sentinel://"):
         return None
     hosts, _, name = url.removeprefix("sentinel://").partition("/")
     try:
-        parts = [urlsplit(f"//{each}") for each in hosts.split(",")]
+        parts = [urlsplit(f"//{host}") for host in hosts.split(",")]
         found = [(part.hostname or "", part.port or 26379) for part in parts]
     except ValueError:
         found = []
@@ -39,17 +55,19 @@ def sentinels(url: str) -> tuple[list[tuple[str, int]], str] | None:
 
 
 def cache(url: str) -> dict[str, Any]:
-    """Redis as django_redis wants to be told of it."""
+    """Return LOCATION and OPTIONS of django-redis, whose connection is the client for threads."""
     options: dict[str, Any] = {
         "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
-        "SOCKET_TIMEOUT": 5,
-        "SOCKET_CONNECT_TIMEOUT": 2,
+        "CONNECTION_POOL_CLASS": "redis.connection.BlockingConnectionPool",
+        "CONNECTION_POOL_KWARGS": {**POOL, "retry": Retry(BACKOFF, RETRIES)},
     }
     watched = sentinels(url)
     if watched is None:
         return {"LOCATION": url, "OPTIONS": options}
-    factory = "django_redis.pool.SentinelConnectionFactory"
-    return {
-        "LOCATION": f"redis://{watched[1]}/0",
-        "OPTIONS": {**options, "SENTINELS": watched[0], "CONNECTION_FACTORY": factory},
+    options |= {
+        "SENTINELS": watched[0],
+        "SENTINEL_KWARGS": SENTINEL,
+        "CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory",
+        "CONNECTION_POOL_CLASS": "stocksblitz.redis.sentinel.BlockingSentinelPool",
     }
+    return {"LOCATION": f"redis://{watched[1]}/0", "OPTIONS": options}

@@ -3,7 +3,8 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
-from stocksblitz.redis.client import CONNECTIONS, connect, sync_client
+from stocksblitz.redis.client import connect, sync_client
+from stocksblitz.redis.url import CONNECTIONS
 
 BURST = 2 * CONNECTIONS
 HOLD_S = 0.2

@@ -257,6 +257,7 @@ def test_two_engines_that_both_believe_to_have_the_shard(engine, people, tick, s
 def test_redis_is_killed_and_comes_back_empty(engine, people, tick, snapshot, tmp_path, settings):
     socket = tmp_path / "r.sock"
     settings.REDIS_URL = f"unix://{socket}"
+    settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": settings.REDIS_URL}}
     argv = [
         redis_server(),
         "--port",
