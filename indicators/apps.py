@@ -20,7 +20,15 @@ class IndicatorsConfig(AppConfig):
         access_ended.connect(end_sessions)
         aggregation.sources.append(gauges)
         pre_delete.connect(forget_user, sender=User)
+        tasks.append(Task("sockets of killed processes", release_dead_sockets, settings.CLEANUP_INTERVAL))
         tasks.append(Task("subscriptions", clean_up_subscriptions, settings.CLEANUP_INTERVAL))
+
+
+def release_dead_sockets() -> int:
+    """Have the sessions expire that a killed web process held; return how many they were."""
+    from indicators.subscriptions import dead_sockets
+
+    return dead_sockets.release_dead_sockets()
 
 
 def clean_up_subscriptions() -> int:
