@@ -1,4 +1,4 @@
-"""Who opens a socket: ticket, token, API key or cookie; and from which page (Origin)."""
+"""Sign-in of sockets by ticket, token, API key or cookie, and the check of the page that opens them (Origin)."""
 
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
@@ -30,9 +30,10 @@ type Credential = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who it is. ``expires_at`` (ms) is when the socket must have been renewed or be closed; None: it need not.
+    """The user of a socket, and what it was opened with.
 
-    ``session_id`` is the one that a token carries; ``key`` the prefix of an API key.
+    At ``expires_at`` (ms) the socket is closed unless it was renewed; None: it does not expire. ``session_id`` is the one
+    that a token carries, ``key`` the prefix of an API key.
     """
 
     user_id: int
@@ -61,7 +62,7 @@ def _header(scope: dict[str, Any], name: bytes) -> str:
 
 
 def _endpoint(scheme: str, host: str) -> tuple[str, str, int] | None:
-    """Scheme, host and port, the three things that make an origin."""
+    """Return scheme, host and port, which make an origin; None for anything else."""
     try:
         parts = urlsplit(f"{scheme}://{host}")
         if scheme not in _PORTS or not parts.hostname or parts.path or parts.query or parts.username:
@@ -77,9 +78,9 @@ def _origin(text: str) -> tuple[str, str, int] | None:
 
 
 def origin_allowed(scope: dict[str, Any]) -> bool:
-    """Whether the page that opens the socket may: no Origin (not a browser), our own, or a listed one.
+    """Return whether the page may open the socket: no Origin (no browser), the server's own, or a listed one.
 
-    Our own is the scheme, host and port that the socket itself was opened at.
+    The server's own is the scheme, host and port at which the socket itself was opened.
     """
     text = _header(scope, b"origin")
     if not text:
@@ -87,7 +88,7 @@ def origin_allowed(scope: dict[str, Any]) -> bool:
     origin = _origin(text)
     if origin is None:
         return False
-    if origin in {_origin(each) for each in settings.ALLOWED_ORIGINS}:
+    if origin in {_origin(allowed) for allowed in settings.ALLOWED_ORIGINS}:
         return True
     own = _endpoint(_SCHEMES.get(scope.get("scheme", "ws"), "http"), _header(scope, b"host"))
     return origin == own and validate_host(origin[1], settings.ALLOWED_HOSTS)
@@ -149,7 +150,7 @@ def _by_cookie(scope: dict[str, Any]) -> Identity:
 def _authenticate(scope: dict[str, Any]) -> Identity:
     query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
     scheme, _, credential = _header(scope, b"authorization").partition(" ")
-    protocols = [each.strip() for each in _header(scope, b"sec-websocket-protocol").split(",")]
+    protocols = [name.strip() for name in _header(scope, b"sec-websocket-protocol").split(",")]
     if "ticket" in query:
         return _by_ticket(query["ticket"][0])
     if "token" in query:
@@ -166,9 +167,9 @@ def _authenticate(scope: dict[str, Any]) -> Identity:
 
 
 async def authenticate(scope: dict[str, Any]) -> Identity:
-    """Who opens this socket.
+    """Return who opens this socket.
 
-    StocksBlitzError ``forbidden`` for a foreign Origin, ``not_authenticated`` for anything that does not prove who it is.
+    Raise StocksBlitzError ``forbidden`` for a foreign Origin, ``not_authenticated`` for credentials that do not hold.
     """
     if not origin_allowed(scope):
         raise StocksBlitzError(
@@ -178,5 +179,5 @@ async def authenticate(scope: dict[str, Any]) -> Identity:
 
 
 async def authenticate_token(text: str) -> Identity:
-    """Who an access token stands for: how an open socket renews itself."""
+    """Return the user of an access token, with which an open socket renews itself."""
     return await in_database_thread(_by_token, text)

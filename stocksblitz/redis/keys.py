@@ -54,7 +54,7 @@ class Keys:
         return f"{self.prefix}sb:bars:{symbol}:{timeframe}"
 
     def stream(self, symbol: str, timeframe: str, part: str) -> str:
-        """``part``: ``log`` (closed frames), ``frame`` (the newest), ``fence`` (who may write)."""
+        """``part`` is ``log`` (closed frames), ``frame`` (the newest), ``pos`` (its number) or ``fence`` (who may write)."""
         return f"{self.prefix}sb:{{{symbol}:{timeframe}}}:{part}"
 
     @property
@@ -64,12 +64,15 @@ class Keys:
 
     @property
     def feed_marker(self) -> str:
-        """There while the hot store holds all that the feed has to hand over, its past included."""
+        """Exists while the hot store has everything that the feed publishes, its past included."""
         return f"{self.prefix}sb:feed:marker"
 
     def readers(self, symbol: str) -> str:
-        """Hash of the web processes that have the symbol: ``TF|process`` to ``ts|wall ms``, the opening time of the last
-        closed bar that all their sessions were written, and when that was said. A replay at full speed waits for it."""
+        """Hash of the web processes that have the symbol: ``TF|process`` to ``ts|wall ms``.
+
+        ``ts`` is the opening time of the last closed bar that all sessions of the process were written, ``wall ms`` when
+        the process wrote this. A replay at full speed waits for it.
+        """
         return f"{self.prefix}sb:readers:{symbol}"
 
     # Internal: subscriptions.
@@ -84,8 +87,8 @@ class Keys:
         """Channel: JSON ``{"add": [...], "drop": [...]}`` of members of `wanted`."""
         return f"{self.prefix}sb:demand"
 
-    def session(self, member: str) -> str:
-        return f"{self.prefix}sb:session:{member}"
+    def session(self, session_key: str) -> str:
+        return f"{self.prefix}sb:session:{session_key}"
 
     # Internal: jobs and workers.
 
@@ -106,15 +109,15 @@ class Keys:
         return f"{self.prefix}sb:lease:{kind}:{shard}"
 
     def name(self, *parts: str) -> str:
-        """An internal name of an app's own."""
+        """Return an internal name; the first part tells whose it is."""
         return f"{self.prefix}sb:{':'.join(parts)}"
 
 
 def session_key(user_id: int | str, session_id: str) -> str:
-    """How a session is named in every set of subscribers."""
+    """Return the name of a session in every set of subscribers."""
     return f"{user_id}:{session_id}"
 
 
 def computation(symbol: str, timeframe: str, indicator: str) -> str:
-    """One thing computed once: the member of `Keys.wanted`."""
+    """Return the name of one computation in `Keys.wanted`."""
     return f"{symbol}|{timeframe}|{indicator}"

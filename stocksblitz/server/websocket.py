@@ -1,4 +1,4 @@
-"""uvicorn's WebSocket protocol, and what the hub needs of it: writing one frame that was made once for many sockets.
+"""uvicorn's WebSocket protocol with what the hub needs: writing a frame that was encoded once for many sockets.
 
 Run with ``--ws stocksblitz.server.websocket:PreframedProtocol``. The application finds the protocol as
 ``scope["extensions"]["stocksblitz.raw"]``; under another server the extension is not there and the hub sends by ASGI.
@@ -35,7 +35,7 @@ DRAIN_LONGEST_S = 5.0
 
 
 class NotUtf8(logging.Filter):
-    """Drops the trace of text that does not decode: its sender has been told (1007), and it is no fault of ours."""
+    """Drops the trace of text that does not decode: its sender is told (1007), and the server has no fault."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return not (record.exc_info and isinstance(record.exc_info[1], UnicodeDecodeError))
@@ -48,11 +48,11 @@ _log.setLevel(logging.WARNING)
 
 
 def ignore() -> None:
-    """What happens here concerns nobody yet."""
+    """Do nothing: the hub has not set a callback yet."""
 
 
 class PreframedProtocol(WebSocketsSansIOProtocol):
-    """One socket, and the way out to it (`stocksblitz.delivery.transports`)."""
+    """One socket, and the transport to it (`stocksblitz.delivery.transports`)."""
 
     pongs = True
 
@@ -169,7 +169,7 @@ class PreframedProtocol(WebSocketsSansIOProtocol):
             self.loop.call_later(self._patience_s or self.close_timeout, self.transport.abort)
 
     def shutdown(self) -> None:
-        """Drain: sockets are told 1012 in batches, each with a hint when to come back, so that they don't all at once."""
+        """Close the sockets in batches with 1012 and a hint when to come back, so that not all come back at once."""
         if not self.handshake_complete or self.close_sent:
             super().shutdown()
             return
