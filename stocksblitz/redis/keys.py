@@ -54,7 +54,7 @@ class Keys:
         return f"{self.prefix}sb:bars:{symbol}:{timeframe}"
 
     def stream(self, symbol: str, timeframe: str, part: str) -> str:
-        """``part`` is ``log`` (closed frames), ``frame`` (the newest), ``pos`` (its number) or ``fence`` (who may write)."""
+        """``part``: ``log`` (closed frames), ``frame`` (the newest), ``pos`` (number) or ``fence`` (who may write)."""
         return f"{self.prefix}sb:{{{symbol}:{timeframe}}}:{part}"
 
     @property
