@@ -1,16 +1,16 @@
-"""How far a replay may run ahead of those who read it (pure)."""
+"""How far a replay may run ahead of its readers (pure)."""
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 FREE = 1_000_000_000
-"""Nobody holds the replay back."""
+"""No reader holds the replay back."""
 
 
 @dataclass(slots=True)
 class Readers:
-    """The streams of one symbol that somebody wants, and how far each was read.
+    """The wanted streams of one symbol, and how far each was read.
 
     A position counts only if it lies within what this round of the replay has closed: one from before a loop does not.
     A stream whose reader has not said where it is counts from where the replay was when it was first wanted.
@@ -39,7 +39,7 @@ class Readers:
         return all(not closed[tf] or positions.get(tf) == closed[tf][-1] for tf in wanted if tf in closed)
 
     def resume(self, positions: Mapping[str, int]) -> None:
-        """After a restart the positions count in full, for what was closed before it too."""
+        """Count the positions in full after a restart, also for bars that closed before it."""
         self._begun = dict.fromkeys(positions, 0)
 
     def _behind(self, timeframe: str, position: int | None, closed: Sequence[int]) -> int:

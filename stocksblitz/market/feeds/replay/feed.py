@@ -110,7 +110,7 @@ class Round:
         """When the session of the last row opened."""
 
     def take(self) -> list[Closed]:
-        """Close the next row, and the larger bars that end with it: those that the row after it is not part of."""
+        """Close the next row, and the larger bars that end with it: the row after it is not part of them."""
         row = self.rows.bars[self.next]
         closed = self.ladder.add(row)
         bar = closed[-1][1]
@@ -122,8 +122,8 @@ class Round:
             if self.ended
             else self.ladder.begin(self.row.ts)
         )
-        for timeframe, each in closed:
-            self.times[timeframe].append(each.ts)
+        for timeframe, bar in closed:
+            self.times[timeframe].append(bar.ts)
         return closed
 
     @property
@@ -285,7 +285,7 @@ class ReplayFeed(Feed):
         market.fresh_until, market.dirty = now_ms() + FAR_MS, True
 
     async def _rewind(self, wanted: set[str], positions: dict[str, int]) -> bool:
-        """Begin anew once every reader has all of this round, or stay at the end when there is no loop."""
+        """Start over once every reader has all of this round; stay at the end when there is no loop."""
         if not self.options.loop or not self.readers.caught_up(wanted, positions, self.round.times):
             return False
         market = self.markets[self.symbol]

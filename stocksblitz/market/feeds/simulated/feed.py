@@ -148,7 +148,7 @@ class SimulatedFeed(Feed):
 
     @property
     def complete(self) -> bool:  # type: ignore[override]  # a constant of others
-        """The past of every instrument is handed over, one instrument per step."""
+        """Return whether every instrument's history is handed over; each step hands over one."""
         return bool(self.courses) and not self._waiting
 
     @property
@@ -182,7 +182,7 @@ class SimulatedFeed(Feed):
         )
 
     async def _begin(self, symbol: str, now: int) -> None:
-        """Hand over an instrument's past; where it is written already, only what may have closed since."""
+        """Hand over an instrument's history; where it is written already, only the bars that may have closed since."""
         simulation = self.simulations[symbol]
         course = Course.at(simulation, now - DAY_MS if self._intact else now)
         market = SymbolState(symbol, self._gen)
@@ -194,7 +194,7 @@ class SimulatedFeed(Feed):
         self.courses[symbol], self.markets[symbol] = course, market
 
     def whole_history(self, course: Course) -> ClosedBars:
-        """What is closed up to now, this session's bars with it."""
+        """Return the bars closed up to now, including those of this session."""
         history = {
             timeframe: list(found)
             for timeframe, found in self._history(course.simulation, course.opened).items()

@@ -1,6 +1,6 @@
 """The living option chain of one simulated underlying: quotes, Greeks and open interest once a second.
 
-Options have bars only while somebody wants one: their history is computed then, and counts as a new generation.
+Options have bars only while they have a subscriber: their history is computed then, and counts as a new generation.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from stocksblitz.market.feeds.simulated.price_path import Minutes, Simulation
 from stocksblitz.market.feeds.simulated.profiles import Profile
 
 SESSIONS = 5
-"""Sessions of an option's past."""
+"""Sessions that an option's history covers."""
 
 
 @dataclass(slots=True)
@@ -80,7 +80,7 @@ class SimulatedChain:
         return gone
 
     async def want(self, symbols: set[str], view: ChainView, now: int) -> None:
-        """Give bars to the contracts that somebody wants, and no more to the others."""
+        """Build bars of the contracts that have a subscriber, and stop building them for the others."""
         for symbol in self.wanted.keys() - symbols:
             del self.wanted[symbol]
             self.markets[symbol].forming, self.markets[symbol].last = {}, {}
@@ -94,7 +94,7 @@ class SimulatedChain:
 
     def history(self, symbol: str, view: ChainView) -> ClosedBars:
         """Closed bars of a wanted contract; others have none."""
-        contract = next(each for each in self.chain.contracts if each.symbol == symbol)
+        contract = next(option for option in self.chain.contracts if option.symbol == symbol)
         history: dict[str, list[Bar]] = {}
         for timeframe, bar in self._begin(contract, view)[0] if symbol in self.wanted else []:
             history.setdefault(timeframe, []).append(bar)
@@ -152,7 +152,7 @@ class SimulatedChain:
         return closed + _add(bars, view.done) + bars.ladder.pass_time(view.part.ts)
 
     def _begin(self, contract: Contract, view: ChainView) -> tuple[list[Closed], OptionBars]:
-        """A contract's past, and its bars from here on."""
+        """Return a contract's history, and the builder of its bars from here on."""
         exchange = CONTINUOUS + self.profile.exchange
         opens = self.simulation.session_opens(view.opened - SESSIONS * DAY_MS, view.opened)[:-1]
         bars = OptionBars(Ladder(lambda ts: calendars.session_at(exchange, ts)), 0)
