@@ -1,4 +1,4 @@
-"""A real Chromium for tests; conftest.py makes these fixtures known."""
+"""Fixtures with a real Chromium; conftest.py imports them."""
 
 import shutil
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What a ``manage.py run`` answers, and what one says that does not start."""
+"""Helpers of the tests of ``manage.py run``: its /readyz, and the output of one that does not start."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Fixtures of the tests that run the real processes; what these printed is shown with a failure."""
+"""Fixtures of the tests that run the real processes; a failure shows the output of their servers."""
 
 import contextlib
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Files played through the real server, and what must come out of it by independent reckoning."""
+"""Files for the replay feed, and the bars and values that must follow from them, computed independently."""
 
 import itertools
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A server that says to the browser client what a test wants it to hear, and a page with the client in it."""
+"""A scripted WebSocket server for the browser client, and a page that holds the client."""
 
 import json
 import re

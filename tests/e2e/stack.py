@@ -1,4 +1,4 @@
-"""The real thing for tests: ``manage.py run`` in a folder and on a port of its own."""
+"""A whole server for tests: ``manage.py run`` in a folder and on a port of its own."""
 
 import contextlib
 import json

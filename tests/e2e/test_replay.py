@@ -1,4 +1,4 @@
-"""Real market data through the whole house: every closed value on the wire is that of an independent batch."""
+"""Real market data through the whole server: every closed value sent equals that of an independent batch."""
 
 import asyncio
 
@@ -21,7 +21,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-async def test_every_closed_value_on_the_wire_is_that_of_a_batch_over_the_file(stack, data, tmp_path, name):
+async def test_every_closed_value_sent_equals_an_independent_batch_over_the_file(stack, data, tmp_path, name):
     exchange, gap, last_slot, rows = FILES[name]
     symbol = name.partition("_")[0]
     file = cut(data / "bars" / f"{name}.csv", tmp_path / "bars.csv", rows)

@@ -1,4 +1,4 @@
-"""What the import contracts cannot see: what a web process really loads, and who opens connections."""
+"""Boundaries that the import contracts cannot see: the libraries a web process loads, and who opens connections."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""The documents hold: every setting, route, message, code, key, metric and command is told of, and nothing else is."""
+"""The documents name every setting, route, message, code, key, metric and command, and no others."""
 
 import ast
 import re
@@ -139,7 +139,7 @@ def test_error_codes_are_exactly_those_documented():
     assert told == {code: (kind.status, kind.retryable) for code, kind in errors.KINDS.items()}
 
 
-def test_codes_that_only_rest_has_are_documented():
+def test_error_codes_of_rest_alone_are_documented():
     from stocksblitz.api import problems
 
     assert [code for code in problems.CODES.values() if f"`{code}`" not in PROTOCOL] == []
@@ -187,7 +187,7 @@ def heading_anchors(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_links_lead_somewhere(document):
+def test_links_lead_to_files_and_headings_that_exist(document):
     text = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
     for link in re.findall(r"\]\(([^)]+)\)", text):
         if link.startswith(("http://", "https://", "mailto:")):

@@ -1,4 +1,4 @@
-"""``scripts/venv`` with pretended interpreters: which Python it takes, when it installs, what it says."""
+"""``scripts/venv`` with fake interpreters: which Python it uses, when it installs, what it prints."""
 
 import os
 import shutil
@@ -69,7 +69,7 @@ def machine(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["python3.12", "python3", "python"])
-def test_it_takes_3_12_from_the_path(machine, name):
+def test_python_3_12_on_the_path_is_used(machine, name):
     python = machine.put(machine.path / name, "3.12.7")
     done = machine.run()
     assert done.returncode == 0, done.stderr
@@ -78,7 +78,7 @@ def test_it_takes_3_12_from_the_path(machine, name):
 
 
 @pytest.mark.parametrize("folder", [".pyenv/versions/3.12.1", "elsewhere/versions/3.12.1"])
-def test_it_finds_3_12_of_pyenv(machine, folder):
+def test_python_3_12_of_pyenv_is_found(machine, folder):
     python = machine.put(machine.home / folder / "bin/python", "3.12.1")
     root = {} if folder.startswith(".pyenv") else {"PYENV_ROOT": str(machine.home / "elsewhere")}
     done = machine.run(**root)
@@ -107,14 +107,14 @@ def test_3_13_needs_a_redis_server(machine):
     assert machine.run(REDIS_URL="redis://127.0.0.1").returncode == 0
 
 
-def test_3_13_serves_where_there_is_a_redis_server(machine):
+def test_3_13_is_used_where_there_is_a_redis_server(machine):
     machine.put(machine.path / "python3.13", "3.13.2")
     machine.put(machine.path / "redis-server", "0")
     assert "Python 3.13.2" in machine.run().stdout
 
 
 @pytest.mark.parametrize("version", ["3.11.9", "3.14.0", None])
-def test_it_says_what_it_needs_when_nothing_fits(machine, version):
+def test_the_script_says_what_it_needs_when_no_python_fits(machine, version):
     if version:
         machine.put(machine.path / "python3", version)
     done = machine.run()
@@ -123,7 +123,7 @@ def test_it_says_what_it_needs_when_nothing_fits(machine, version):
     assert not (machine.project / ".venv").exists()
 
 
-def test_the_second_time_it_does_nothing(machine):
+def test_a_second_run_does_nothing(machine):
     machine.put(machine.path / "python3.12", "3.12.7")
     machine.run()
     again = machine.run()
@@ -131,7 +131,7 @@ def test_the_second_time_it_does_nothing(machine):
     assert machine.installations == 1
 
 
-def test_it_installs_again_when_the_requirements_changed(machine):
+def test_changed_requirements_are_installed_again(machine):
     machine.put(machine.path / "python3.12", "3.12.7")
     machine.run()
     (machine.project / "requirements.txt").write_text("django\n")
@@ -139,14 +139,14 @@ def test_it_installs_again_when_the_requirements_changed(machine):
     assert machine.installations == 2
 
 
-def test_what_tests_need_contains_what_runs(machine):
+def test_the_requirements_of_tests_contain_those_of_the_server(machine):
     machine.put(machine.path / "python3.12", "3.12.7")
     machine.run("requirements-dev.txt")
     machine.run("requirements.txt")
     assert machine.installations == 1
 
 
-def test_an_environment_whose_python_is_gone_is_made_anew(machine):
+def test_an_environment_without_its_python_is_made_again(machine):
     machine.put(machine.path / "python3.12", "3.12.7")
     machine.run()
     (machine.project / ".venv/bin/python").unlink()
@@ -154,7 +154,7 @@ def test_an_environment_whose_python_is_gone_is_made_anew(machine):
     assert machine.installations == 2
 
 
-def test_an_installation_that_failed_is_taken_up_again(machine):
+def test_a_failed_installation_is_repeated(machine):
     python = machine.put(machine.path / "python3.12", "3.12.7")
     python.write_text(python.read_text().replace("pip) echo", "pip) exit 1; echo"))
     assert machine.run().returncode != 0
@@ -163,7 +163,7 @@ def test_an_installation_that_failed_is_taken_up_again(machine):
     assert machine.installations == 1
 
 
-def test_two_at_a_time_wait_for_each_other(machine):
+def test_two_runs_at_a_time_wait_for_each_other(machine):
     if not shutil.which("flock"):
         pytest.skip("there is no flock here")
     python = machine.put(machine.path / "python3.12", "3.12.7")

@@ -1,4 +1,4 @@
-"""Daphne as the web server, a real process of it beside the others: a tab is served as uvicorn serves it."""
+"""Daphne as a second web process: it serves a tab as uvicorn does."""
 
 import subprocess
 import sys

@@ -77,7 +77,7 @@ async def test_alice_and_bob_each_get_exactly_their_own(live_stack):
         await tab.close()
 
 
-async def test_the_three_forms_of_asking_and_what_is_left(live_stack):
+async def test_indicators_are_named_in_three_forms_and_unsubscribed_by_id(live_stack):
     tab = await Tab.open(live_stack)
     await tab.subscribe(
         "TCS", "1min", {"RSI_14_100": {"name": "RSI", "params": {"length": 14, "scalar": 100}}}
@@ -151,7 +151,7 @@ async def test_bad_input_is_answered_and_closes_nothing(live_stack, message, cod
     await tab.close()
 
 
-async def test_one_wrong_indicator_and_nothing_of_it_is_done(live_stack):
+async def test_one_unknown_indicator_refuses_the_whole_subscription(live_stack):
     tab = await Tab.open(live_stack)
     await tab.send(type="subscribe", symbol="TCS", timeframe="5min", indicators=["RSI_14", "NOPE"])
     await tab.next("error")
@@ -161,7 +161,7 @@ async def test_one_wrong_indicator_and_nothing_of_it_is_done(live_stack):
 
 
 @pytest.mark.parametrize("query", ["", "token=nonsense", "ticket=nonsense", "token="])
-async def test_who_is_not_known_is_told_4501(live_stack, query):
+async def test_a_socket_without_valid_credentials_is_closed_with_4501(live_stack, query):
     socket = await connect(f"{live_stack.ws_url}/ws/indicators?{query}")
     await asyncio.wait_for(socket.wait_closed(), PATIENCE_S)
     assert socket.close_code == 4501
@@ -201,7 +201,7 @@ async def test_a_ticket_opens_one_socket(live_stack):
     assert token not in live_stack.log
 
 
-async def test_a_token_as_subprotocol(live_stack):
+async def test_a_token_is_accepted_as_subprotocol(live_stack):
     token = await token_of(live_stack)
     socket = await connect(f"{live_stack.ws_url}/ws/indicators", subprotocols=["bearer", token])
     assert socket.subprotocol == "bearer"
@@ -266,7 +266,7 @@ async def burst(tab, count):
         await tab.send(type="heartbeat", id=n)
 
 
-async def test_a_message_too_large_and_too_many_messages(live_stack):
+async def test_a_large_message_and_too_many_messages_close_the_socket(live_stack):
     tab = await Tab.open(live_stack)
     await tab.socket.send("x" * 70_000)
     assert await tab.closed() == 4513
@@ -284,7 +284,7 @@ async def test_a_message_too_large_and_too_many_messages(live_stack):
     assert code == 4029
 
 
-async def test_another_users_session_is_simply_not_there(live_stack):
+async def test_another_users_session_is_not_visible(live_stack):
     session_id = str(uuid.uuid4())
     demo = await Tab.open(live_stack, session_id=session_id)
     await demo.subscribe("TCS", "1min", ["SMA_20"])
@@ -295,7 +295,7 @@ async def test_another_users_session_is_simply_not_there(live_stack):
     await admin.close()
 
 
-async def test_what_rest_changes_the_open_socket_has(live_stack):
+async def test_changes_over_rest_reach_the_open_socket(live_stack):
     signed = await sign_in(live_stack)
     tab = await Tab.open(live_stack, signed["access"])
     await tab.subscribe("TCS", "1min", ["SMA_20"])

@@ -1,4 +1,4 @@
-"""Slow readers, lost notifications, a Redis that goes and comes, a server that leaves, tokens that run out."""
+"""Slow readers, lost notifications, expired tokens, and a compute worker that is killed."""
 
 import asyncio
 import socket
@@ -37,7 +37,7 @@ async def raw_socket(stack, on_text):
     return made
 
 
-async def test_a_session_that_stops_reading_is_told_what_it_missed_and_gets_the_newest(live_stack):
+async def test_a_session_that_stops_reading_is_told_lagged_and_gets_the_newest_frame(live_stack):
     """Every stream of the market in one session that does not read: memory stays bounded, others do not notice."""
     messages = []
     stalled = await raw_socket(live_stack, lambda _, data: messages.append(orjson.loads(data)))
@@ -80,7 +80,7 @@ async def test_a_session_that_stops_reading_is_told_what_it_missed_and_gets_the_
     await other.close()
 
 
-async def test_notifications_that_redis_lost_are_made_up_for(live_stack):
+async def test_notifications_that_redis_lost_are_repaired(live_stack):
     """Every pub/sub connection is cut: streams go on within two seconds, in order, with nothing closed missing."""
     tab = await Tab.open(live_stack)
     await tab.subscribe("BTCUSD", "1min", ["SMA_20"])

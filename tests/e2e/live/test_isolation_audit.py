@@ -41,7 +41,7 @@ def logins(stack) -> list[str]:
     return json.loads(made.stdout)
 
 
-async def test_every_message_is_what_its_session_has(live_stack):
+async def test_every_message_holds_exactly_the_subscriptions_of_its_session(live_stack):
     tokens = await asyncio.to_thread(logins, live_stack)
     audit = Audit([live_stack.port], PAIRS, INDICATORS, sign_in=tokens.__getitem__)
     try:

@@ -1,4 +1,4 @@
-"""The examples of the README, run as they stand there against the running server."""
+"""The unchanged examples of the README against the running server."""
 
 import json
 import re

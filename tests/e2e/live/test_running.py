@@ -14,7 +14,7 @@ from tests.project.test_boundaries import NUMERICS
 pytestmark = pytest.mark.process
 
 
-def test_it_serves_when_it_says_so_and_names_its_processes(live_stack):
+def test_the_server_serves_once_it_says_ready_and_names_its_processes(live_stack):
     assert readyz(live_stack) == 200
     assert httpx.get(f"{live_stack.url}/healthz", timeout=30, trust_env=False).status_code == 200
     assert set(live_stack.pids()) == PROCESSES
@@ -26,7 +26,7 @@ def test_the_history_is_there_as_soon_as_it_is_ready(history_at_start):
     assert set(history_at_start.values()) == {1500}, history_at_start
 
 
-def test_it_listens_on_loopback_alone(live_stack):
+def test_the_server_listens_on_loopback_only(live_stack):
     listening = [
         each.laddr.ip
         for process in live_stack.family()
@@ -58,7 +58,7 @@ def test_the_running_web_process_asks_others_for_calendars(live_stack):
     assert [name for name in NUMERICS if f"/{name}/" in loaded] == []
 
 
-def test_two_installations_live_side_by_side_and_names_may_be_awkward(live_stack, stack, tmp_path):
+def test_two_installations_run_side_by_side_and_folder_names_may_be_awkward(live_stack, stack, tmp_path):
     data = tmp_path / "a folder with spaces, 100 % and ünïcode#?"
     other = stack(STOCKSBLITZ_DATA=str(data)).start().wait_ready()
     assert readyz(live_stack) == readyz(other) == 200

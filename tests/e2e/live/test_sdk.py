@@ -1,4 +1,4 @@
-"""The SDK against the running server; the example of its README is run as it stands there."""
+"""The SDK against the running server, with the unchanged example of its README."""
 
 import asyncio
 import os
@@ -57,7 +57,7 @@ def test_two_subscriptions_never_see_each_others_indicators(client):
         one.get_data("NIFTY50", "5min")
 
 
-async def test_a_stream_of_two_pairs_with_history(client):
+async def test_two_streams_with_history_share_a_connection(client):
     wants = [("NIFTY50", "1min", [RSI(14), MACD()]), ("NIFTY50", "5min", [])]
     async with client.streams(wants, history=20) as updates:
         seen = {}
@@ -80,7 +80,7 @@ async def test_a_symbol_that_is_not_there_is_refused(client):
     assert raised.value.code == "unknown_symbol"
 
 
-def test_the_rest_of_it(client):
+def test_quotes_current_values_and_histories_are_read(client):
     assert client.quote("NIFTY50")["price"] > 0
     assert client.current("NIFTY50", "5min", [RSI()])["RSI_14"]["timeframe"] == "5min"
     rows = client.history("NIFTY50", "5min", [RSI()], limit=50, as_frame=False)

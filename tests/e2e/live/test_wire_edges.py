@@ -1,4 +1,4 @@
-"""The WebSocket's edges against the real server: what a careless or hostile client does, and what it is told."""
+"""The WebSocket against the real server: the answers to careless and hostile clients."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ async def ask(tab, **message):
             return answer
 
 
-async def test_a_tab_that_comes_back_takes_its_own_place(live_stack):
+async def test_a_returning_tab_replaces_its_own_socket_at_the_limit(live_stack):
     """With all of a user's places taken a new session is refused, and one that was there replaces its old socket."""
     token = await token_of(live_stack, "admin")
     tabs = [await Tab.open(live_stack, token) for _ in range(20)]
@@ -46,7 +46,7 @@ async def test_a_tab_that_comes_back_takes_its_own_place(live_stack):
             await tab.close()
 
 
-async def test_a_session_id_that_is_none_is_not_the_tokens_fault(live_stack):
+async def test_an_invalid_session_id_is_refused_as_such_and_not_as_a_wrong_token(live_stack):
     token = await token_of(live_stack)
     for wrong in ("1", "%00", "me"):
         address = f"{live_stack.ws_url}/ws/indicators?token={token}&session_id={wrong}"
@@ -76,14 +76,14 @@ async def test_every_refusal_names_its_request(live_stack):
         {"type": "unsubscribe", "history": 5},
     ],
 )
-async def test_a_field_that_is_not_known_is_refused_at_every_level(live_stack, message):
+async def test_an_unknown_field_is_refused_at_every_level(live_stack, message):
     tab = await Tab.open(live_stack)
     answer = await ask(tab, **message)
     assert (answer["type"], answer["code"]) == ("error", "invalid_message")
     await tab.close()
 
 
-async def test_broken_text_ends_the_socket_and_leaves_no_trace(live_stack):
+async def test_invalid_utf8_closes_the_socket_without_a_traceback(live_stack):
     tab = await Tab.open(live_stack)
     protocol = tab.socket.protocol
     protocol.send_text(b'{"type":"\xff\xfe"}')
@@ -94,14 +94,14 @@ async def test_broken_text_ends_the_socket_and_leaves_no_trace(live_stack):
 
 
 @pytest.mark.parametrize(("size", "code"), [(70_000, 4513), (2_000_000, 1009)])
-async def test_what_is_too_large_ends_the_socket(live_stack, size, code):
+async def test_a_message_that_is_too_large_closes_the_socket(live_stack, size, code):
     tab = await Tab.open(live_stack)
     with contextlib.suppress(ConnectionClosed):  # it may be closed before the last byte has left
         await tab.socket.send("x" * size)
     assert (await end_of(tab.socket))[0] == code
 
 
-async def test_what_is_not_known_yet_is_null(live_stack):
+async def test_values_that_are_not_known_yet_are_null(live_stack):
     """A stream that nobody had so far may have no bar: its snapshot has no time either, and no 1970."""
     signed = await sign_in(live_stack)
     headers = {"Authorization": f"Bearer {signed['access']}"}
@@ -118,7 +118,7 @@ async def test_what_is_not_known_yet_is_null(live_stack):
     await tab.close()
 
 
-async def test_what_rest_subscribes_comes_over_the_socket(live_stack):
+async def test_a_subscription_over_rest_is_delivered_over_the_socket(live_stack):
     signed, session_id = await sign_in(live_stack), str(uuid.uuid4())
     tab = await Tab.open(live_stack, signed["access"], session_id)
     headers = {"Authorization": f"Bearer {signed['access']}", "X-Session-ID": session_id}

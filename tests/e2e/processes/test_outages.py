@@ -1,4 +1,4 @@
-"""Redis killed, the web process restarted, the whole server stopped: what open sockets are told, and what they keep."""
+"""Open sockets while Redis is killed, the web process is restarted, or the whole server stops."""
 
 import asyncio
 import contextlib
@@ -109,7 +109,7 @@ async def test_sockets_that_a_restart_closes_are_counted(server):
     assert server.pids()["web"] != before
 
 
-async def test_a_server_that_leaves_tells_when_to_come_back(server):
+async def test_a_stopping_server_names_the_time_within_which_to_reconnect(server):
     tabs = [await Tab.open(server) for _ in range(5)]
     server.process.terminate()
     for tab in tabs:

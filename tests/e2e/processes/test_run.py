@@ -1,4 +1,4 @@
-"""``manage.py run``: ready, restarted, refused; always with the real processes."""
+"""``manage.py run`` with wrong settings, in unusual folders, and with a Redis of its own or a given one."""
 
 import os
 import socket
@@ -38,7 +38,7 @@ def test_a_wrong_setting_is_refused_in_one_line(tmp_path, name, value, expected)
     assert expected in refused(**env)
 
 
-def test_a_folder_too_deep_for_a_socket_gets_one_elsewhere(stack, tmp_path):
+def test_a_folder_too_deep_for_a_socket_has_its_socket_elsewhere(stack, tmp_path):
     data = tmp_path / ("deep" * 25) / ("er" * 50)
     assert not socket_path(data).is_relative_to(data)
     assert len(os.fsencode(socket_path(data))) <= LONGEST_SOCKET_PATH
@@ -46,7 +46,7 @@ def test_a_folder_too_deep_for_a_socket_gets_one_elsewhere(stack, tmp_path):
     assert readyz(running) == 200
 
 
-def test_a_server_given_by_its_address_is_used_and_left_alone(stack):
+def test_a_redis_given_by_its_address_is_used_and_not_started(stack):
     running = (
         stack(REDIS_URL=os.environ["REDIS_URL"], REDIS_NAMESPACE=f"run{os.getpid()}:").start().wait_ready()
     )

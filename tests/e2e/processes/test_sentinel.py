@@ -1,4 +1,4 @@
-"""Redis behind Sentinel: the master is killed, a replica takes its place, and every process goes on with that."""
+"""Redis behind Sentinel: the master is killed, and every process continues with the replica that replaces it."""
 
 import subprocess
 import time
@@ -130,7 +130,7 @@ async def goes_on(server, tab, fresh):
             await aeventually(check, 60, check.__name__)
 
 
-async def test_every_process_follows_a_failover_and_the_next(stack, watched):
+async def test_every_process_follows_two_failovers(stack, watched):
     server = stack(REDIS_URL=f"sentinel://127.0.0.1:{watched.sentinel}/mymaster").start().wait_ready()
     pids = server.pids()
     tab = await Tab.open(server)
@@ -149,7 +149,7 @@ async def test_every_process_follows_a_failover_and_the_next(stack, watched):
     await tab.close()
 
 
-async def test_a_master_that_is_demoted_alive_is_left(stack, watched):
+async def test_every_process_leaves_a_master_that_is_demoted_alive(stack, watched):
     """As in a planned failover: the old master answers still, but takes no writes."""
     server = stack(REDIS_URL=f"sentinel://127.0.0.1:{watched.sentinel}/mymaster").start().wait_ready()
     tab = await Tab.open(server)

@@ -1,4 +1,4 @@
-"""How ``manage.py run`` ends: by signals, killed, while it starts, under ``make``; nothing is left behind."""
+"""The end of ``manage.py run``: by signals, killed, during its start, and under ``make``."""
 
 import contextlib
 import signal
@@ -49,7 +49,7 @@ def test_sigterm_stops_all_and_a_second_start_is_quick(stack):
     takes_less(5 + 2 * first_took, start_again)  # it waits for nothing that the first has left
 
 
-def test_sigint_stops_all_and_twice_at_once_is_one(stack):
+def test_two_sigints_at_once_count_as_one_and_stop_all(stack):
     running = stack(**SMALL).start().wait_ready()
     family = running.family()
     running.process.send_signal(signal.SIGINT)
@@ -58,7 +58,7 @@ def test_sigint_stops_all_and_twice_at_once_is_one(stack):
     assert "did not stop" not in running.log
 
 
-def test_a_stop_while_it_starts_leaves_nothing(stack):
+def test_a_stop_during_the_start_leaves_no_process(stack):
     starting = stack(**SMALL).start()
     eventually((starting.data / "run.json").exists)
     family = starting.family()
@@ -67,7 +67,7 @@ def test_a_stop_while_it_starts_leaves_nothing(stack):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
-def test_killing_the_supervisor_leaves_nothing(stack):
+def test_killing_the_supervisor_leaves_no_process(stack):
     running = stack(**SMALL).start().wait_ready()
     family = running.family()
     assert running.process is not None
@@ -93,7 +93,7 @@ def make(running: Stack) -> subprocess.Popen:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_stopping_make_alone_stops_all(stack, number):
+def test_stopping_make_alone_stops_every_process(stack, number):
     running = stack(**SMALL)
     running.process = make(running)
     running.wait_ready()

@@ -1,4 +1,4 @@
-"""The supervisor with small programs: restarts, stopping in order, and leaving nothing behind."""
+"""The supervisor with small programs: restarts, the order of a stop, and no process left behind."""
 
 import asyncio
 import contextlib
@@ -60,14 +60,14 @@ def test_a_procfile_is_read():
     ]
 
 
-async def test_each_line_bears_its_program_s_name(running):
+async def test_each_line_begins_with_the_name_of_its_program(running):
     running.supervisor.start(
         [python("one", SLEEPER), python("two", f"import sys; sys.stderr.write('oops\\n'); {SLEEPER}")]
     )
     await aeventually(lambda: running.said("one       | up") and running.said("two       | oops"))
 
 
-async def test_what_dies_is_started_again_with_growing_pauses(running):
+async def test_a_program_that_ends_is_restarted_with_growing_pauses(running):
     running.supervisor.start([python("frail", "print('hello', flush=True); raise SystemExit(3)")])
     await aeventually(lambda: running.said("frail     | hello") >= 3)
     notes = [line for line in running.lines if line.startswith("system")]
@@ -109,7 +109,7 @@ time.sleep(600)
     assert not any("starting it again" in line for line in running.lines)
 
 
-async def test_what_ignores_the_stop_is_killed_at_the_deadline(running):
+async def test_a_program_that_ignores_the_stop_is_killed_at_the_deadline(running):
     running.supervisor.start([python("deaf", STUBBORN)])
     await aeventually(lambda: running.said("deaf      | up"))
     process = psutil.Process(running.supervisor.pids["deaf"])
@@ -118,7 +118,7 @@ async def test_what_ignores_the_stop_is_killed_at_the_deadline(running):
     assert "system    | deaf: did not stop within 0 s; killing it" in running.lines
 
 
-async def test_what_a_program_has_started_goes_with_it(running):
+async def test_processes_that_a_program_has_started_end_with_it(running):
     running.supervisor.start([python("parent", PARENT)])
     await aeventually(lambda: running.said("parent    | up") == 2)
     (child,) = psutil.Process(running.supervisor.pids["parent"]).children()
@@ -152,7 +152,7 @@ def test_a_reader_that_stopped_reading_does_not_hold_up_the_console():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
-def test_nothing_is_left_when_the_supervisor_is_killed(tmp_path):
+def test_no_program_is_left_when_the_supervisor_is_killed(tmp_path):
     code = f"""
 import asyncio, os, sys
 from pathlib import Path
