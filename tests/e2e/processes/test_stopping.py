@@ -89,6 +89,8 @@ def make(running: Stack) -> subprocess.Popen:
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            # A run of the tests in the background ignores SIGINT, and make would inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
 
