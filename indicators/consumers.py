@@ -39,7 +39,7 @@ class IndicatorConsumer(SocketConsumer):
             # The process with the session's other socket reads which one is current, and closes its own.
             key = session_key(user_id, session_id)
             message = ControlMessage(action="resync", session_key=key, except_conn=ws_conn_id)
-            await control.publish(self.hub.redis, message)
+            await control.publish(message)
         client = self.new_connection(session_id, ws_conn_id)
         self.hub.register(client, stored=True)
         client.reply(

@@ -33,6 +33,7 @@ django_settings.DATA_DIR = Path(_folder)
 django_settings.REDIS_URL = os.environ["REDIS_URL"]
 for cache in django_settings.CACHES.values():
     cache["LOCATION"] = os.environ["REDIS_URL"]
+django_settings.CHANNEL_LAYERS["default"]["CONFIG"]["hosts"] = [os.environ["REDIS_URL"]]
 if "sqlite" in django_settings.DATABASES["default"]["ENGINE"]:
     django_settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = f"{_folder}/test.sqlite3"
 

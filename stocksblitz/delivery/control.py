@@ -1,19 +1,20 @@
 """The control channel: how any process tells the web processes that access ended or subscriptions changed.
 
-Messages are JSON on one Redis channel, and the hub of every web process listens. Market data never passes here. A message
-that is lost with a connection costs nothing: after each reconnect every session is read again.
+Messages are JSON in one group of the channel layer, and the hub of every web process listens. Market data never passes
+here. A message that is lost with a connection costs nothing: after each reconnect every session is read again.
 """
 
 import logging
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import orjson
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
 from redis.exceptions import RedisError
 
 from stocksblitz.delivery.messages import Close
-from stocksblitz.redis.client import realm_keys, sync_client
+from stocksblitz.redis.client import realm_keys
 from stocksblitz.redis.decoding import BadData, decode_json
 
 log = logging.getLogger(__name__)
@@ -64,28 +65,26 @@ def decode_control(raw: bytes) -> ControlMessage:
     return message
 
 
-def channel() -> str:
-    return realm_keys(mock=False).name("control")
+def group() -> str:
+    """Return the group of the channel layer that the hub of every web process is in."""
+    return realm_keys(mock=False).name("control").replace(":", ".")
 
 
-async def publish(redis: Any, message: ControlMessage) -> None:
+async def publish(message: ControlMessage) -> None:
     """Publish one message. A Redis that is away is logged: what was decided stands in the database."""
-    try:
-        await redis.publish(channel(), message.encode())
-    except (RedisError, OSError) as error:
-        _log_lost(error)
+    await _send([message])
 
 
 def publish_sync(messages: Iterable[ControlMessage]) -> None:
-    """Publish messages from a thread, in the same way."""
-    pipe = sync_client().pipeline(transaction=False)
-    for message in messages:
-        pipe.publish(channel(), message.encode())
+    """Publish messages from a thread without an event loop, in the same way."""
+    if messages := list(messages):
+        async_to_sync(_send)(messages)
+
+
+async def _send(messages: list[ControlMessage]) -> None:
+    layer = get_channel_layer()
     try:
-        pipe.execute()
+        for message in messages:
+            await layer.group_send(group(), {"type": "control", "message": message.encode()})
     except (RedisError, OSError) as error:
-        _log_lost(error)
-
-
-def _log_lost(error: Exception) -> None:
-    log.warning("control messages were not sent: %s", error, extra={"action": "control_lost"})
+        log.warning("control messages were not sent: %s", error, extra={"action": "control_lost"})

@@ -54,6 +54,12 @@ def sentinels(url: str) -> tuple[list[tuple[str, int]], str] | None:
     return found, name or "mymaster"
 
 
+def channel_host(url: str) -> str | dict[str, Any]:
+    """Return the host that channels_redis connects to."""
+    watched = sentinels(url)
+    return {"sentinels": watched[0], "master_name": watched[1]} if watched else url
+
+
 def cache(url: str) -> dict[str, Any]:
     """Return LOCATION and OPTIONS of django-redis, whose connection is the client for threads."""
     options: dict[str, Any] = {

@@ -1,14 +1,17 @@
 """What web processes do with control messages, and with sessions that must be read again."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
+from channels.layers import get_channel_layer
+from redis.exceptions import RedisError
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
 
 from stocksblitz.delivery.connection import Connection
-from stocksblitz.delivery.control import ControlMessage, decode_control
+from stocksblitz.delivery.control import ControlMessage, decode_control, group
 from stocksblitz.delivery.hub.registry import Registry
 from stocksblitz.observability.bad_data import BadDataLog
 from stocksblitz.redis.decoding import BadData
@@ -16,6 +19,9 @@ from stocksblitz.redis.decoding import BadData
 log = logging.getLogger(__name__)
 
 _bad_messages = BadDataLog("control")
+
+SUBSCRIBE_S = 2.0
+RETRY_S = 0.5
 
 type Resync = Callable[[Connection], Awaitable[None]]
 
@@ -27,14 +33,42 @@ class ControlListener:
         self, registry: Registry, verify: Callable[[], None], spawn: Callable[[Any], asyncio.Task[Any]]
     ) -> None:
         self._registry, self._verify, self._spawn = registry, verify, spawn
+        self._task: asyncio.Task[Any] | None = None
+        self._subscribed = asyncio.Event()
         self.resync: Resync | None = None
         """How a session's subscriptions are read again; the application that stores sessions sets it."""
 
-    def receive(self, data: bytes) -> None:
-        try:
-            self._carry_out(decode_control(data))
-        except BadData as error:
-            _bad_messages.report("control", error)
+    async def restart(self) -> None:
+        """Listen over a new connection: the channel layer does not notice when its own is open and dead.
+
+        Returns once the group is subscribed to, or after `SUBSCRIBE_S`.
+        """
+        if self._task is not None:
+            self._task.cancel()
+        self._subscribed.clear()
+        self._task = self._spawn(self._listen_forever())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._subscribed.wait(), SUBSCRIBE_S)
+
+    async def _listen_forever(self) -> None:
+        while True:
+            try:
+                await self._listen()
+            except (RedisError, OSError) as error:
+                log.warning("control is out of reach, retrying: %s", error, extra={"action": "control_lost"})
+            await asyncio.sleep(RETRY_S)
+
+    async def _listen(self) -> None:
+        layer = get_channel_layer()
+        await layer.flush()
+        channel = await layer.new_channel("hub")
+        await layer.group_add(group(), channel)
+        self._subscribed.set()
+        while True:
+            try:
+                self._carry_out(_decode(await layer.receive(channel)))
+            except (ValueError, TypeError) as error:  # the layer's own decoder raises either for junk
+                _bad_messages.report("control", _bad(error))
 
     def _carry_out(self, message: ControlMessage) -> None:
         if message.action == "verify":
@@ -73,6 +107,17 @@ class ControlListener:
     async def _resync_once(self, connection: Connection) -> None:
         if self.resync is not None and connection in self._registry.stored and connection.closing is None:
             await self.resync(connection)
+
+
+def _decode(message: Any) -> ControlMessage:
+    raw = message.get("message") if isinstance(message, dict) else None
+    if not isinstance(raw, bytes):
+        raise BadData("control", message, "a control message")
+    return decode_control(raw)
+
+
+def _bad(error: Exception) -> BadData:
+    return error if isinstance(error, BadData) else BadData("control", str(error), "a control message")
 
 
 def _belongs(connection: Connection, message: ControlMessage) -> bool:

@@ -13,9 +13,9 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any
 
+from channels.layers import get_channel_layer
 from redis.exceptions import RedisError
 
-from stocksblitz.delivery import control
 from stocksblitz.delivery.connection import Connection, WriteBatch
 from stocksblitz.delivery.hub.control_listener import ControlListener
 from stocksblitz.delivery.hub.credential_check import CredentialCheck
@@ -62,7 +62,7 @@ class Hub:
             self._started = asyncio.get_running_loop().create_future()
             aggregation.start()
             await self._subscriber.start()
-            await self.listen(control.channel(), self._control.receive)
+            await self._control.restart()
             with contextlib.suppress(RedisError, OSError):
                 await self.counts.beat()
             self.spawn(self._credentials.run())
@@ -78,6 +78,7 @@ class Hub:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._subscriber.close()
+        await get_channel_layer().flush()
         await self._redis.aclose()
 
     @property
@@ -165,7 +166,7 @@ class Hub:
 
     async def _catch_up(self) -> None:
         """After a lost connection anything may have been missed: frames, and changes of sessions."""
-        await self._subscriber.subscribe(control.channel())
+        await self._control.restart()
         self._control.resync_soon(list(self.registry.stored))
         await self._repair.recheck()
 

@@ -4,6 +4,7 @@ import asyncio
 
 import orjson
 import pytest
+from channels.layers import get_channel_layer
 
 from stocksblitz.delivery import control
 from stocksblitz.delivery.hub import Hub
@@ -23,7 +24,7 @@ async def hub(namespace, monkeypatch):
 
 
 async def publish(hub, **message):
-    await control.publish(hub.redis, control.ControlMessage(**message))
+    await control.publish(control.ControlMessage(**message))
 
 
 async def touch_all(sessions):
@@ -65,7 +66,8 @@ async def test_waiting_for_values_leaves_nothing_behind(hub):
 JUNK = (b"poison", b"[]", b"null", b"\xff\xfe", b'{"action":"close","code":[]}', b'{"epoch":"a","seq":2}')
 
 
-async def test_junk_ends_neither_the_checks_nor_the_stream(hub, aredis, keys):
+async def test_junk_ends_neither_the_checks_nor_the_stream(hub, aredis, keys, settings):
+    layer = settings.CHANNEL_LAYERS["default"]["CONFIG"]["prefix"]
     connection, transport = new_connection()
     hub.register(connection)
     async with hub.opened(STREAM):
@@ -74,7 +76,8 @@ async def test_junk_ends_neither_the_checks_nor_the_stream(hub, aredis, keys):
     for junk in JUNK:
         await aredis.rpush(keys.stream(*STREAM, "log"), junk)
         await aredis.publish(keys.updates(*STREAM), junk)
-        await aredis.publish(control.channel(), junk)
+        await aredis.publish(f"{layer}__group__{control.group()}", junk)
+        await get_channel_layer().group_send(control.group(), {"type": "control", "message": junk})
     await aredis.publish(keys.updates(*STREAM), raw(1))
     await aredis.publish(keys.updates(*STREAM), raw(5))  # a gap, and a log full of junk
     await aeventually(lambda: [m.get("seq") for m in transport.messages][-1:] == [5])
