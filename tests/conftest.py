@@ -125,7 +125,7 @@ def django_db_setup(django_db_setup, django_db_blocker) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def unmirrored() -> None:
+def no_metrics_thread() -> None:
     """Keep the metrics of this process to itself: they would land among the Redis names of a later test."""
     from stocksblitz.observability import aggregation
 

@@ -1,4 +1,4 @@
-"""Every Prometheus metric, declared once. Each process serves or mirrors its own; ``/metrics`` adds them up."""
+"""Every Prometheus metric, declared once. Each process counts its own; ``/metrics`` adds them up."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from stocksblitz.redis.client import sync_client
-from stocksblitz.redis.scripts import register
+from stocksblitz.redis.scripts import register, script_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,10 @@ class Turn:
     def of(cls, answer: int) -> "Turn":
         """Return the turn that an answer of ``take_call.lua`` means."""
         return cls(answer >= 0, abs(answer) / 1e6)
+
+
+SCRIPT = script_text(__file__, "take_call")
+"""For callers that send scripts in pipelines of their own: KEYS is the key, ARGV is `RateLimit.args`."""
 
 
 @cache

@@ -201,7 +201,7 @@ def test_health(redis, keys):
 def test_counters_of_all_processes_are_added_up():
     from stocksblitz.observability import metrics
 
-    ours, theirs = aggregation.Mirror(), aggregation.Mirror()
+    ours, theirs = aggregation.ProcessMetrics(), aggregation.ProcessMetrics()
     metrics.cache_hits.labels("X", "1min", "RSI_14").inc(3)
     metrics.sockets.set(2)
     for each in (ours, theirs, ours):  # each process tells its own, and what it told before only once
@@ -220,15 +220,20 @@ class LosesAnswers:
     def __init__(self, client):
         self.client = client
 
-    def eval(self, *args):
-        self.client.eval(*args)
-        raise RedisConnectionError("the answer was lost")
+    def register_script(self, text):
+        script = self.client.register_script(text)
+
+        def run(**given):
+            script(**given)
+            raise RedisConnectionError("the answer was lost")
+
+        return run
 
 
 def test_a_push_whose_answer_was_lost_counts_once(monkeypatch):
     from stocksblitz.observability import metrics
 
-    mine = aggregation.Mirror()
+    mine = aggregation.ProcessMetrics()
     mine.push()
     before = aggregation.counter("indicator_cleanup_runs_total")
     metrics.cleanup_runs.inc()
@@ -245,7 +250,7 @@ def test_a_push_whose_answer_was_lost_counts_once(monkeypatch):
 def test_series_that_nobody_wants_are_dropped_and_their_sums_kept(monkeypatch):
     from stocksblitz.observability import metrics
 
-    mine = aggregation.Mirror()
+    mine = aggregation.ProcessMetrics()
     for indicator in ("EMA_9", "EMA_10"):
         metrics.cache_misses.labels("Y", "1min", indicator).inc()
     mine.push()

@@ -17,7 +17,7 @@ from stocksblitz.market.quotes.config import ProviderAccount
 from stocksblitz.market.quotes.leases import LEASE_MS, FetchLeases
 from stocksblitz.market.quotes.provider_client import ProviderClient
 from stocksblitz.market.quotes.providers import provider_class
-from stocksblitz.market.quotes.rate_limit import RateLimit
+from stocksblitz.market.quotes.rate_limit import CallQueue
 from stocksblitz.market.quotes.stats import QuoteCounters, write_counters
 from stocksblitz.market.quotes.types import Outcome, ProviderQuote
 from stocksblitz.redis.client import connect
@@ -117,7 +117,7 @@ class Fetcher:
             account = self._config.accounts[name]
             limit = None
             if account.rate:
-                limit = RateLimit(
+                limit = CallQueue(
                     self._run, self._config.keys.name("quotes", "rate", name), account.rate, account.burst
                 )
             provider = provider_class(account.provider)(account.options)

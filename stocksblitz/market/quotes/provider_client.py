@@ -11,7 +11,7 @@ from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.market.quotes.batching import Batcher
 from stocksblitz.market.quotes.config import ProviderAccount
 from stocksblitz.market.quotes.providers import Provider, ProviderError
-from stocksblitz.market.quotes.rate_limit import RateLimit
+from stocksblitz.market.quotes.rate_limit import CallQueue
 from stocksblitz.market.quotes.stats import QuoteCounters
 from stocksblitz.market.quotes.types import ProviderQuote
 
@@ -26,7 +26,7 @@ class ProviderClient:
     """Fetches prices from the provider of one account; every failure becomes a StocksBlitzError."""
 
     def __init__(
-        self, account: ProviderAccount, provider: Provider, limit: RateLimit | None, counters: QuoteCounters
+        self, account: ProviderAccount, provider: Provider, limit: CallQueue | None, counters: QuoteCounters
     ) -> None:
         self.account, self.provider, self._limit, self._counters = account, provider, limit, counters
         self._breakers = AsyncCircuitBreakerFactory(

@@ -1,14 +1,12 @@
-"""A rate limit that queues: each call is given its time, in the order of asking, over all processes."""
+"""The rate limit of one account at a provider: calls queue in the order of asking, over all processes."""
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from stocksblitz.api.errors import StocksBlitzError
-from stocksblitz.redis.scripts import script_text
+from stocksblitz.redis.rate_limit import SCRIPT, RateLimit, Turn
 
-_RESERVE = script_text(__file__, "reserve_call")
 QUEUE_S = 30.0
 """A call that would wait longer is refused: its caller has given up long before."""
 
@@ -16,19 +14,19 @@ Run = Callable[[str, list[str], list[Any]], Awaitable[Any]]
 """Runs a script with its keys and arguments."""
 
 
-class RateLimit:
-    """Lets so many calls a second through for one account; ``burst`` of them may come at once."""
+class CallQueue:
+    """Lets ``rate`` calls a second through for one account; ``burst`` of them may come at once."""
 
     def __init__(self, run: Run, name: str, rate: float, burst: int) -> None:
-        self._run, self._name, self._burst = run, name, burst
-        self._interval = math.ceil(1_000_000 / rate)
+        self._run, self._name = run, name
+        self._limit = RateLimit(calls=rate, per_s=1.0, burst=burst, longest_wait_s=QUEUE_S)
 
     async def wait(self) -> None:
         """Wait until this call may be made; StocksBlitzError rate_limited when the queue is too long."""
-        wait = await self._run(_RESERVE, [self._name], [self._interval, self._burst, int(QUEUE_S * 1e6)])
-        if wait < 0:
+        turn = Turn.of(await self._run(SCRIPT, [self._name], [*self._limit.args]))
+        if not turn.accepted:
             raise StocksBlitzError(
                 "rate_limited",
                 f"More than {QUEUE_S:.0f} s of calls wait for this quote account. Try again later.",
             )
-        await asyncio.sleep(wait / 1e6)
+        await asyncio.sleep(turn.wait_s)

@@ -25,7 +25,7 @@ from stocksblitz.market.quotes.current_price import (
 )
 from stocksblitz.market.quotes.leases import decode_shared_price
 from stocksblitz.market.quotes.providers import HttpProvider, dig, provider_class
-from stocksblitz.market.quotes.rate_limit import RateLimit
+from stocksblitz.market.quotes.rate_limit import CallQueue
 from stocksblitz.market.quotes.types import number, quote_of
 from stocksblitz.redis.client import connect
 from stocksblitz.redis.decoding import BadData
@@ -271,7 +271,7 @@ async def test_the_rate_limit_holds_over_processes_and_in_the_order_of_asking(na
             reserved.set()
             return wait
 
-        return RateLimit(run, f"{namespace}rate", rate=50, burst=2)
+        return CallQueue(run, f"{namespace}rate", rate=50, burst=2)
 
     limits = [limit(redis) for redis in clients]
 
@@ -301,7 +301,7 @@ async def test_a_queue_that_is_too_long_is_refused(namespace, aredis):
     async def run(script, names, args):
         return await aredis.eval(script, len(names), *names, *args)
 
-    limit = RateLimit(run, f"{namespace}rate", rate=0.05, burst=1)
+    limit = CallQueue(run, f"{namespace}rate", rate=0.05, burst=1)
     await limit.wait()
     tasks = [asyncio.ensure_future(limit.wait()) for _ in range(2)]
     done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
