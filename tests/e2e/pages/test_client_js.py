@@ -164,10 +164,11 @@ def test_a_server_that_is_away_is_tried_again_and_a_refused_login_is_not(page, s
 
 def test_what_was_asked_while_away_is_asked_on_return(page, server):
     open_client(page)
+    page.evaluate("""void (window.late = new Promise((resolve) => client.on("state", ({ state }) => {
+        if (state === "reconnecting") resolve(client.subscribe("X", "1min", ["EMA_9"]));
+    })))""")
     server.sockets[-1].close(code=4000, reason="")
-    until(page, "client.state.state === 'reconnecting'")
-    snapshot = subscribe(page, '["EMA_9"]')
-    assert snapshot["symbol"] == "X"
+    assert page.evaluate("late")["symbol"] == "X"
     assert server.sent("subscribe")[0]["indicators"] == ["EMA_9"]
 
 

@@ -98,7 +98,8 @@ class Quotes(RuleBasedStateMachine):
         self.dead: list[QuoteService] = []
         self.threads = ThreadPoolExecutor(32)
         self.loop = asyncio.new_event_loop()
-        threading.Thread(target=self.loop.run_forever, daemon=True).start()
+        self.loop_thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.loop_thread.start()
         self.services = [self._service(i) for i in range(2)]
 
     def _service(self, process: int) -> QuoteService:
@@ -180,7 +181,9 @@ class Quotes(RuleBasedStateMachine):
                 self.redis.delete(name)
         service._closed = True  # so that its threads end with it
         for fetch in service._fetches.values():
-            fetch.result.set_result(FetchResult(error=StocksBlitzError("unavailable", "killed")))
+            # The teardown lets the dead loop end its tasks, which then set a result of their own.
+            killed, fetch.result = fetch.result, Future()
+            killed.set_result(FetchResult(error=StocksBlitzError("unavailable", "killed")))
         self.dead.append(service)  # a killed process cleans nothing up, so neither may the garbage collector
         self.services[process] = self._service(process)
         self._calm()
@@ -249,6 +252,8 @@ class Quotes(RuleBasedStateMachine):
         for service in self.services + self.dead:
             service.close()
         self.loop.call_soon_threadsafe(self.loop.stop)
+        self.loop_thread.join()
+        self.loop.close()
         self.threads.shutdown()
         self.redis.close()
 
