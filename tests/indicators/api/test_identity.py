@@ -7,6 +7,7 @@ import jwt
 import orjson
 import pytest
 from asgiref.sync import sync_to_async
+from channels.layers import get_channel_layer
 from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
@@ -17,10 +18,10 @@ from indicators.models import Session
 from indicators.subscriptions import service as subscriptions
 from stocksblitz.api.errors import StocksBlitzError
 from stocksblitz.delivery import auth
-from stocksblitz.delivery.control import channel, decode_control
+from stocksblitz.delivery.control import decode_control, group
 from stocksblitz.identity import tickets, tokens
 from stocksblitz.identity.models import ApiKey, Login
-from tests.conftest import aeventually
+from tests.conftest import PATIENCE_S, aeventually
 from tests.indicators.api.test_api import Api, pair, refused
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -212,24 +213,24 @@ def test_other_changes_of_a_user_end_nothing(api, alice):
 
 
 @pytest.fixture
-async def control_messages(aredis):
+async def control_messages(aredis, settings):
     """Yield a function that waits for so many control messages."""
-    pubsub = aredis.pubsub(ignore_subscribe_messages=True)
-    await pubsub.subscribe(channel())
+    layer = get_channel_layer()
+    channel = await layer.new_channel("test")
+    await layer.group_add(group(), channel)
+    name = f"{settings.CHANNEL_LAYERS['default']['CONFIG']['prefix']}__group__{group()}"
+
+    async def subscribed():
+        return (await aredis.pubsub_numsub(name))[0][1]
+
+    await aeventually(subscribed)
 
     async def read(count):
-        found = []
-
-        async def enough():
-            message = await pubsub.get_message(timeout=0.1)
-            found.extend([decode_control(message["data"])] if message else [])
-            return len(found) >= count
-
-        await aeventually(enough)
-        return found
+        async with asyncio.timeout(PATIENCE_S):
+            return [decode_control((await layer.receive(channel))["message"]) for _ in range(count)]
 
     yield read
-    await pubsub.aclose()
+    await layer.flush()
 
 
 async def test_logout_closes_the_socket_wherever_it_is(api, alice, control_messages):
