@@ -93,7 +93,7 @@ def test_workers_end_though_redis_hangs(own_redis, tmp_path):
     ]
     try:
         for kind in WORKERS:
-            eventually(lambda kind=kind: client.zcard(f"mock:sb:workers:{kind}"), 60, f"{kind} lives")
+            eventually(lambda kind=kind: client.zcard(f"mock:sb:workers:{kind}"), 240, f"{kind} lives")
         server.send_signal(signal.SIGSTOP)
         for process in running:
             process.terminate()
