@@ -61,6 +61,9 @@ class ControlListener:
     async def _listen(self) -> None:
         layer = get_channel_layer()
         await layer.flush()
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():  # flush() swallows a cancellation that meets it
+            raise asyncio.CancelledError
         channel = await layer.new_channel("hub")
         await layer.group_add(group(), channel)
         self._subscribed.set()
