@@ -19,7 +19,7 @@ def release_dead_sockets() -> int:
     """Have these sessions expire like those of a dropped socket; return how many they were."""
     dead = _sessions_with_dead_sockets()
     if dead:
-        time.sleep(SECOND_LOOK_S)
+        time.sleep(SECOND_LOOK_S)  # the clean-up's own thread waits, and nobody waits for it
         dead &= _sessions_with_dead_sockets()
     grace_ms = 1000 * settings.RECONNECT_GRACE
     futures = [

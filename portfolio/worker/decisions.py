@@ -106,7 +106,7 @@ class Decisions:
         pause = RETRY_S
         try:
             decided = await loop.run_in_executor(self._threads, run_and_release_connection, decide, keys)
-        except Exception:
+        except Exception:  # one failed batch must not end the decisions on all other accounts
             decided, pause = {}, FAILED_RETRY_S
             log.exception("decisions failed, trying again", extra={"action": "decide", "accounts": len(keys)})
         again = time.monotonic() + pause

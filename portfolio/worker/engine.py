@@ -147,7 +147,7 @@ class Engine:
             self.accounts.mark_changed(sample.key)
 
     def statistics(self) -> dict[str, Any]:
-        """Return what was counted since the start, and how much is in the book."""
+        """Return the counters since the start, and the number of accounts and positions in the book."""
         held = {"accounts": len(self.book), "positions": int((self.book.rows.units != 0).sum())}
         return {**dict.fromkeys(_COUNTS, 0), **self.stats, **held}
 

@@ -107,7 +107,7 @@ class Faithful:
 
 @pytest.fixture(scope="module")
 def replaying(data, tmp_path_factory):
-    """A server that plays 50 bars a second for four minutes, and the truth about them."""
+    """Yield a server that replays 50 bars a second for four minutes, and the expected bars and values."""
     file = cut(data / "bars" / "BTCUSD_1min.csv", tmp_path_factory.mktemp("replay") / "bars.csv", 12_000)
     server = Stack(FEED=f"replay:{file}?symbol=BTCUSD&exchange=24x7&speed=3000")
     try:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from stocksblitz.market.core.bars import TIMEFRAMES, Bar, Closed
 
 YEARS_BACK = 10
-"""The hot store's daily bars go back about as far."""
+"""Years of sessions that a feed writes: the daily bars of the hot store reach back about ten years."""
 
 ClosedBars = Mapping[str, Sequence[Bar]]
 """Closed bars by timeframe, oldest first."""

@@ -70,7 +70,7 @@ async def write_counters(redis: Any, keys: Keys, accounts: Sequence[QuoteCounter
             pipe.hincrby(stats_name(keys), f"{counters.account}|{counters.provider}|{name}", count)
     try:
         await pipe.execute()
-    except Exception:
+    except Exception:  # whatever failed, the counts go with the next write; the error is raised
         for counters, counts in drained:
             counters.restore(counts)
         raise
